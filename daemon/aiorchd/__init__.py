@@ -1,0 +1,1 @@
+"""The daemon: one per host, between its processes and the language models they pay for."""

@@ -1,0 +1,112 @@
+"""A reply in plain data: the map a caller gets, and the body a disk keeps.
+
+The map has a fixed part, equal for everybody who gets this answer, and a part that belongs to one call (its id, cost
+and timing). The fixed part is packed once when an answer is cached and spliced into each hit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgpack
+
+from aiorchd.calls.reply import Reply, Usage
+
+BODY_VERSION: Final = 1
+"""First element of a stored body. A body of another version is a miss, never an error."""
+
+
+def fixed_fields(reply: Reply) -> dict[str, Any]:
+    """Give the fields of the wire reply that every caller of this answer shares."""
+    fields: dict[str, Any] = {
+        "text": reply.text,
+        "data": reply.data,
+        "tool_calls": list(reply.tool_calls),
+        "finish_reason": reply.finish_reason,
+        "model": reply.model,
+        "provider": reply.provider,
+        "simulated": reply.simulated,
+        "contributing_models": [reply.model] if reply.model else [],
+        "confidence": None,
+        "confidence_scores": {},
+        "usage": reply.usage.to_wire() if reply.usage is not None else None,
+        "validation": reply.validation,
+    }
+    if reply.extra:
+        fields["extra"] = reply.extra
+    return fields
+
+
+def own_fields(reply: Reply) -> dict[str, Any]:
+    """Give what this one caller pays and how the answer came, without id and timing."""
+    shared = reply.cache != "miss"
+    return {
+        "cost_usd": 0.0 if shared else reply.cost_usd,
+        "saved_usd": reply.cost_usd if shared else 0.0,
+        "cache": reply.cache,
+        "batched": False,
+        "attempts": 0 if shared else reply.attempts,
+    }
+
+
+def timing_fields(queue_s: float, provider_s: float, total_s: float) -> dict[str, float]:
+    """Split the time a call took; overhead is what is left when waiting and the provider are taken off."""
+    return {
+        "queue_s": queue_s,
+        "provider_s": provider_s,
+        "overhead_s": max(0.0, total_s - queue_s - provider_s),
+        "total_s": total_s,
+    }
+
+
+def to_body(reply: Reply) -> bytes:
+    """Pack what must outlive the process."""
+    usage = reply.usage
+    packed: bytes = msgpack.packb(
+        [
+            BODY_VERSION,
+            {
+                "text": reply.text,
+                "data": reply.data,
+                "tool_calls": list(reply.tool_calls),
+                "finish_reason": reply.finish_reason,
+                "model": reply.model,
+                "provider": reply.provider,
+                "provider_model": reply.provider_model,
+                "usage": None
+                if usage is None
+                else [usage.input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning, usage.estimated],
+                "cost_usd": reply.cost_usd,
+                "vectors": None if reply.vectors is None else list(reply.vectors),
+                "validation": reply.validation,
+                "extra": reply.extra,
+            },
+        ],
+        unicode_errors="surrogatepass",
+    )
+    return packed
+
+
+def from_body(body: bytes) -> Reply | None:
+    """Read a stored body back; None when it is of another version or makes no sense."""
+    try:
+        version, fields = msgpack.unpackb(body, unicode_errors="surrogatepass")
+        if version != BODY_VERSION:
+            return None
+        usage = fields["usage"]
+        return Reply(
+            text=fields["text"],
+            data=fields["data"],
+            tool_calls=tuple(fields["tool_calls"]),
+            finish_reason=fields["finish_reason"],
+            model=fields["model"],
+            provider=fields["provider"],
+            provider_model=fields["provider_model"],
+            usage=None if usage is None else Usage(*usage),
+            cost_usd=fields["cost_usd"],
+            vectors=None if fields["vectors"] is None else tuple(fields["vectors"]),
+            validation=fields["validation"],
+            extra=fields["extra"],
+        )
+    except (ValueError, TypeError, KeyError, msgpack.exceptions.UnpackException):
+        return None

@@ -1,0 +1,67 @@
+"""One question, and one try at having it answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from aiorchd.calls.caller import Caller
+from aiorchd.calls.journal import Journal
+from aiorchd.calls.ports import DeltaSink
+from aiorchd.calls.target import Target
+
+Kind: TypeAlias = Literal["chat", "embed"]
+CacheMode: TypeAlias = Literal["use", "refresh", "bypass", "only"]
+Priority: TypeAlias = Literal["interactive", "normal", "bulk"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Call:
+    """One question from a caller, immutable.
+
+    ``request`` holds what determines the answer, by the names of the wire: for ``chat`` ``messages`` (always, a prompt
+    became one) and, when given, ``tools tool_choice temperature max_tokens seed stop output_schema extra``; for
+    ``embed`` ``input`` (a list of strings) and ``dimensions``. Everything else here only says how to treat the call.
+
+    ``key`` is the identity of the answer (see ``core/request_key``), or None when this call's answer may neither be
+    looked up nor shared. ``deadline`` is on Trio's clock. ``sink`` takes the deltas of a streamed answer, else None.
+    """
+
+    id: str
+    caller: Caller
+    kind: Kind
+    request: Mapping[str, Any]
+    deadline: float
+    journal: Journal
+    model: str | None = None
+    task: str | None = None
+    key: bytes | None = None
+    sink: DeltaSink | None = None
+    priority: Priority = "normal"
+    cache: CacheMode = "use"
+    cache_ttl_s: float | None = None
+    partition: str = ""
+    tags: tuple[str, ...] = ()
+    session: str | None = None
+    quality_threshold: float | None = None
+    cost_limit_usd: float | None = None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the caller wants the answer piece by piece."""
+        return self.sink is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Attempt:
+    """One call sent to one target, once. ``number`` counts from 1 over the whole call, fallbacks included.
+
+    ``estimated_tokens`` is what the rate limits reserve before it starts: prompt and expected answer.
+    """
+
+    call: Call
+    target: Target
+    number: int = 1
+    estimated_tokens: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)

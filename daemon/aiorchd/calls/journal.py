@@ -1,0 +1,92 @@
+"""The story of one call while it happens, and the record it leaves.
+
+A journal is opened with the call and closed by the Observe stage; each stage notes what it decided. It becomes one row
+of ``metrics.db``, which is what ``explain`` tells and ``stats`` adds up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One try at one target: when it began (seconds after the call), how long it waited and ran, and how it ended."""
+
+    number: int
+    model: str
+    provider: str
+    began_s: float
+    queue_s: float
+    provider_s: float
+    verdict: str
+    code: str | None = None
+    message: str | None = None
+    status: int | None = None
+    tokens: int | None = None
+    cost_usd: float | None = None
+    first_token_s: float | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(slots=True)
+class Journal:
+    """Collects what happens to one call. ``started`` is on the monotonic clock, ``at`` is wall time."""
+
+    started: float
+    at: float
+    notes: list[tuple[float, str, str]] = field(default_factory=list)
+    """(seconds after the start, stage, what happened), in order."""
+    attempts: list[AttemptRecord] = field(default_factory=list)
+    queue_s: float = 0.0
+    """Time spent waiting for a permit, quotas or a place in the house, over all attempts."""
+    provider_s: float = 0.0
+    """Time spent waiting for providers, over all attempts."""
+    throttled: int = 0
+    """Answers that said not now: 429s and 529s."""
+    fallbacks: int = 0
+
+    def note(self, now: float, stage: str, what: str) -> None:
+        """Add a line to the story; ``what`` is a sentence for a person and holds no prompt and no secret."""
+        self.notes.append((now - self.started, stage, what))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """What is kept of one finished call."""
+
+    id: str
+    at: float
+    uid: int
+    pid: int
+    unit: str
+    kind: str
+    operation: str | None = None
+    task: str | None = None
+    model: str | None
+    """The model that answered, or that was asked when none did; None when neither is known."""
+    provider: str | None
+    cache: str
+    """``miss exact coalesced …``, or ``none`` when the call ended in an error."""
+    error: str | None = None
+    """The error code, None when it was answered."""
+    simulated: bool = False
+    streamed: bool = False
+    attempts: int = 0
+    throttled: int = 0
+    fallbacks: int = 0
+    input_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_usd: float | None = None
+    saved_usd: float | None = None
+    queue_s: float = 0.0
+    provider_s: float = 0.0
+    total_s: float = 0.0
+    source_id: str | None = None
+    tags: tuple[str, ...] = ()
+    story: dict[str, Any] | None = None
+    """Notes and attempts for ``explain``; None for plain hits, whose whole story is the fields above."""

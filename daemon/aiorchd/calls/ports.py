@@ -1,0 +1,169 @@
+"""What stages need from the outside, as protocols: they are handed objects that satisfy these and know nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from aiorchd.calls.reply import Reply
+
+if TYPE_CHECKING:
+    from aiorchd.calls.call import Attempt
+    from aiorchd.calls.journal import CallRecord
+
+RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
+
+
+class Service(Protocol[RequestT_contra]):
+    """Anything that answers: every stage, and what stands below the last one.
+
+    Raises `aiorch.errors.CallError` subclasses only (and lets Trio's cancellation pass); whatever else escapes is a
+    defect and is caught at the door.
+    """
+
+    async def __call__(self, request: RequestT_contra, /) -> Reply:
+        """Answer one request."""
+        ...
+
+
+class WallClock(Protocol):
+    """Seconds since the epoch; the only source of wall time in the house."""
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        ...
+
+
+class DeltaSink(Protocol):
+    """Where the pieces of a streamed answer go. Waiting here is back-pressure on the provider."""
+
+    @property
+    def started(self) -> bool:
+        """Whether content already reached the caller: from then on nothing may be asked again."""
+        ...
+
+    async def send(self, *, text: str | None = None, tool_calls: Sequence[Mapping[str, Any]] | None = None) -> None:
+        """Pass one piece on."""
+        ...
+
+
+class Provider(Protocol):
+    """One configured endpoint: encodes, sends over the shared transport, decodes.
+
+    Raises `RateLimited` (with ``retry_after_s`` when told), `ProviderError`, `ProviderAuth`, `ContextExceeded`,
+    `ContentFiltered`, `UnknownModel`, `InvalidRequest`, `IncompleteStream`; ``details`` carries ``status`` when there was
+    one and ``provider_code``/``provider_message``, shortened and without secrets. Cancelling closes the provider's
+    connection at once. Deltas go to ``attempt.call.sink``; the reply carries the whole answer again.
+    """
+
+    async def chat(self, attempt: Attempt) -> Reply:
+        """Answer a chat call, streamed when the call has a sink."""
+        ...
+
+    async def embed(self, attempt: Attempt) -> Reply:
+        """Turn each input string into a vector."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What an attempt was granted: when it asked and when it may start (monotonic seconds), and what was reserved."""
+
+    asked_at: float
+    granted_at: float
+    estimated_tokens: int
+
+
+class Turnstile(Protocol):
+    """The one place where attempts wait: grants a permit, request and token quota together, at the moment of the start.
+
+    Survives reloads. Entering raises `Overloaded` when the queue is full or the deadline cannot be met, with
+    ``retry_after_s``. Leaving returns the permit and settles the tokens: call `Passage.settle` with the actual number
+    before leaving, else the estimate stands.
+    """
+
+    def pass_through(self, attempt: Attempt) -> AbstractAsyncContextManager[Passage]:
+        """Wait for a turn; hold it for the length of the block."""
+        ...
+
+
+class Passage(Protocol):
+    """A turn that was granted."""
+
+    @property
+    def ticket(self) -> Ticket:
+        """What was granted and when."""
+        ...
+
+    def settle(self, actual_tokens: int) -> None:
+        """Correct the reserved tokens to what was used."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """An answer as the disk keeps it. ``body`` is the packed reply (see ``stages/cache``), guarded by ``checksum``.
+
+    Times are wall seconds. ``partition`` and ``tags`` exist for deletion and accounting; the key already separates.
+    """
+
+    key: bytes
+    body: bytes
+    stored_at: float
+    expires_at: float
+    source_id: str
+    uid: int
+    partition: str
+    model: str
+    tags: tuple[str, ...]
+    cost_usd: float | None
+
+
+class AnswerStore(Protocol):
+    """The disk tier of the cache: ``cache.db``. Never raises for a failing disk: it logs, counts, and acts as empty."""
+
+    async def get(self, key: bytes) -> StoredAnswer | None:
+        """Find a fresh answer; one that fails its checksum is dropped and counted."""
+        ...
+
+    def put(self, answer: StoredAnswer) -> None:
+        """Queue an answer to be written within a second; dropped (and counted) when the queue is full."""
+        ...
+
+    async def delete(
+        self,
+        *,
+        uid: int | None = None,
+        keys: Sequence[bytes] | None = None,
+        source_id: str | None = None,
+        tag: str | None = None,
+        everything: bool = False,
+    ) -> list[bytes]:
+        """Delete what matches all the given marks, of one user or (uid None) of all; returns the keys."""
+        ...
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Tell entries, bytes, bounds, queue, faults."""
+        ...
+
+
+class RecordSink(Protocol):
+    """Where finished calls are told. Never waits and never raises."""
+
+    def record(self, record: CallRecord) -> None:
+        """Count and keep one finished call."""
+        ...
+
+    def record_hits(self, records: Iterable[CallRecord]) -> None:
+        """Count and keep several plain hits at once."""
+        ...
+
+
+class Readable(Protocol):
+    """Anything with something to show in ``status``."""
+
+    def statistics(self) -> Any:
+        """Give a frozen record of the present state; reads idle when nothing is going on."""
+        ...

@@ -1,0 +1,76 @@
+"""One answer with its usage, cost and provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+CacheOutcome: TypeAlias = Literal["miss", "exact", "normalised", "semantic", "stale", "coalesced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens in one normal form whose parts add up to the provider's total: input that was not cached, input read from
+    and written to the provider's own prompt cache, output without reasoning, and reasoning. ``estimated`` marks counts
+    that the provider did not report.
+    """
+
+    input: int
+    cache_read: int
+    cache_write: int
+    output: int
+    reasoning: int
+    estimated: bool = False
+
+    @property
+    def total(self) -> int:
+        """All tokens."""
+        return self.input + self.cache_read + self.cache_write + self.output + self.reasoning
+
+    def to_wire(self) -> dict[str, Any]:
+        """Give the plain map of the reply."""
+        wire: dict[str, Any] = {
+            "input": self.input,
+            "cache_read": self.cache_read,
+            "cache_write": self.cache_write,
+            "output": self.output,
+            "reasoning": self.reasoning,
+        }
+        if self.estimated:
+            wire["estimated"] = True
+        return wire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came back, before it is addressed to one caller.
+
+    ``text`` is ``""`` when there is none; ``data`` is parsed when JSON or a schema was asked for; ``tool_calls`` has
+    OpenAI's shape; ``vectors`` (embeddings only) are little-endian float32. ``cost_usd`` is what the wire call cost,
+    None when the price or the usage is unknown. ``extra`` holds fields of the provider that have no name here, passed on
+    untouched. ``validation`` tells how the answer was checked.
+    """
+
+    text: str = ""
+    data: Any = None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    finish_reason: str | None = None
+    model: str = ""
+    provider: str = ""
+    provider_model: str | None = None
+    simulated: bool = False
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    vectors: tuple[bytes, ...] | None = None
+    validation: Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] | None = None
+    # How this answer reached this caller; not part of what is stored.
+    cache: CacheOutcome = "miss"
+    saved_usd: float | None = 0.0
+    source_id: str | None = None
+    """On a hit or a shared flight: the call that made the answer."""
+    age_s: float | None = None
+    attempts: int = 0
+    queue_s: float = 0.0
+    provider_s: float = 0.0

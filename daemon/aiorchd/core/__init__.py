@@ -1,0 +1,1 @@
+"""Algorithms without I/O: handed the time, returning what to do; stdlib only."""

@@ -1,0 +1,1 @@
+"""The ways in: the Unix socket, its sessions and methods."""

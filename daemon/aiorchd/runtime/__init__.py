@@ -1,0 +1,1 @@
+"""What outlives a configuration: generations, the live state of targets, signals, logging."""

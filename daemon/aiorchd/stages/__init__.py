@@ -1,0 +1,1 @@
+"""One policy each: async callables whose first constructor argument is their inner service."""

@@ -1,0 +1,1 @@
+"""SQLite behind one writer thread, in three files by what losing them means."""
