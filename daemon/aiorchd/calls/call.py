@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from aiorchd.calls.caller import Caller
 from aiorchd.calls.journal import Journal
 from aiorchd.calls.ports import DeltaSink
+from aiorchd.calls.question import CacheMode, Kind, Priority
 from aiorchd.calls.target import Target
-
-Kind: TypeAlias = Literal["chat", "embed"]
-CacheMode: TypeAlias = Literal["use", "refresh", "bypass", "only"]
-Priority: TypeAlias = Literal["interactive", "normal", "bulk"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,0 +1,374 @@
+"""One connection: reads requests, answers what can be answered at once, and runs the others side by side.
+
+What is known already (a fresh answer in memory) is answered in the reader, without a task, and all answers of one read
+leave in one write. Everything else gets a task. A connection that ends cancels its calls. Nothing a peer sends or
+neglects to read reaches beyond its own session.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import trio
+
+from aiorch.errors import (
+    CallError,
+    Cancelled,
+    Forbidden,
+    GoingAway,
+    InternalError,
+    InvalidRequest,
+    LocalProtocolError,
+    RemoteProtocolError,
+    UnknownMethod,
+)
+from aiorch.protocol import Connection, Limits, Notification, Request, pack, pack_unchecked
+from aiorchd.calls.caller import Caller
+from aiorchd.doors.outbox import Outbox, PeerStalledError
+
+_READ_BYTES: Final = 64 * 1024
+_HANG_UP_CHECK_S: Final = 0.5
+
+
+class Method(Protocol):
+    """One row of the table of methods: who may call it, and what does it."""
+
+    @property
+    def admin_only(self) -> bool:
+        """Whether only administrators may."""
+        ...
+
+    @property
+    def handler(self) -> Callable[[Asked], Awaitable[Any]]:
+        """Carries it out; returns plain data or, packed already, bytes in `Packed`."""
+        ...
+
+
+class Recall(Protocol):
+    """Answers from memory."""
+
+    def __call__(self, caller: Caller, request: Request, received_at: float) -> Packed | object:
+        """Give the answer, or whatever of the work is done already for the method's handler. Never waits or raises."""
+        ...
+
+
+class Log(Protocol):
+    """As much of a structured logger as a session needs."""
+
+    def exception(self, event: str, **fields: Any) -> Any:
+        """Tell of a defect, with its traceback."""
+        ...
+
+    def info(self, event: str, **fields: Any) -> Any:
+        """Tell of something."""
+        ...
+
+    def debug(self, event: str, **fields: Any) -> Any:
+        """Tell of a detail."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What one connection may take: see ``[daemon]``."""
+
+    wire: Limits
+    max_in_flight: int = 256
+    max_pending_write_bytes: int = 1024 * 1024
+    write_stall_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A result that is packed already."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request on its way to its handler. ``prepared`` is what `Recall` made of it; ``received_at`` is monotonic."""
+
+    session: Session
+    msgid: int
+    params: list[Any]
+    received_at: float
+    prepared: object = None
+
+
+class Session:
+    """One connection's life; ``run`` is all of it."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        caller: Caller,
+        methods: Mapping[str, Method],
+        recall: Recall,
+        limits: SessionLimits,
+        log: Log,
+        *,
+        admitted: bool = True,
+    ) -> None:
+        self.caller = caller
+        self.outbox = Outbox(
+            connection, max_pending_bytes=limits.max_pending_write_bytes, stall_s=limits.write_stall_s
+        )
+        self.errors_as_map = False
+        self._socket = connection
+        self._wire = Connection(limits.wire)
+        self._methods = methods
+        self._recall = recall
+        self._limits = limits
+        self._log = log
+        self._admitted = admitted
+        # This is all the mutable state: what runs, by msgid and by the call_id its caller chose.
+        self._running: dict[int, trio.CancelScope] = {}
+        self._call_ids: dict[str | int, int] = {}
+        self._leaving = False
+        self._slot = trio.Event()
+        self._scope = trio.CancelScope()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being worked on."""
+        return len(self._running)
+
+    async def run(self) -> None:
+        """Serve until the peer leaves, breaks the protocol or takes nothing; or until drained after `say_going_away`."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._drain, nursery.cancel_scope)
+                    await self._read(nursery)
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._socket.close()
+
+    def say_going_away(self, deadline_s: float) -> None:
+        """Tell the peer that the daemon stops; refuse new requests; end once those in flight are answered."""
+        if self._leaving:
+            return
+        self._leaving = True
+        self.outbox.write(Connection.pack_notification("going_away", {"deadline_s": deadline_s}))
+        self._end_if_drained()
+
+    def cut(self) -> None:
+        """End at once, cancelling what runs."""
+        self._scope.cancel()
+
+    def register_call_id(self, call_id: str | int, msgid: int) -> None:
+        """Let ``cancel [{call_id}]`` find a request for as long as it runs."""
+        self._call_ids[call_id] = msgid
+
+    async def _read(self, nursery: trio.Nursery) -> None:
+        receive = self._socket.recv
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                data = receive(_READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return
+            if not data:
+                return
+            received_at = trio.current_time()
+            try:
+                events = self._wire.receive_data(data)
+            except RemoteProtocolError as error:
+                await self._refuse(error)
+                return
+            answers: list[bytes] = []
+            size = 0
+            for event in events:
+                if type(event) is Request:
+                    prepared = self._recall(self.caller, event, received_at) if self._open else None
+                    if type(prepared) is Packed:
+                        answer = _result_head(event.msgid) + prepared.body
+                        answers.append(answer)
+                        size += len(answer)
+                        if size > self._limits.max_pending_write_bytes:
+                            self.outbox.write(b"".join(answers))
+                            answers.clear()
+                            size = 0
+                            await self.outbox.room()
+                        continue
+                    if len(self._running) >= self._limits.max_in_flight:
+                        self.outbox.write(b"".join(answers))
+                        answers.clear()
+                        size = 0
+                        if not await self._slot_is_free():
+                            return
+                    self._start(nursery, Asked(self, event.msgid, event.params, received_at, prepared), event.method)
+                elif type(event) is Notification:
+                    self._take_notification(event)
+                # Answers to requests nobody made are ignored, as the protocol says.
+            if answers:
+                self.outbox.write(answers[0] if len(answers) == 1 else b"".join(answers))
+            if self.outbox.full:
+                await self.outbox.room()
+
+    @property
+    def _open(self) -> bool:
+        return self._admitted and not self._leaving
+
+    def _start(self, nursery: trio.Nursery, asked: Asked, method: str) -> None:
+        if asked.msgid in self._running:
+            self._answer_error(
+                asked.msgid, InvalidRequest(f"msgid: {asked.msgid} is still in flight on this connection; use another")
+            )
+            return
+        scope = trio.CancelScope()
+        self._running[asked.msgid] = scope
+        nursery.start_soon(self._answer, asked, method, scope)
+
+    async def _answer(self, asked: Asked, method: str, scope: trio.CancelScope) -> None:
+        msgid = asked.msgid
+        try:
+            with scope:
+                try:
+                    result = await self._carry_out(asked, method)
+                    packed = (
+                        _result_head(msgid) + result.body if type(result) is Packed else Connection.pack_result(msgid, result)
+                    )
+                    self.outbox.write(packed)
+                except CallError as error:
+                    self._answer_error(msgid, error)
+                except LocalProtocolError as error:
+                    self._answer_error(msgid, InternalError(f"the answer cannot be sent ({error})"))
+                except Exception:  # barrier: one request at a door
+                    self._log.exception("request_failed", method=method[:60], uid=self.caller.uid)
+                    self._answer_error(
+                        msgid, InternalError("a defect in the daemon; its log has the details (journalctl -u aiorchd)")
+                    )
+            if scope.cancelled_caught:
+                self._answer_error(msgid, Cancelled("cancelled by the caller"))
+        finally:
+            del self._running[msgid]
+            for call_id in [known for known, owner in self._call_ids.items() if owner == msgid]:
+                del self._call_ids[call_id]
+            self._slot.set()
+            self._end_if_drained()
+
+    async def _carry_out(self, asked: Asked, name: str) -> Any:
+        if not self._admitted:
+            raise Forbidden(
+                f"user {self.caller.uid} may not use this daemon; its administrator can add you to [daemon] allow_users "
+                "or allow_groups"
+            )
+        if self._leaving:
+            raise GoingAway("the daemon is stopping; connect again to reach its successor", retry_after_s=1.0)
+        method = self._methods.get(name)
+        if method is None:
+            raise UnknownMethod(f"there is no method {name[:60]!r}; known are {', '.join(sorted(self._methods))}")
+        if method.admin_only and not self.caller.admin:
+            raise Forbidden(
+                f"{name} is for administrators: root, the daemon's own user, or [daemon] admin_users / admin_groups; "
+                f"you are user {self.caller.uid}"
+            )
+        return await method.handler(asked)
+
+    def _take_notification(self, event: Notification) -> None:
+        if event.method != "cancel" or not event.params or type(event.params[0]) is not dict:
+            return  # unknown notifications are ignored
+        named = event.params[0]
+        msgid = named.get("msgid")
+        call_id = named.get("call_id")
+        if isinstance(call_id, (str, int)):
+            msgid = self._call_ids.get(call_id, msgid)
+        scope = self._running.get(msgid) if type(msgid) is int else None
+        if scope is not None:
+            scope.cancel()
+
+    def _answer_error(self, msgid: int, error: CallError) -> None:
+        try:
+            wire = pack(error.to_wire()) if self.errors_as_map else pack([0, str(error)])
+        except LocalProtocolError:
+            wire = pack_unchecked([0, f"{error.code}: {error.message}".encode(errors="replace").decode()])
+        self.outbox.write(b"\x94\x01" + pack_unchecked(msgid) + wire + b"\xc0")
+
+    async def _refuse(self, error: RemoteProtocolError) -> None:
+        """Say why in one last notification; then nobody knows where the next message would begin."""
+        self._log.info("connection_refused", uid=self.caller.uid, pid=self.caller.pid, reason=str(error)[:200])
+        self.outbox.write(
+            Connection.pack_notification("error", {"code": "invalid_request", "message": str(error)[:500]})
+        )
+        with trio.move_on_after(1.0):
+            await self.outbox.flushed()
+
+    async def _slot_is_free(self) -> bool:
+        """Wait for a request to be answered. Nothing is read meanwhile, so look now and then whether the peer hung up."""
+        while len(self._running) >= self._limits.max_in_flight:
+            self._slot = trio.Event()
+            with trio.move_on_after(_HANG_UP_CHECK_S):
+                await self._slot.wait()
+            if hung_up(self._socket):
+                return False
+        return True
+
+    async def _drain(self, connection_scope: trio.CancelScope) -> None:
+        try:
+            await self.outbox.drain()
+        except PeerStalledError:
+            self._log.info(
+                "connection_cut",
+                uid=self.caller.uid,
+                pid=self.caller.pid,
+                reason=f"took nothing for {self._limits.write_stall_s:g} s while answers waited",
+            )
+        connection_scope.cancel()
+
+    def _end_if_drained(self) -> None:
+        if self._leaving and not self._running:
+            # What is still to be written gets a moment; a peer that does not read it loses it.
+            self._scope.deadline = min(
+                self._scope.deadline, -math.inf if not self.outbox.pending_bytes else trio.current_time() + 1.0
+            )
+
+
+def hung_up(connection: socket.socket) -> bool:
+    """Tell whether the peer closed its side, without reading what it may have sent before."""
+    watch = select.poll()
+    watch.register(connection, select.POLLHUP | select.POLLRDHUP)
+    return bool(watch.poll(0))
+
+
+def _result_head(msgid: int) -> bytes:
+    return b"\x94\x01" + pack_unchecked(msgid) + b"\xc0"
+
+
+class Deltas:
+    """Where the pieces of one streamed answer go: notifications on its caller's connection, in order.
+
+    ``notify`` names another method and leading arguments, for clients whose notifications must name a function of theirs.
+    """
+
+    def __init__(self, outbox: Outbox, call_id: str | int | None, notify: Sequence[Any] | None) -> None:
+        self._outbox = outbox
+        self._call_id = call_id
+        self._method = notify[0] if notify else "delta"
+        self._leading = list(notify[1:]) if notify else []
+        self._index = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether content already left."""
+        return self._index > 0
+
+    async def send(self, *, text: str | None = None, tool_calls: Sequence[Mapping[str, Any]] | None = None) -> None:
+        """Pass one piece on; waits while the caller is behind in reading."""
+        delta: dict[str, Any] = {"call_id": self._call_id, "index": self._index}
+        if text is not None:
+            delta["text"] = text
+        if tool_calls is not None:
+            delta["tool_calls"] = list(tool_calls)
+        self._index += 1
+        self._outbox.write(Connection.pack_notification(self._method, [*self._leading, delta]))
+        if self._outbox.full:
+            await self._outbox.room()
