@@ -1,0 +1,199 @@
+"""The table of methods: name, who may call it, what does it. One place to read what the daemon can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aiorch.errors import Forbidden, InvalidRequest, NotFound
+from aiorch.version import PROTOCOL, __version__
+from aiorchd.doors.arguments import named_arguments, take
+from aiorchd.doors.questions import Questions
+from aiorchd.doors.session import Asked
+
+
+class House(Protocol):
+    """What the methods about the daemon itself are answered from. All results are plain data."""
+
+    async def status(self) -> dict[str, Any]:
+        """Health, generation, configuration and its last verdict, every stage's statistics."""
+        ...
+
+    async def stats(self, *, uid: int | None, since_s: float | None, by: str | None) -> dict[str, Any]:
+        """Add up finished calls of one user, or of all (uid None)."""
+        ...
+
+    async def explain(self, request_id: str) -> dict[str, Any] | None:
+        """Tell the story of one call; None when it is not known (any more)."""
+        ...
+
+    async def models(self) -> list[dict[str, Any]]:
+        """List the models with their live state."""
+        ...
+
+    async def cache_stats(self) -> dict[str, Any]:
+        """Tell what the cache holds."""
+        ...
+
+    async def cache_forget(
+        self, *, uid: int | None, request_id: str | None, tag: str | None, operation: str | None
+    ) -> int:
+        """Delete answers of one user, or of all (uid None); returns how many."""
+        ...
+
+    async def config_get(self, key: str | None) -> Any:
+        """Give the configuration in force, or the part below a dotted key."""
+        ...
+
+    async def config_reload(self) -> dict[str, Any]:
+        """Read the file now; returns the verdict."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method."""
+
+    handler: Callable[[Asked], Awaitable[Any]]
+    admin_only: bool = False
+
+
+def method_table(questions: Questions, house: House) -> Mapping[str, Row]:
+    """Build the table."""
+    return {
+        "hello": Row(_hello),
+        "ping": Row(_ping),
+        "complete": Row(questions.complete),
+        "embed": Row(questions.embed),
+        "models.list": Row(_Plain(house.models)),
+        "cache.stats": Row(_Plain(house.cache_stats)),
+        "cache.clear": Row(_CacheClear(house), admin_only=True),
+        "cache.forget": Row(_CacheForget(house)),
+        "config.get": Row(_ConfigGet(house), admin_only=True),
+        "config.reload": Row(_Plain(house.config_reload), admin_only=True),
+        "stats": Row(_Stats(house)),
+        "explain": Row(_Explain(house)),
+        "status": Row(_Plain(house.status)),
+    }
+
+
+async def _hello(asked: Asked) -> dict[str, Any]:
+    arguments = named_arguments(asked.params)
+    form = arguments.get("errors")
+    if form not in (None, "map", "text"):
+        raise InvalidRequest('errors: must be "map" or "text"')
+    asked.session.errors_as_map = form == "map"
+    caller = asked.session.caller
+    return {
+        "server": "aiorchd",
+        "version": __version__,
+        "protocol": PROTOCOL,
+        "uid": caller.uid,
+        "gid": caller.gid,
+        "pid": caller.pid,
+        "unit": caller.unit,
+        "admin": caller.admin,
+    }
+
+
+async def _ping(asked: Asked) -> str:  # noqa: ARG001 - nothing to look at
+    return "pong"
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A method without arguments."""
+
+    ask: Callable[[], Awaitable[Any]]
+
+    async def __call__(self, asked: Asked) -> Any:
+        take(named_arguments(asked.params), frozenset())
+        return await self.ask()
+
+
+@dataclass(frozen=True, slots=True)
+class _CacheClear:
+    house: House
+
+    async def __call__(self, asked: Asked) -> dict[str, Any]:
+        arguments = named_arguments(asked.params)
+        take(arguments, frozenset(("operation",)))
+        operation = _text(arguments, "operation")
+        return {"removed": await self.house.cache_forget(uid=None, request_id=None, tag=None, operation=operation)}
+
+
+@dataclass(frozen=True, slots=True)
+class _CacheForget:
+    house: House
+
+    async def __call__(self, asked: Asked) -> dict[str, Any]:
+        arguments = named_arguments(asked.params)
+        take(arguments, frozenset(("request_id", "tag", "operation")))
+        request_id, tag, operation = (_text(arguments, name) for name in ("request_id", "tag", "operation"))
+        if request_id is None and tag is None and operation is None:
+            raise InvalidRequest("request_id: name what to forget: request_id, tag or operation (cache.clear forgets all)")
+        caller = asked.session.caller
+        removed = await self.house.cache_forget(
+            uid=None if caller.admin else caller.uid, request_id=request_id, tag=tag, operation=operation
+        )
+        return {"removed": removed}
+
+
+@dataclass(frozen=True, slots=True)
+class _ConfigGet:
+    house: House
+
+    async def __call__(self, asked: Asked) -> Any:
+        arguments = named_arguments(asked.params)
+        take(arguments, frozenset(("key",)))
+        return await self.house.config_get(_text(arguments, "key"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stats:
+    house: House
+
+    async def __call__(self, asked: Asked) -> dict[str, Any]:
+        arguments = named_arguments(asked.params)
+        take(arguments, frozenset(("since", "by", "own")))
+        since = arguments.get("since")
+        if since is not None and (isinstance(since, bool) or not isinstance(since, (int, float)) or not since > 0):
+            raise InvalidRequest("since: must be a number of seconds more than 0, counted back from now")
+        by = _text(arguments, "by")
+        if by not in (None, "operation", "model", "caller", "unit"):
+            raise InvalidRequest("by: must be one of operation, model, caller, unit")
+        caller = asked.session.caller
+        # Everybody sees their own; administrators see all unless they ask for their own.
+        everybody = caller.admin and arguments.get("own") is not True
+        return await self.house.stats(
+            uid=None if everybody else caller.uid, since_s=None if since is None else float(since), by=by
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Explain:
+    house: House
+
+    async def __call__(self, asked: Asked) -> dict[str, Any]:
+        arguments = named_arguments(asked.params)
+        take(arguments, frozenset(("request_id",)))
+        request_id = _text(arguments, "request_id")
+        if request_id is None:
+            raise InvalidRequest("request_id: missing; it is the id of a reply")
+        story = await self.house.explain(request_id)
+        if story is None:
+            raise NotFound(f"request_id: no call {request_id[:60]!r} is known; old ones are trimmed ([metrics] keep_calls)")
+        caller = asked.session.caller
+        if not caller.admin and story.get("uid") != caller.uid:
+            raise Forbidden("request_id: belongs to another user; administrators can see it")
+        return story
+
+
+def _text(arguments: Mapping[str, Any], name: str) -> str | None:
+    value = arguments.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        raise InvalidRequest(f"{name}: must be text that is not empty")
+    return value

@@ -1,0 +1,143 @@
+"""``complete`` and ``embed``: from named arguments to a call, and from a reply to what the wire carries."""
+
+from __future__ import annotations
+
+import array
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Final, Protocol
+
+import trio
+
+from aiorch.errors import CallError
+from aiorch.protocol import Request
+from aiorchd.calls.answer import fixed_fields, own_fields, timing_fields
+from aiorchd.calls.call import Call
+from aiorchd.calls.caller import Caller
+from aiorchd.calls.ports import DeltaSink
+from aiorchd.calls.question import Question
+from aiorchd.calls.reply import Reply
+from aiorchd.doors.arguments import named_arguments, parse_complete, parse_embed
+from aiorchd.doors.session import Asked, Deltas, Packed
+
+_REMEMBERED_BYTES: Final = 8192
+"""Longer requests are not remembered by their bytes; working out their key is little beside sending them."""
+
+
+class Prepared(Protocol):
+    """A question with its identity worked out. Belongs to the pipeline that made it."""
+
+    @property
+    def question(self) -> Question:
+        """What was asked."""
+        ...
+
+
+class Answering(Protocol):
+    """As much of a pipeline as the doors need."""
+
+    def prepare(self, caller: Caller, question: Question) -> Prepared:
+        """Work out the identity of a question. Raises `CallError` for what can be refused by looking at it."""
+        ...
+
+    def recognise(self, caller: Caller, argument_bytes: bytes) -> Prepared | None:
+        """Find what `remember` was told of equal bytes from this user."""
+        ...
+
+    def remember(self, caller: Caller, argument_bytes: bytes, prepared: Prepared) -> None:
+        """Keep a prepared question for when the same bytes come again."""
+        ...
+
+    def try_hit(self, caller: Caller, prepared: Prepared, received_at: float) -> bytes | None:
+        """Give the packed reply if a fresh exact answer is in memory; counted and journalled like any call."""
+        ...
+
+    def open_call(
+        self, caller: Caller, prepared: Prepared, received_at: float, sink: DeltaSink | None
+    ) -> Call:
+        """Make the call, with its id, deadline and journal."""
+        ...
+
+    async def answer(self, call: Call) -> Reply:
+        """Send it down the stages."""
+        ...
+
+    def owns(self, prepared: object) -> bool:
+        """Tell whether this pipeline, and no earlier generation, prepared it."""
+        ...
+
+
+class Questions:
+    """The handlers of ``complete`` and ``embed``, and the recall that spares a hit its task."""
+
+    def __init__(
+        self, current: Callable[[], Answering], lease: Callable[[], AbstractContextManager[Answering]]
+    ) -> None:
+        self._current = current
+        self._lease = lease
+
+    def recall(self, caller: Caller, request: Request, received_at: float) -> Packed | object:
+        """Answer from memory, or hand on the prepared question. What is wrong with it, the handler will find and say."""
+        if request.method != "complete":
+            return None
+        pipeline = self._current()
+        raw = request.argument_bytes
+        prepared = pipeline.recognise(caller, raw) if raw is not None else None
+        if prepared is None:
+            try:
+                prepared = pipeline.prepare(caller, parse_complete(named_arguments(request.params)))
+            except CallError:
+                return None
+            if raw is not None and len(raw) <= _REMEMBERED_BYTES:
+                pipeline.remember(caller, raw, prepared)
+        packed = pipeline.try_hit(caller, prepared, received_at)
+        return Packed(packed) if packed is not None else prepared
+
+    async def complete(self, asked: Asked) -> Any:
+        """Handle ``complete``."""
+        caller = asked.session.caller
+        with self._lease() as pipeline:
+            prepared: Any = asked.prepared
+            if prepared is None or not pipeline.owns(prepared):
+                prepared = pipeline.prepare(caller, parse_complete(named_arguments(asked.params)))
+            question = prepared.question
+            sink = None
+            if question.call_id is not None:
+                asked.session.register_call_id(question.call_id, asked.msgid)
+            if question.stream:
+                sink = Deltas(asked.session.outbox, question.call_id, question.notify)
+            call = pipeline.open_call(caller, prepared, asked.received_at, sink)
+            reply = await pipeline.answer(call)
+        return {**fixed_fields(reply), **own_fields(reply), **_addressed(call, reply, asked.received_at)}
+
+    async def embed(self, asked: Asked) -> Any:
+        """Handle ``embed``."""
+        caller = asked.session.caller
+        question = parse_embed(named_arguments(asked.params))
+        with self._lease() as pipeline:
+            call = pipeline.open_call(caller, pipeline.prepare(caller, question), asked.received_at, None)
+            reply = await pipeline.answer(call)
+        vectors = reply.vectors or ()
+        return {
+            "vectors": list(vectors) if question.vectors_as_bytes else [_floats(vector) for vector in vectors],
+            "model": reply.model,
+            "provider": reply.provider,
+            "simulated": reply.simulated,
+            "usage": reply.usage.to_wire() if reply.usage is not None else None,
+            **own_fields(reply),
+            **_addressed(call, reply, asked.received_at),
+        }
+
+
+def _addressed(call: Call, reply: Reply, received_at: float) -> dict[str, Any]:
+    total_s = trio.current_time() - received_at
+    return {"id": call.id, "timing": timing_fields(reply.queue_s, reply.provider_s, total_s)}
+
+
+def _floats(vector: bytes) -> list[float]:
+    numbers = array.array("f")
+    numbers.frombytes(vector)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tolist()
