@@ -123,7 +123,9 @@ def test_imports_point_down(module: str) -> None:
         if name.split(".")[0] not in PACKAGES:
             continue
         target = room_of(name) or name
-        assert target in allowed, f"{MODULES[module]}:{line}: {room} may not import {name}; it may import {sorted(allowed)}"
+        assert target in allowed, (
+            f"{MODULES[module]}:{line}: {room} may not import {name}; it may import {sorted(allowed)}"
+        )
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -147,7 +149,9 @@ def test_libraries(module: str) -> None:
         if top in PACKAGES or top in sys.stdlib_module_names:
             continue
         if top in HTTP_LIBRARIES:
-            assert module.startswith("aiorchd.providers.transport"), f"{where}: {top} is imported in providers/transport only"
+            assert module.startswith("aiorchd.providers.transport"), (
+                f"{where}: {top} is imported in providers/transport only"
+            )
         for prefix, libraries in LIBRARIES.items():
             if room == prefix:
                 assert top in libraries, f"{where}: {room} may import {sorted(libraries)} and not {top}"
@@ -171,7 +175,16 @@ def test_no_mutable_state_at_module_level(module: str) -> None:
         )
         if isinstance(value, ast.Call):
             made = ast.unparse(value.func)
-            mutable = made in {"list", "dict", "set", "deque", "defaultdict", "Counter", "OrderedDict", "itertools.count"}
+            mutable = made in {
+                "list",
+                "dict",
+                "set",
+                "deque",
+                "defaultdict",
+                "Counter",
+                "OrderedDict",
+                "itertools.count",
+            }
         assert not mutable, f"{where}: {names[0]} is mutable state of the module; give it an owner or a frozen type"
     for node in ast.walk(PARSED[module]):
         assert not isinstance(node, ast.Global), f"{MODULES[module]}:{node.lineno}: global statement"
@@ -187,7 +200,9 @@ def test_broad_excepts_only_at_named_barriers() -> None:
             caught = "everything" if node.type is None else ast.unparse(node.type)
             if caught in ("everything", "Exception", "BaseException"):
                 place = str(path.relative_to(PACKAGES[module.split(".")[0]].parent))
-                assert "barrier:" in lines[node.lineno - 1], f"{path}:{node.lineno}: `except {caught}` without `# barrier: …`"
+                assert "barrier:" in lines[node.lineno - 1], (
+                    f"{path}:{node.lineno}: `except {caught}` without `# barrier: …`"
+                )
                 found[place] = found.get(place, 0) + 1
     assert found == BARRIERS
 

@@ -30,7 +30,7 @@ def named_arguments(params: list[Any]) -> dict[str, Any]:
             return first
         if first is None or first == []:
             return {}
-    raise InvalidRequest("params: must be an array holding one map of named arguments, such as [{\"prompt\": \"…\"}]")
+    raise InvalidRequest('params: must be an array holding one map of named arguments, such as [{"prompt": "…"}]')
 
 
 def take(arguments: Mapping[str, Any], known: frozenset[str]) -> None:
@@ -69,10 +69,14 @@ def parse_complete(arguments: dict[str, Any]) -> Question:
         raise InvalidRequest("call_id: must be text or an integer, chosen by the caller")
     if notify is not None:
         if type(notify) is not list or not notify or type(notify[0]) is not str:
-            raise InvalidRequest("notify: must be an array of a method name and the arguments that come before each delta")
+            raise InvalidRequest(
+                "notify: must be an array of a method name and the arguments that come before each delta"
+            )
         notify = tuple(_plain("notify", notify))
     if stream and call_id is None and notify is None:
-        raise InvalidRequest("call_id: a streamed call needs one, chosen by the caller, so that its deltas can be told apart")
+        raise InvalidRequest(
+            "call_id: a streamed call needs one, chosen by the caller, so that its deltas can be told apart"
+        )
     if _flag("batch", arguments.get("batch")) and stream:
         raise InvalidRequest("batch: a streamed call is never batched; leave out one of the two")
     return Question(

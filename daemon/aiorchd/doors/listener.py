@@ -43,7 +43,9 @@ def bound_socket(path: Path, *, mode: int, group: int | None = None) -> Iterator
         try:
             listening.bind(os.fspath(path))
         except OSError as error:
-            raise SocketPathError(f"{path}: {error.strerror}; does its directory exist, and may you write there?") from error
+            raise SocketPathError(
+                f"{path}: {error.strerror}; does its directory exist, and may you write there?"
+            ) from error
         finally:
             os.umask(before)
         made = path.lstat()
@@ -97,9 +99,13 @@ def inherited_socket(descriptor: int) -> Iterator[socket.socket]:
     listening = socket.socket(fileno=descriptor)
     try:
         if listening.family != socket.AF_UNIX or listening.type != socket.SOCK_STREAM:
-            raise SocketPathError(f"descriptor {descriptor}: not a Unix stream socket; check the .socket unit's ListenStream=")
+            raise SocketPathError(
+                f"descriptor {descriptor}: not a Unix stream socket; check the .socket unit's ListenStream="
+            )
         if not listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise SocketPathError(f"descriptor {descriptor}: does not listen; Accept=yes is not supported, use Accept=no")
+            raise SocketPathError(
+                f"descriptor {descriptor}: does not listen; Accept=yes is not supported, use Accept=no"
+            )
         listening.set_inheritable(False)
         listening.setblocking(False)
         yield listening

@@ -132,7 +132,9 @@ class _CacheForget:
         take(arguments, frozenset(("request_id", "tag", "operation")))
         request_id, tag, operation = (_text(arguments, name) for name in ("request_id", "tag", "operation"))
         if request_id is None and tag is None and operation is None:
-            raise InvalidRequest("request_id: name what to forget: request_id, tag or operation (cache.clear forgets all)")
+            raise InvalidRequest(
+                "request_id: name what to forget: request_id, tag or operation (cache.clear forgets all)"
+            )
         caller = asked.session.caller
         removed = await self.house.cache_forget(
             uid=None if caller.admin else caller.uid, request_id=request_id, tag=tag, operation=operation
@@ -183,7 +185,9 @@ class _Explain:
             raise InvalidRequest("request_id: missing; it is the id of a reply")
         story = await self.house.explain(request_id)
         if story is None:
-            raise NotFound(f"request_id: no call {request_id[:60]!r} is known; old ones are trimmed ([metrics] keep_calls)")
+            raise NotFound(
+                f"request_id: no call {request_id[:60]!r} is known; old ones are trimmed ([metrics] keep_calls)"
+            )
         caller = asked.session.caller
         if not caller.admin and story.get("uid") != caller.uid:
             raise Forbidden("request_id: belongs to another user; administrators can see it")

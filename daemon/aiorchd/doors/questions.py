@@ -53,9 +53,7 @@ class Answering(Protocol):
         """Give the packed reply if a fresh exact answer is in memory; counted and journalled like any call."""
         ...
 
-    def open_call(
-        self, caller: Caller, prepared: Prepared, received_at: float, sink: DeltaSink | None
-    ) -> Call:
+    def open_call(self, caller: Caller, prepared: Prepared, received_at: float, sink: DeltaSink | None) -> Call:
         """Make the call, with its id, deadline and journal."""
         ...
 

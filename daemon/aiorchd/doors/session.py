@@ -116,9 +116,7 @@ class Session:
         admitted: bool = True,
     ) -> None:
         self.caller = caller
-        self.outbox = Outbox(
-            connection, max_pending_bytes=limits.max_pending_write_bytes, stall_s=limits.write_stall_s
-        )
+        self.outbox = Outbox(connection, max_pending_bytes=limits.max_pending_write_bytes, stall_s=limits.write_stall_s)
         self.errors_as_map = False
         self._socket = connection
         self._wire = Connection(limits.wire)
@@ -226,16 +224,19 @@ class Session:
             return
         scope = trio.CancelScope()
         self._running[asked.msgid] = scope
-        nursery.start_soon(self._answer, asked, method, scope)
+        # A request read before the goodbye is carried out, even if its task comes to run after it.
+        nursery.start_soon(self._answer, asked, method, scope, self._leaving)
 
-    async def _answer(self, asked: Asked, method: str, scope: trio.CancelScope) -> None:
+    async def _answer(self, asked: Asked, method: str, scope: trio.CancelScope, too_late: bool) -> None:
         msgid = asked.msgid
         try:
             with scope:
                 try:
-                    result = await self._carry_out(asked, method)
+                    result = await self._carry_out(asked, method, too_late=too_late)
                     packed = (
-                        _result_head(msgid) + result.body if type(result) is Packed else Connection.pack_result(msgid, result)
+                        _result_head(msgid) + result.body
+                        if type(result) is Packed
+                        else Connection.pack_result(msgid, result)
                     )
                     self.outbox.write(packed)
                 except CallError as error:
@@ -256,13 +257,13 @@ class Session:
             self._slot.set()
             self._end_if_drained()
 
-    async def _carry_out(self, asked: Asked, name: str) -> Any:
+    async def _carry_out(self, asked: Asked, name: str, *, too_late: bool) -> Any:
         if not self._admitted:
             raise Forbidden(
                 f"user {self.caller.uid} may not use this daemon; its administrator can add you to [daemon] allow_users "
                 "or allow_groups"
             )
-        if self._leaving:
+        if too_late:
             raise GoingAway("the daemon is stopping; connect again to reach its successor", retry_after_s=1.0)
         method = self._methods.get(name)
         if method is None:

@@ -1,0 +1,376 @@
+"""A session over a real socket pair: what a peer can do, good or bad, and what it costs nobody else."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+import pytest
+import trio
+
+from aiorch.errors import Overloaded
+from aiorch.protocol import Connection, Event, Limits, Notification, Request, Response
+from aiorchd.calls.caller import Caller
+from aiorchd.doors.methods import Row, _hello, _ping
+from aiorchd.doors.session import Asked, Deltas, Packed, Session, SessionLimits
+
+
+@dataclass
+class Memory:
+    """Log lines, kept."""
+
+    lines: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        self.lines.append((event, fields))
+
+    info = exception
+    debug = exception
+
+
+class Peer:
+    """The other end, played by hand."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self.wire = Connection(Limits(max_frame_bytes=1 << 30, max_elements=10_000_000))
+        self.events: list[Event] = []
+
+    async def ask(self, method: str, **arguments: Any) -> int:
+        msgid, data = self.wire.pack_request(method, arguments)
+        await self.stream.send_all(data)
+        return msgid
+
+    async def next(self) -> Event:
+        while not self.events:
+            data = await self.stream.receive_some(65536)
+            assert data, "the session closed the connection"
+            self.events.extend(self.wire.receive_data(data))
+        return self.events.pop(0)
+
+    async def call(self, method: str, **arguments: Any) -> Response:
+        msgid = await self.ask(method, **arguments)
+        event = await self.next()
+        assert isinstance(event, Response)
+        assert event.msgid == msgid
+        return event
+
+    async def closed(self) -> bool:
+        try:
+            return await self.stream.receive_some(1) == b""
+        except trio.BrokenResourceError:
+            return True
+
+
+Handler = Callable[[Asked], Awaitable[Any]]
+
+
+@asynccontextmanager
+async def session_with(
+    handlers: dict[str, Handler] | None = None,
+    *,
+    limits: SessionLimits | None = None,
+    admitted: bool = True,
+    admin: bool = False,
+    recall: Callable[[Caller, Request, float], Any] = lambda *_: None,
+) -> AsyncIterator[tuple[Peer, Session, Memory]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    ours.setblocking(False)
+    log = Memory()
+    table = {
+        "ping": Row(_ping),
+        "hello": Row(_hello),
+        **{name: Row(handler) for name, handler in (handlers or {}).items()},
+    }
+    table["secret"] = Row(_ping, admin_only=True)
+    session = Session(
+        ours,
+        Caller(uid=1000, gid=1000, pid=1, admin=admin),
+        table,
+        recall,
+        limits or SessionLimits(Limits()),
+        log,
+        admitted=admitted,
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+        async with stream:
+            yield Peer(stream), session, log
+            nursery.cancel_scope.cancel()
+    assert session.in_flight == 0
+
+
+async def test_ping() -> None:
+    async with session_with() as (peer, _, _):
+        assert (await peer.call("ping")).result == "pong"
+
+
+async def test_errors_are_text_until_hello_asks_for_maps() -> None:
+    async def overloaded(_: Asked) -> Any:
+        raise Overloaded("full", retry_after_s=2.0, stage="admit")
+
+    async with session_with({"x": overloaded}) as (peer, _, _):
+        assert (await peer.call("x")).error == [0, "overloaded: full"]
+        hello = (await peer.call("hello", errors="map")).result
+        assert hello["uid"] == 1000
+        error = (await peer.call("x")).error
+        assert error["code"] == "overloaded"
+        assert error["retry_after_s"] == 2.0
+        assert error["stage"] == "admit"
+
+
+async def test_unknown_methods_are_told_what_there_is() -> None:
+    async with session_with() as (peer, _, _):
+        error = (await peer.call("pong")).error[1]
+        assert error.startswith("unknown_method: ")
+        assert "ping" in error
+
+
+async def test_only_administrators_administer() -> None:
+    async with session_with() as (peer, _, _):
+        assert (await peer.call("secret")).error[1].startswith("forbidden: ")
+    async with session_with(admin=True) as (peer, _, _):
+        assert (await peer.call("secret")).result == "pong"
+
+
+async def test_who_is_not_allowed_is_answered_politely() -> None:
+    async with session_with(admitted=False) as (peer, _, _):
+        error = (await peer.call("ping")).error[1]
+        assert error.startswith("forbidden: ")
+        assert "allow_users" in error
+
+
+async def test_a_defect_is_answered_without_its_traceback_and_the_session_goes_on() -> None:
+    async def broken(_: Asked) -> Any:
+        raise RuntimeError("sk-secret in a message")
+
+    async with session_with({"x": broken}) as (peer, _, log):
+        error = (await peer.call("x")).error[1]
+        assert error.startswith("internal: ")
+        assert "sk-secret" not in error
+        assert log.lines[0][0] == "request_failed"
+        assert (await peer.call("ping")).result == "pong"
+
+
+async def test_an_answer_that_cannot_be_sent_is_an_error_and_no_silence() -> None:
+    async def odd(_: Asked) -> Any:
+        return {1: 2}
+
+    async with session_with({"x": odd}) as (peer, _, _):
+        assert (await peer.call("x")).error[1].startswith("internal: ")
+
+
+async def test_requests_run_side_by_side(autojump_clock: trio.testing.MockClock) -> None:
+    async def slow(asked: Asked) -> Any:
+        await trio.sleep(asked.params[0]["s"])
+        return asked.params[0]["s"]
+
+    async with session_with({"slow": slow}) as (peer, _, _):
+        for seconds in (3, 1, 2):
+            await peer.ask("slow", s=seconds)
+        got = [await peer.next() for _ in range(3)]
+        assert [event.result for event in got] == [1, 2, 3]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("by", ["msgid", "call_id"])
+async def test_cancel_reaches_the_handler(by: str) -> None:
+    ended = trio.Event()
+
+    async def endless(asked: Asked) -> Any:
+        asked.session.register_call_id("mine", asked.msgid)
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    async with session_with({"x": endless}) as (peer, session, _):
+        msgid = await peer.ask("x")
+        while not session.in_flight:
+            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        named = {"msgid": msgid} if by == "msgid" else {"call_id": "mine"}
+        await peer.stream.send_all(Connection.pack_notification("cancel", named))
+        event = await peer.next()
+        assert isinstance(event, Response)
+        assert event.error[1].startswith("cancelled: ")
+        assert ended.is_set()
+
+
+async def test_a_peer_that_leaves_cancels_its_calls() -> None:
+    ended = trio.Event()
+
+    async def endless(_: Asked) -> Any:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    async with session_with({"x": endless}) as (peer, _, _):
+        await peer.ask("x")
+        await peer.stream.aclose()
+        with trio.fail_after(5):
+            await ended.wait()
+
+
+async def test_a_peer_that_leaves_while_the_reader_waits_is_noticed() -> None:
+    ended = trio.Event()
+
+    async def endless(_: Asked) -> Any:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    limits = SessionLimits(Limits(), max_in_flight=1)
+    async with session_with({"x": endless}, limits=limits) as (peer, _, _):
+        await peer.ask("x")
+        await peer.ask("x")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await peer.stream.aclose()
+        with trio.fail_after(5):
+            await ended.wait()
+
+
+async def test_in_flight_is_bounded_by_not_reading_on() -> None:
+    go = trio.Event()
+
+    async def wait(_: Asked) -> Any:
+        await go.wait()
+        return 1
+
+    limits = SessionLimits(Limits(), max_in_flight=2)
+    async with session_with({"x": wait}, limits=limits) as (peer, session, _):
+        for _ in range(5):
+            await peer.ask("x")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert session.in_flight == 2
+        go.set()
+        for _ in range(5):
+            assert isinstance(await peer.next(), Response)
+
+
+async def test_a_msgid_in_use_is_refused() -> None:
+    async def endless(_: Asked) -> Any:
+        await trio.sleep_forever()
+
+    async with session_with({"x": endless}) as (peer, _, _):
+        await peer.stream.send_all(msgpack.packb([0, 7, "x", []]) + msgpack.packb([0, 7, "ping", []]))
+        event = await peer.next()
+        assert isinstance(event, Response)
+        assert "still in flight" in event.error[1]
+
+
+@pytest.mark.parametrize(
+    "junk", [b"\xc1", b"\x90" * 100, msgpack.packb({"a": 1}), msgpack.packb([0, 1]), b"\xdd\xff\xff\xff\xff"]
+)
+async def test_junk_gets_one_last_word_and_a_close(junk: bytes) -> None:
+    async with session_with() as (peer, _, _):
+        await peer.stream.send_all(junk)
+        event = await peer.next()
+        assert isinstance(event, Notification)
+        assert event.method == "error"
+        assert event.params[0]["code"] == "invalid_request"
+        assert await peer.closed()
+
+
+async def test_what_neovim_sends_is_served() -> None:
+    async with session_with() as (peer, _, _):
+        await peer.stream.send_all(b"\x94\x00\x01\xa4ping\x90" + b"\x93\x02\xb0nvim_error_event\x91\xa1\xff")
+        await peer.stream.send_all(b"\x94\x00\x02\xa5hello\x91\x90" + b"\x94\x01\x63\xc0\xc0")
+        answers = {
+            event.msgid: event for event in (await peer.next(), await peer.next()) if isinstance(event, Response)
+        }
+        assert answers[1].result == "pong"
+        assert answers[2].error is None
+
+
+async def test_hits_of_one_read_leave_in_order() -> None:
+    def recall(_: Caller, request: Request, __: float) -> Any:
+        return Packed(msgpack.packb(request.params[0]["n"])) if request.method == "hit" else None
+
+    async with session_with(recall=recall) as (peer, _, _):
+        for n in range(100):
+            await peer.ask("hit", n=n)
+        got = [await peer.next() for _ in range(100)]
+        assert [event.result for event in got] == list(range(100))  # type: ignore[union-attr]
+
+
+async def test_a_peer_that_never_reads_costs_its_buffer_and_is_cut(autojump_clock: trio.testing.MockClock) -> None:
+    def recall(_: Caller, request: Request, __: float) -> Any:
+        return Packed(msgpack.packb("x" * 10_000)) if request.method == "hit" else None
+
+    limits = SessionLimits(Limits(), max_pending_write_bytes=100_000, write_stall_s=30.0)
+    async with session_with(recall=recall, limits=limits) as (peer, session, log):
+        _, one = peer.wire.pack_request("hit", {})
+        with trio.move_on_after(5) as full:
+            while True:
+                await peer.stream.send_all(one * 100)
+        assert full.cancelled_caught  # the daemon stopped reading
+        # One read's worth of answers may be on top of the bound, in pieces no larger than it.
+        assert session.outbox.pending_bytes <= 220_000
+        start = trio.current_time()
+        while not session.outbox.broken:
+            await trio.sleep(1)
+        assert trio.current_time() - start <= 31
+        assert log.lines[-1][0] == "connection_cut"
+
+
+async def test_going_away_is_said_and_what_is_in_flight_is_finished() -> None:
+    go = trio.Event()
+
+    async def wait(_: Asked) -> Any:
+        await go.wait()
+        return "done"
+
+    async with session_with({"x": wait}) as (peer, session, _):
+        await peer.ask("x")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        session.say_going_away(30.0)
+        event = await peer.next()
+        assert isinstance(event, Notification)
+        assert (event.method, event.params) == ("going_away", [{"deadline_s": 30.0}])
+        refused = await peer.call("ping")
+        assert refused.error[1].startswith("going_away: ")
+        go.set()
+        last = await peer.next()
+        assert isinstance(last, Response)
+        assert last.result == "done"
+        assert await peer.closed()
+
+
+async def test_an_idle_session_ends_at_once_when_the_daemon_goes() -> None:
+    async with session_with() as (peer, session, _):
+        await peer.call("ping")
+        session.say_going_away(30.0)
+        assert isinstance(await peer.next(), Notification)
+        assert await peer.closed()
+
+
+async def test_deltas_are_numbered_and_can_be_named() -> None:
+    async def stream(asked: Asked) -> Any:
+        for sink in (
+            Deltas(asked.session.outbox, "c1", None),
+            Deltas(asked.session.outbox, None, ("nvim_exec_lua", "code")),
+        ):
+            assert not sink.started
+            await sink.send(text="a")
+            await sink.send(tool_calls=[{"index": 0}])
+            assert sink.started
+        return "whole"
+
+    async with session_with({"x": stream}) as (peer, _, _):
+        await peer.ask("x")
+        events = [await peer.next() for _ in range(5)]
+        assert [event.params for event in events[:4]] == [  # type: ignore[union-attr]
+            [{"call_id": "c1", "index": 0, "text": "a"}],
+            [{"call_id": "c1", "index": 1, "tool_calls": [{"index": 0}]}],
+            ["code", {"call_id": None, "index": 0, "text": "a"}],
+            ["code", {"call_id": None, "index": 1, "tool_calls": [{"index": 0}]}],
+        ]
+        assert events[3].method == "nvim_exec_lua"  # type: ignore[union-attr]
+        assert isinstance(events[4], Response)
