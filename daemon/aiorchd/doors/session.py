@@ -347,14 +347,15 @@ def _result_head(msgid: int) -> bytes:
 class Deltas:
     """Where the pieces of one streamed answer go: notifications on its caller's connection, in order.
 
-    ``notify`` names another method and leading arguments, for clients whose notifications must name a function of theirs.
+    ``notify`` names another method and leading arguments, for clients whose notifications must name a function of theirs;
+    the delta then comes as an array of one, because what Neovim can be told to call takes its arguments so.
     """
 
     def __init__(self, outbox: Outbox, call_id: str | int | None, notify: Sequence[Any] | None) -> None:
         self._outbox = outbox
         self._call_id = call_id
         self._method = notify[0] if notify else "delta"
-        self._leading = list(notify[1:]) if notify else []
+        self._leading = list(notify[1:]) if notify else None
         self._index = 0
 
     @property
@@ -370,6 +371,7 @@ class Deltas:
         if tool_calls is not None:
             delta["tool_calls"] = list(tool_calls)
         self._index += 1
-        self._outbox.write(Connection.pack_notification(self._method, [*self._leading, delta]))
+        params = [delta] if self._leading is None else [*self._leading, [delta]]
+        self._outbox.write(Connection.pack_notification(self._method, params))
         if self._outbox.full:
             await self._outbox.room()

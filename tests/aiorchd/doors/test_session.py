@@ -369,8 +369,8 @@ async def test_deltas_are_numbered_and_can_be_named() -> None:
         assert [event.params for event in events[:4]] == [  # type: ignore[union-attr]
             [{"call_id": "c1", "index": 0, "text": "a"}],
             [{"call_id": "c1", "index": 1, "tool_calls": [{"index": 0}]}],
-            ["code", {"call_id": None, "index": 0, "text": "a"}],
-            ["code", {"call_id": None, "index": 1, "tool_calls": [{"index": 0}]}],
+            ["code", [{"call_id": None, "index": 0, "text": "a"}]],
+            ["code", [{"call_id": None, "index": 1, "tool_calls": [{"index": 0}]}]],
         ]
         assert events[3].method == "nvim_exec_lua"  # type: ignore[union-attr]
         assert isinstance(events[4], Response)
