@@ -4,6 +4,7 @@ A model suffers one by its profile (`fault`, `fault_rate`, `fault_first`), a sin
 `x-aiorchsim-fault`. Some come instead of any work, others spoil an answer that was good.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -42,7 +43,7 @@ class Fault(StrEnum):
     """An error event in the middle of a stream that began with 200; 500 when the answer is not streamed."""
 
 
-REFUSALS: Final = {
+REFUSALS: Final[Mapping[Fault, Refusal]] = {
     Fault.ERROR_500: Refusal(
         500, "server_error", "The server had an error while processing your request. Sorry about that!"
     ),

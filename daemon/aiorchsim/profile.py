@@ -100,7 +100,7 @@ class Profile:
     seed: int = _key(0, "decides which answers are wrong, jitter, errors; --seed wins", kind=int)
     rate_limit_headers: str = _key(
         "full",
-        "full: x-ratelimit-* on every response of a limited model and retry-after on 429; retry_after: the latter only; none: no hint",
+        "full: x-ratelimit-* on responses of a limited model and retry-after on 429; retry_after: the latter; none: neither",
         kind=str,
         choices=HEADER_MODES,
     )

@@ -10,6 +10,7 @@ import json
 import math
 from array import array
 from bisect import bisect_left
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -48,8 +49,8 @@ class Replay:
         """Read the whole file once, checking every line. Raises ReplayError, or OSError when it cannot be read."""
         found: list[tuple[int, int]] = []
         models: dict[str, None] = {}
-        file = path.open("rb")
-        try:
+        with ExitStack() as opened:
+            file = opened.enter_context(path.open("rb"))
             offset = 0
             for number, line in enumerate(file, 1):
                 if not line.isspace():
@@ -59,9 +60,7 @@ class Replay:
                 offset += len(line)
             if not found:
                 raise ReplayError(f"{path}: there is no line in it")
-        except BaseException:
-            file.close()
-            raise
+            opened.pop_all()  # it stays open
         found.sort()
         return cls(file, array("Q", [key for key, _ in found]), array("Q", [place for _, place in found]), list(models))
 

@@ -5,7 +5,7 @@ nor counted.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from aiorchsim.dialects import openai_chat, openai_embeddings
@@ -20,7 +20,7 @@ UNKNOWN: Final = "(unknown)"
 CREATED: Final = 1_700_000_000
 
 _Decode = Callable[[Simulation, Request], Work | Refusal]
-_WORK: Final[dict[str, tuple[Dialect, _Decode]]] = {
+_WORK: Final[Mapping[str, tuple[Dialect, _Decode]]] = {
     openai_chat.ENDPOINT: (OPENAI, openai_chat.decode),
     openai_embeddings.ENDPOINT: (OPENAI, openai_embeddings.decode),
 }

@@ -10,7 +10,7 @@ import json
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
@@ -30,7 +30,7 @@ CLOSES: Final = b"connection: close\r\n"
 STAYS: Final = b"connection: keep-alive\r\n"
 CHUNKED: Final = b"transfer-encoding: chunked\r\n"
 
-_STATUS_LINES: Final = {
+_STATUS_LINES: Final[Mapping[int, bytes]] = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
 }
 

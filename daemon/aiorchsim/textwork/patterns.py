@@ -5,6 +5,7 @@ the quantifiers ? * + {m} {m,} {m,n} (the least that is allowed, at least one wh
 $. Nothing is ever matched, so a pattern cannot take long. Look-arounds and back-references are not understood.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 LONGEST: Final = 2_000
@@ -13,7 +14,7 @@ DEEPEST: Final = 40
 _PREFERRED: Final = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_- .,:/@#!%&+=~;'\"()*$?<>[]{}|^`\\"
 _DIGITS: Final = "0123456789"
 _WORDS: Final = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
-_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
+_ESCAPES: Final[Mapping[str, str]] = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
 
 
 class NotUnderstood(ValueError):

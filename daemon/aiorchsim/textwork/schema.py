@@ -55,7 +55,7 @@ _ANSWER_NAMES: Final = frozenset(
 )
 _NAME: Final = re.compile(r"(?<=[a-z,] )[A-Z][\w-]+(?: [A-Z][\w-]+){0,2}")
 _DATE: Final = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
-_FORMATS: Final = {
+_FORMATS: Final[Mapping[str, str]] = {
     "date": "2024-01-15",
     "time": "12:00:00Z",
     "date-time": "2024-01-15T12:00:00Z",
