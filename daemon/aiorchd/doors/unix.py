@@ -24,6 +24,7 @@ class DoorPolicy:
 
     access: Access
     session: SessionLimits
+    own_uid: int
     max_connections: int = 4096
 
 
@@ -113,7 +114,7 @@ class UnixDoor:
                 self._turn_away(connection, policy)
                 return
             self._accepted += 1
-            caller = identify(connection, policy.access, self._accepted)
+            caller = identify(connection, policy.access, self._accepted, policy.own_uid)
         except OSError:
             connection.close()  # it left before it was let in
             return
@@ -124,7 +125,7 @@ class UnixDoor:
             self._recall,
             policy.session,
             self._log,
-            admitted=policy.access.may_call(caller.uid, caller.groups),
+            admitted=policy.access.may_enter(caller.uid, caller.groups, policy.own_uid),
         )
         self._full = False
         self._sessions.add(session)

@@ -14,7 +14,8 @@ import pytest
 import trio
 
 from aiorch.protocol import Connection, Limits, Notification, Response
-from aiorchd.doors.identity import Access, group_numbers, unit_of, user_numbers
+from aiorchd.config.access import Access
+from aiorchd.doors.identity import unit_of
 from aiorchd.doors.listener import bound_socket
 from aiorchd.doors.methods import Row, _hello, _ping
 from aiorchd.doors.session import Asked, SessionLimits
@@ -91,24 +92,11 @@ async def test_connections_beyond_the_limit_are_refused_politely(tmp_path: Path)
 
 async def test_access_lists(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    nobody_else = Access(users=frozenset((4_000_000,)), own_uid=4_000_001)
+    nobody_else = Access(restricted=True, allow_users=frozenset((4_000_000,)))
     admin = os.getuid() == 0
     async with door_at(path, access=nobody_else), await trio.open_unix_socket(path) as stream:
         answer = await ask(stream, "ping")
         assert answer == "pong" if admin else answer[1].startswith("forbidden")
-    access = Access(users=frozenset((5,)), groups=frozenset((7,)), admin_groups=frozenset((9,)), own_uid=6)
-    assert access.may_call(5, frozenset())
-    assert access.may_call(1, frozenset((7,)))
-    assert not access.may_call(1, frozenset((8,)))
-    assert access.may_call(1, frozenset((9,)))
-    assert access.is_admin(6, frozenset())
-    assert access.is_admin(0, frozenset())
-    assert not access.is_admin(5, frozenset((7,)))
-
-
-async def test_names_become_numbers() -> None:
-    assert user_numbers(["root", 12, "13"]) == (frozenset((0, 12, 13)), [])
-    assert group_numbers(["root", "no-such-group"]) == (frozenset((0,)), ["no-such-group"])
 
 
 async def test_units_of_processes_outside_system_units_are_user() -> None:
