@@ -34,6 +34,10 @@ class Call:
     model: str | None = None
     task: str | None = None
     key: bytes | None = None
+    repeat_key: bytes | None = None
+    """The caller's own name for this question, made unique among users; see ``stages/repeats``."""
+    repeat_question: bytes = b""
+    """What was asked under that name."""
     sink: DeltaSink | None = None
     priority: Priority = "normal"
     cache: CacheMode = "use"

@@ -39,7 +39,7 @@ async def _wait(asked: Asked) -> Any:
 @asynccontextmanager
 async def door_at(path: Path, **policy: Any) -> AsyncIterator[UnixDoor]:
     made = DoorPolicy(
-        access=policy.pop("access", Access(own_uid=os.getuid())), session=SessionLimits(Limits()), **policy
+        access=policy.pop("access", Access()), session=SessionLimits(Limits()), own_uid=os.getuid(), **policy
     )
     with bound_socket(path, mode=0o600) as listening:
         table = {"ping": Row(_ping), "hello": Row(_hello), "wait": Row(_wait)}
