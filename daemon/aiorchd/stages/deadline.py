@@ -1,0 +1,63 @@
+"""The one cancel scope of a call: whatever it is doing when its time runs out, it stops doing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import trio
+
+from aiorch.errors import DeadlineExceeded
+from aiorchd.calls.call import Call
+from aiorchd.calls.ports import Service
+from aiorchd.calls.reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineStatistics:
+    """Calls inside now, and how many ran out of time since this stage was built."""
+
+    inside: int
+    expired: int
+
+
+class Deadline:
+    """End a call at its deadline with `DeadlineExceeded`, saying what it was doing last.
+
+    A call whose deadline has passed when it arrives is refused without anything being begun. A reply that arrives is
+    given even if the clock has just passed the deadline: it is paid for.
+    """
+
+    def __init__(self, inner: Service[Call]) -> None:
+        self._inner = inner
+        self._inside = 0
+        self._expired = 0
+
+    async def __call__(self, call: Call) -> Reply:
+        """Answer ``call`` in its time. Raises `DeadlineExceeded`."""
+        if call.deadline <= trio.current_time():
+            self._expired += 1
+            raise DeadlineExceeded("the deadline had passed before anything was begun", stage="deadline")
+        self._inside += 1
+        try:
+            with trio.CancelScope(deadline=call.deadline):
+                return await self._inner(call)
+        finally:
+            self._inside -= 1
+        # Nobody else ends this scope, so getting here means that time ran out.
+        self._expired += 1
+        raise _expired(call)
+
+    def statistics(self) -> DeadlineStatistics:
+        """Tell how many calls are inside."""
+        return DeadlineStatistics(inside=self._inside, expired=self._expired)
+
+
+def _expired(call: Call) -> DeadlineExceeded:
+    allowed_s = call.deadline - call.journal.started
+    message = f"no answer within {allowed_s:.3g} s"
+    details: dict[str, object] = {"allowed_s": round(allowed_s, 3)}
+    if call.journal.notes:
+        at_s, stage, what = call.journal.notes[-1]
+        message += f"; the last thing it did, after {at_s:.3g} s, was in {stage}: {what}"
+        details["last_stage"] = stage
+    return DeadlineExceeded(message, stage="deadline", details=details)

@@ -1,0 +1,432 @@
+"""Coalesce: identical calls share a flight that belongs to nobody, and exactly one passenger pays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from harness import RecordedSink, a_call, a_reply, ask, cancel_at_every_checkpoint, harness
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiorch.errors import (
+    DeadlineExceeded,
+    GoingAway,
+    InternalError,
+    ProviderError,
+    RateLimited,
+)
+from aiorchd.calls.call import Call
+from aiorchd.calls.journal import AttemptRecord
+from aiorchd.calls.reply import Reply
+from aiorchd.stages.coalesce import Coalesce, CoalesceStatistics
+
+KEY = b"\x01key"
+
+
+def asking(**fields: Any) -> Call:
+    return a_call(**{"key": KEY, **fields})
+
+
+class RecordedLog:
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, dict[str, Any]]] = []
+
+    def exception(self, event: str, **fields: Any) -> None:
+        self.rows.append((event, fields))
+
+
+def idle(service: Coalesce) -> None:
+    statistics = service.statistics()
+    assert (statistics.flights, statistics.passengers) == (0, 0)
+    assert not service._boarding
+
+
+async def test_three_callers_share_one_flight(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        first = asking(id="first")
+        asked = [ask(nursery, service, first)]
+        received = await inner.next()
+        await trio.sleep(2)
+        asked += [ask(nursery, service, asking()), ask(nursery, service, asking())]
+        await inner.assert_quiet()
+        assert service.statistics() == CoalesceStatistics(flights=1, passengers=3, started=1, boarded=2, abandoned=0)
+        await trio.sleep(1)
+        received.reply(text="Eight.", cost_usd=0.25, attempts=2, queue_s=1.5, provider_s=1.5)
+        replies = [await one.reply() for one in asked]
+    assert {reply.text for reply in replies} == {"Eight."}
+    payer, *followers = replies
+    assert (payer.cache, payer.cost_usd, payer.attempts, payer.source_id) == ("miss", 0.25, 2, None)
+    for reply in followers:
+        assert (reply.cache, reply.saved_usd, reply.attempts, reply.source_id) == ("coalesced", 0.25, 0, "first")
+        assert (reply.provider_s, reply.queue_s) == (1.0, 0.0)  # it waited one second, whatever the flight took
+    assert inner.asked == 1
+    idle(service)
+
+
+async def test_the_notes_of_a_follower_say_whom_it_joined(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        ask(nursery, service, asking(id="first"))
+        received = await inner.next()
+        follower = asking()
+        ask(nursery, service, follower)
+        await inner.assert_quiet()
+        received.reply()
+    assert follower.journal.notes == [(0.0, "coalesce", "joins the call first, which asks the same")]
+
+
+async def test_an_unknown_price_stays_unknown(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        asked = [ask(nursery, service, asking()) for _ in range(2)]
+        (await inner.next()).reply(cost_usd=None)
+        assert {(await one.reply()).saved_usd for one in asked} == {None, 0.0}
+
+
+async def test_flights_one_after_the_other_are_two(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        inner.answer = lambda _: a_reply()
+        assert (await service(asking())).cache == "miss"
+        assert (await service(asking())).cache == "miss"
+    assert inner.asked == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"key": None}, {"cache": "bypass"}, {"sink": RecordedSink()}, {"key": b"\x01other"}],
+    ids=["without a key", "bypass", "streamed", "another key"],
+)
+async def test_what_is_not_shared(autojump_clock: trio.testing.MockClock, fields: dict[str, Any]) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        first = ask(nursery, service, asking())
+        ours = asking(**fields)
+        second = ask(nursery, service, ours)
+        received = [await inner.next(), await inner.next()]
+        if "key" not in fields or fields["key"] is None:
+            assert any(one.request is ours for one in received)  # passed through as it is
+        for one in received:
+            one.reply()
+        assert [(await one.reply()).cache for one in (first, second)] == ["miss", "miss"]
+    idle(service)
+
+
+async def test_a_refreshing_call_shares(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        asked = [ask(nursery, service, asking(cache=mode)) for mode in ("use", "refresh", "refresh")]
+        (await inner.next()).reply()
+        for one in asked:
+            await one.reply()
+    assert inner.asked == 1
+
+
+# --- leaving -----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_may_leave_and_the_next_pays_with_the_account(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        first = asking(id="first")
+        leaver = ask(nursery, service, first)
+        received = await inner.next()
+        await trio.sleep(1)
+        calls = [asking(id="second"), asking(id="third")]
+        stayers = []
+        for call in calls:
+            stayers.append(ask(nursery, service, call))
+            await inner.assert_quiet()
+        leaver.cancel()
+        assert await leaver.wait() is None
+        assert not received.is_gone
+        flying = received.request.journal
+        flying.note(trio.current_time(), "retry", "asks again")
+        flying.attempts.append(
+            AttemptRecord(number=1, model="small", provider="main", began_s=0.5, queue_s=0, provider_s=1, verdict="ok")
+        )
+        flying.queue_s, flying.provider_s, flying.throttled, flying.fallbacks = 0.5, 1.0, 2, 1
+        await trio.sleep(1)
+        received.reply(cost_usd=0.5, attempts=1, queue_s=0.5, provider_s=1.5)
+        second, third = [await one.reply() for one in stayers]
+    assert (second.cache, second.cost_usd, second.attempts, second.source_id) == ("miss", 0.5, 1, "first")
+    assert (second.provider_s, second.queue_s) == (1.0, 0.0)
+    assert third.cache == "coalesced"
+    journal = calls[0].journal
+    assert journal.notes == [
+        (0.0, "coalesce", "joins the call first, which asks the same"),
+        (0.0, "retry", "asks again"),
+    ]
+    assert [(attempt.number, attempt.began_s) for attempt in journal.attempts] == [(1, -0.5)]
+    assert (journal.queue_s, journal.provider_s, journal.throttled, journal.fallbacks) == (0.5, 1.0, 2, 1)
+    for other in (first.journal, calls[1].journal):
+        assert not other.attempts  # counted once
+        assert other.throttled == 0
+    idle(service)
+
+
+async def test_the_first_sees_its_notes_while_it_flies(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        first = asking()
+        asked = ask(nursery, service, first)
+        received = await inner.next()
+        received.request.journal.note(trio.current_time(), "gate", "waits")
+        assert first.journal.notes == [(0.0, "gate", "waits")]
+        received.reply()
+        await asked.reply()
+    assert first.journal.notes == [(0.0, "gate", "waits")]
+
+
+async def test_the_last_to_leave_cancels_the_flight_and_sees_it_unwind(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        unwound: list[float] = []
+
+        async def slow_to_end(call: Call) -> Reply:
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(3)
+                call.journal.attempts.append(
+                    AttemptRecord(
+                        number=1, model="m", provider="p", began_s=0, queue_s=0, provider_s=1, verdict="ignored"
+                    )
+                )
+                unwound.append(trio.current_time())
+
+        inner.answer = slow_to_end
+        calls = [asking(), asking()]
+        asked = []
+        for call in calls:
+            asked.append(ask(nursery, service, call))
+            await trio.testing.wait_all_tasks_blocked()
+        asked[0].cancel()
+        assert await asked[0].wait() is None
+        assert inner.in_flight == 1
+        started_at = trio.current_time()
+        asked[1].cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        # Nobody boards a flight that is being cancelled.
+        inner.answer = lambda _: a_reply(text="anew")
+        assert (await service(asking())).text == "anew"
+        assert await asked[1].wait() is None
+        assert unwound == [started_at + 3]
+        assert asked[1].finished_at == started_at + 3
+        assert not calls[0].journal.attempts
+        assert len(calls[1].journal.attempts) == 1  # the story has the attempt that was broken off
+    assert service.statistics().abandoned == 1
+    idle(service)
+
+
+async def test_an_answer_that_came_while_leaving_is_taken(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+
+        async def answers_all_the_same(_: Call) -> Reply:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+            return a_reply(text="paid for")
+
+        inner.answer = answers_all_the_same
+        asked = ask(nursery, service, asking())
+        await trio.testing.wait_all_tasks_blocked()
+        asked.cancel()
+        assert (await asked.reply()).text == "paid for"
+    idle(service)
+
+
+# --- deadlines ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_deadline_is_the_latest_passengers(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        first = asking(timeout_s=5)
+        asked = [ask(nursery, service, first)]
+        received = await inner.next()
+        flying = received.request
+        assert flying.deadline == first.deadline
+        later = asking(timeout_s=50)
+        asked += [ask(nursery, service, later), ask(nursery, service, asking(timeout_s=20))]
+        await inner.assert_quiet()
+        assert flying.deadline == later.deadline
+        assert first.deadline != later.deadline  # the caller's own call is not touched
+        await trio.sleep(40)
+        received.reply()
+        for one in asked:
+            await one.reply()
+    idle(service)
+
+
+async def test_a_flight_ends_at_its_deadline(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        asked = [ask(nursery, service, asking(timeout_s=timeout_s)) for timeout_s in (5, 7)]
+        received = await inner.next()
+        started_at = trio.current_time()
+        for one in asked:
+            assert isinstance(await one.error(), DeadlineExceeded)
+            assert one.finished_at == started_at + 7
+        assert received.cancelled
+    idle(service)
+
+
+async def test_the_flight_is_outside_its_callers_scopes(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        inner_deadline: list[float] = []
+
+        async def look(_: Call) -> Reply:
+            inner_deadline.append(trio.current_effective_deadline())
+            await trio.sleep(1)
+            return a_reply()
+
+        inner.answer = look
+        call = asking(timeout_s=30)
+        with trio.move_on_after(10):
+            await service(call)
+        assert inner_deadline == [call.deadline]
+
+
+# --- errors ------------------------------------------------------------------------------------------------------------
+
+
+async def test_each_passenger_gets_a_copy_of_the_error(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        asked = [ask(nursery, service, asking()) for _ in range(3)]
+        raised = RateLimited("not now", retry_after_s=7.0, stage="dispatch", details={"status": 429})
+        (await inner.next()).fail(raised)
+        errors = [await one.error() for one in asked]
+    assert len({id(error) for error in [raised, *errors]}) == 4
+    for error in errors:
+        assert type(error) is RateLimited
+        assert error.to_wire() == raised.to_wire()
+        assert error.details is not raised.details
+        assert error.__cause__ is None
+    idle(service)
+
+
+async def test_nobody_boards_a_failed_flight(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        inner.answer = lambda _: ProviderError("broken")
+        with pytest.raises(ProviderError):
+            await service(asking())
+        inner.answer = lambda _: a_reply()
+        await service(asking())
+    assert inner.asked == 2
+
+
+async def test_a_defect_reaches_all_passengers_and_the_log(autojump_clock: trio.testing.MockClock) -> None:
+    log = RecordedLog()
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery, log)
+        asked = [ask(nursery, service, asking(id=f"call {number}")) for number in range(2)]
+        received = await inner.next()
+        received.fail(ZeroDivisionError("secret prompt"))
+        for one in asked:
+            error = await one.error()
+            assert isinstance(error, InternalError)
+            assert "secret" not in str(error)
+            assert "log" in str(error)
+        inner.answer = lambda _: a_reply()
+        await service(asking())  # the nursery lives on
+    assert log.rows == [("shared_flight_failed", {"call": received.request.id})]
+    idle(service)
+
+
+async def test_passengers_of_a_nursery_torn_down_are_told(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as outside, trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery)
+        asked = [ask(outside, service, asking()) for _ in range(2)]
+        await inner.next()
+        nursery.cancel_scope.cancel()
+        for one in asked:
+            assert isinstance(await one.error(), GoingAway)
+        idle(service)
+
+
+# --- everywhere, in any order --------------------------------------------------------------------------------------------
+
+
+async def test_cancelled_anywhere_it_is_idle(autojump_clock: trio.testing.MockClock) -> None:
+    for failing in (False, True):
+
+        def scenario(nursery: trio.Nursery, failing: bool = failing) -> Any:
+            service, inner = harness(Coalesce, nursery)
+
+            async def answer(_: Call) -> Reply:
+                await trio.sleep(1)
+                await trio.sleep(1)
+                if failing:
+                    raise ProviderError("broken")
+                return a_reply()
+
+            inner.answer = answer
+
+            async def one() -> None:
+                try:
+                    await service(asking())
+                except ProviderError:
+                    assert failing
+
+            async def run() -> None:
+                async with trio.open_nursery() as callers:
+                    for _ in range(3):
+                        callers.start_soon(one)
+
+            return service, run
+
+        await cancel_at_every_checkpoint(scenario, idle, at_least=3)
+
+
+events = st.tuples(st.sampled_from(["ask", "ask", "leave", "reply", "fail", "wait"]), st.integers(0, 5))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(events, max_size=25))
+def test_whatever_happens_one_pays_and_all_are_served(plan: list[tuple[str, int]]) -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            service, inner = harness(Coalesce, nursery)
+            asked: list[Any] = []
+            flights: list[Any] = []
+            for event, number in plan:
+                if event == "ask":
+                    asked.append(ask(nursery, service, asking(key=b"%d" % (number % 2))))
+                elif event == "leave" and asked:
+                    asked[number % len(asked)].cancel()
+                elif event == "wait":
+                    await trio.testing.wait_all_tasks_blocked()
+                    while inner._receive.statistics().current_buffer_used:
+                        flights.append(await inner.next())
+                elif event in ("reply", "fail"):
+                    for flight in flights:
+                        if not flight.is_gone and not flight._decided.is_set():
+                            if event == "reply":
+                                flight.reply(text=flight.request.id)
+                            else:
+                                flight.fail(ProviderError(flight.request.id))
+            await trio.testing.wait_all_tasks_blocked()
+            while inner._receive.statistics().current_buffer_used:
+                flights.append(await inner.next())
+            for flight in flights:
+                if not flight.is_gone and not flight._decided.is_set():
+                    flight.reply(text=flight.request.id)
+            results = [await one.wait() for one in asked]
+            idle(service)
+            answered = [result for result in results if isinstance(result, Reply)]
+            payers = [reply.text for reply in answered if reply.cache == "miss"]
+            assert len(payers) == len(set(payers))
+            assert set(payers) == {reply.text for reply in answered}
+            assert inner.most_in_flight <= 2 or service.statistics().abandoned
+            for one, result in zip(asked, results, strict=True):
+                assert result is not None or one.scope.cancelled_caught
+
+    trio.run(main)

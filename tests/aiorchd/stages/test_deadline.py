@@ -1,0 +1,128 @@
+"""Deadline: a call ends when its time is up, saying what it was doing, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from harness import a_call, ask, cancel_at_every_checkpoint, harness
+
+from aiorch.errors import DeadlineExceeded, ProviderError
+from aiorchd.stages.deadline import Deadline, DeadlineStatistics
+
+
+async def test_a_reply_passes_through(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    async with trio.open_nursery() as nursery:
+        asked = ask(nursery, service, a_call(timeout_s=5))
+        received = await inner.next()
+        assert service.statistics() == DeadlineStatistics(inside=1, expired=0)
+        await trio.sleep(4.999)
+        received.reply(text="in time")
+        assert (await asked.reply()).text == "in time"
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=0)
+
+
+async def test_an_error_passes_through(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    inner.answer = lambda _: ProviderError("broken")
+    with pytest.raises(ProviderError):
+        await service(a_call())
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=0)
+
+
+async def test_it_ends_at_the_deadline_and_says_what_it_was_doing(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    async with trio.open_nursery() as nursery:
+        call = a_call(timeout_s=5)
+        asked = ask(nursery, service, call)
+        received = await inner.next()
+        await trio.sleep(2)
+        call.journal.note(trio.current_time(), "gate", "waits for a permit of small")
+        error = await asked.error()
+    assert isinstance(error, DeadlineExceeded)
+    assert (
+        error.message
+        == "no answer within 5 s; the last thing it did, after 2 s, was in gate: waits for a permit of small"
+    )
+    assert error.stage == "deadline"
+    assert error.retryable
+    assert error.details == {"allowed_s": 5.0, "last_stage": "gate"}
+    assert asked.finished_at == call.deadline
+    assert received.cancelled
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=1)
+
+
+async def test_nothing_noted_nothing_told(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    async with trio.open_nursery() as nursery:
+        error = await ask(nursery, service, a_call(timeout_s=0.5)).error()
+    assert error.message == "no answer within 0.5 s"
+    assert inner.asked == 1
+
+
+async def test_a_deadline_that_has_passed_begins_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    for timeout_s in (0, -1):
+        with pytest.raises(DeadlineExceeded, match="before anything was begun"):
+            await service(a_call(timeout_s=timeout_s))
+    assert inner.asked == 0
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=2)
+
+
+async def test_a_reply_that_came_as_time_ran_out_is_given(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+
+    async def late(_: object) -> object:
+        with trio.CancelScope(shield=True):  # such as a provider connection being closed
+            await trio.sleep(10)
+        from harness import a_reply
+
+        return a_reply(text="paid for")
+
+    inner.answer = late
+    assert (await service(a_call(timeout_s=5))).text == "paid for"
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=0)
+
+
+async def test_a_caller_that_leaves_is_not_a_deadline(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    async with trio.open_nursery() as nursery:
+        asked = ask(nursery, service, a_call())
+        received = await inner.next()
+        asked.cancel()
+        assert await asked.wait() is None
+        assert received.cancelled
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=0)
+
+
+async def test_no_deadline_at_all(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    async with trio.open_nursery() as nursery:
+        asked = ask(nursery, service, a_call(timeout_s=float("inf")))
+        received = await inner.next()
+        await trio.sleep(1e6)
+        received.reply()
+        await asked.reply()
+
+
+async def test_cancelled_anywhere_it_is_idle(autojump_clock: trio.testing.MockClock) -> None:
+    def scenario(nursery: trio.Nursery) -> object:
+        service, inner = harness(Deadline)
+
+        async def answer(_: object) -> object:
+            await trio.sleep(1)
+            return ProviderError("broken")
+
+        inner.answer = answer
+
+        async def run() -> None:
+            with pytest.raises(ProviderError):
+                await service(a_call(timeout_s=5))
+
+        return service, run
+
+    await cancel_at_every_checkpoint(scenario, check_idle, at_least=2)
+
+
+def check_idle(service: Deadline) -> None:
+    assert service.statistics().inside == 0
