@@ -37,6 +37,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
@@ -275,7 +276,11 @@ class InternalError(CallError):
 
 
 class Unreachable(AiorchError):
-    """No daemon answers at the socket; the message says which socket and what to try."""
+    """No daemon answers at the socket. The message says what was tried and what to do; ``tried`` holds (socket, reason)."""
+
+    def __init__(self, message: str, *, tried: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.tried = tried
 
 
 class ConnectionLost(AiorchError):
@@ -291,7 +296,12 @@ class LocalProtocolError(ProtocolError):
 
 
 class RemoteProtocolError(ProtocolError):
-    """The other side sent malformed or oversized data; the connection cannot go on."""
+    """The other side sent malformed or oversized data; the connection cannot go on.
+
+    ``events`` are the messages of the same chunk that came whole before the one at fault.
+    """
+
+    events: Sequence[Any] = ()
 
 
 CALL_ERRORS: tuple[type[CallError], ...] = (

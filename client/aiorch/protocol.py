@@ -12,14 +12,20 @@ takes: a ``str`` may hold bytes that are not UTF-8 (they become surrogate escape
 empty map. Whatever cannot be understood raises `RemoteProtocolError`; after that the connection is dead, because
 nobody can know where the next message begins.
 
-Limits. msgpack's C decoder bounds a buffer and a single container, but not how many objects one frame makes: a
-megabyte of empty arrays becomes 70 MB. So a frame that outgrows `SMALL_FRAME_BYTES` is decoded again under a counter.
-Frames below that cannot make more objects than they have bytes.
+How the limits are kept. Frames that arrive whole in one chunk, nearly all, go through msgpack's C decoder at once. That
+decoder bounds a buffer and a single container, but five kilobytes of nested array headers make it reserve 30 MB in 90 ms
+for items that never come, and a megabyte of empty arrays becomes 70 MB. So what it does not take at once is not left in
+it (it would be 45 kB for every idle connection besides): the bytes wait as bytes, and `_Unfinished` walks over their
+headers, counts objects, and knows when the frame ends or that it never can within the limits; only then is it decoded.
+A frame of up to `SMALL_FRAME_BYTES` cannot make more objects than it has bytes and needs no counting; the same bytes
+give the same events in whatever chunks they come.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import msgpack
@@ -28,13 +34,20 @@ from aiorch.errors import LocalProtocolError, RemoteProtocolError
 
 SMALL_FRAME_BYTES: Final = 64 * 1024
 
+_QUICK_ITEMS: Final = 2048
+"""An array that announces more is decoded only when all of it has come: room for the items is made at once."""
+
 _DEEP: Final = 100
-"""Levels of nesting that are sent; the decoder on the other side gives up somewhere beyond 500."""
+"""Levels of nesting that are sent; the decoder on the other side gives up at 1 024."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one side takes from the other: bytes of one frame, and objects (elements of arrays and maps) in it."""
+    """What one side takes from the other: bytes of one frame, and objects in it (items, keys and values, containers).
+
+    Objects are counted in frames of more than `SMALL_FRAME_BYTES`; smaller ones are bounded by their bytes, and by
+    ``max_elements`` for each of their containers.
+    """
 
     max_frame_bytes: int = 16 * 1024 * 1024
     max_elements: int = 100_000
@@ -42,8 +55,8 @@ class Limits:
 
 @dataclass(slots=True)
 class Request:
-    """The other side asks. ``argument_bytes`` is the exact packed form of method and params, when the frame came in
-    one piece: equal bytes mean an equal question, which saves working it out again; otherwise None.
+    """The other side asks. ``argument_bytes`` is the exact packed form of method and params: equal bytes mean an equal
+    question, which saves working it out again. None for frames over `SMALL_FRAME_BYTES` and odd spellings of the head.
     """
 
     msgid: int
@@ -82,141 +95,122 @@ class Connection:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits if limits is not None else Limits()
-        self._unpacker = self._plain_unpacker()
-        self._fed_bytes = 0
-        """Bytes given to this decoder since it was made, to turn its positions into places in the chunk at hand."""
-        self._counting = False
-        self._elements = 0
-        self._pending: list[bytes] = []
-        """Chunks since the last complete message, kept so that an outgrown frame can be decoded under the counter."""
-        self._pending_bytes = 0
+        self._decoding = {
+            "object_hook": _text_keys,
+            "strict_map_key": True,
+            "unicode_errors": "surrogateescape",
+            "ext_hook": _no_extension,
+            "max_array_len": min(_QUICK_ITEMS, self._limits.max_elements),
+            "max_map_len": self._limits.max_elements,
+        }
+        self._unpack_quickly = partial(msgpack.unpackb, **self._decoding)
+        self._unpack = partial(self._unpack_quickly, max_array_len=self._limits.max_elements)
+        self._chunk_bytes = min(SMALL_FRAME_BYTES, self._limits.max_frame_bytes)
+        """No frame longer than this is decoded before it was walked over."""
+        self._unfinished: _Unfinished | None = None
         self._dead: str | None = None
         self._next_msgid = 0
 
     # receiving
 
     def receive_data(self, data: bytes) -> list[Event]:
-        """Take bytes, return the messages they complete. Raises `RemoteProtocolError`, then and ever after."""
+        """Take bytes, return the messages they complete.
+
+        Raises `RemoteProtocolError`, then and ever after; its ``events`` are the messages that came whole before.
+        """
         if self._dead is not None:
             raise RemoteProtocolError(self._dead)
+        events: list[Event] = []
         try:
-            if len(data) <= SMALL_FRAME_BYTES:
-                return self._receive_large(data) if self._counting else self._receive_small(data)
-            events: list[Event] = []
-            for start in range(0, len(data), SMALL_FRAME_BYTES):
-                piece = data[start : start + SMALL_FRAME_BYTES]
-                events.extend(self._receive_large(piece) if self._counting else self._receive_small(piece))
+            if len(data) <= self._chunk_bytes:
+                self._take(data, events)
+            else:
+                for start in range(0, len(data), self._chunk_bytes):
+                    self._take(data[start : start + self._chunk_bytes], events)
             return events
         except RemoteProtocolError as error:
             self._dead = str(error)
+            error.events = events
             raise
 
-    def _receive_small(self, data: bytes) -> list[Event]:
-        unpacker = self._unpacker
-        events: list[Event] = []
+    def _take(self, data: bytes, events: list[Event]) -> None:
+        while data:
+            data = (
+                self._decode(data, events) if self._unfinished is None else self._go_on(self._unfinished, data, events)
+            )
+
+    def _decode(self, data: bytes, events: list[Event]) -> bytes:
+        """Decode the whole frames at the start of ``data``. What the quick way cannot take is left to the walk."""
+        extensions_possible = b"\xff" in data
+        try:
+            message = self._unpack_quickly(data)
+        except msgpack.ExtraData:
+            consumed = self._decode_several(data, events, extensions_possible)
+        except _DECODE_ERRORS:
+            consumed = 0
+        else:
+            if extensions_possible:
+                self._refuse_timestamps(data, 0, len(data))
+            events.append(_event(message, data, 0, len(data)))
+            return b""
+        if consumed == len(data):
+            return b""
+        self._unfinished = _Unfinished(self._limits)
+        return data[consumed:]
+
+    def _decode_several(self, data: bytes, events: list[Event], extensions_possible: bool) -> int:
+        """Decode frame after frame; gives where the first one begins that is not whole or not for the quick way."""
+        decoder = msgpack.Unpacker(max_buffer_size=len(data), read_size=1, **self._decoding)
         consumed = 0
         try:
-            offset = self._fed_bytes
-            unpacker.feed(data)
-            self._fed_bytes += len(data)
+            decoder.feed(data)
             while True:
-                message = unpacker.unpack()
-                end = unpacker.tell() - offset
-                events.append(_event(message) if self._pending_bytes else _event(message, data, consumed, end))
+                message = decoder.unpack()
+                end = decoder.tell()
+                if extensions_possible:
+                    self._refuse_timestamps(data, consumed, end)
+                events.append(_event(message, data, consumed, end))
                 consumed = end
-                if self._pending_bytes:
-                    self._pending.clear()
-                    self._pending_bytes = 0
-        except msgpack.OutOfData:
-            pass
-        except RemoteProtocolError:
-            raise
-        except _DECODE_ERRORS as error:
-            raise _malformed(error, self._limits) from error
-        if consumed < len(data):
-            rest = data[consumed:] if consumed else data
-            self._pending.append(rest)
-            self._pending_bytes += len(rest)
-            if self._pending_bytes > SMALL_FRAME_BYTES:
-                events.extend(self._start_counting())
-        return events
+        except (msgpack.OutOfData, *_DECODE_ERRORS):
+            return consumed
 
-    def _start_counting(self) -> list[Event]:
-        waiting = b"".join(self._pending)
-        self._pending.clear()
-        self._pending_bytes = 0
-        self._counting = True
-        self._elements = 0
-        self._fed_bytes = 0
-        self._unpacker = msgpack.Unpacker(
-            max_buffer_size=self._limits.max_frame_bytes,
-            object_pairs_hook=self._count_map,
-            list_hook=self._count_list,
-            strict_map_key=True,
-            unicode_errors="surrogateescape",
-            ext_hook=_no_extension,
-            max_array_len=self._limits.max_elements,
-            max_map_len=self._limits.max_elements,
-        )
-        return self._receive_large(waiting)
+    def _refuse_timestamps(self, data: bytes, start: int, end: int) -> None:
+        """Refuse the one extension that msgpack decodes unasked; its first bytes may also be part of a number or bytes."""
+        if any(data.find(head, start, end) >= 0 for head in _TIMESTAMP_HEADS):
+            _walk(data, start, 1, 0, self._limits, start)
 
-    def _receive_large(self, data: bytes) -> list[Event]:
-        unpacker = self._unpacker
-        start = self._fed_bytes
-        self._fed_bytes += len(data)
-        events: list[Event] = []
-        self._pending_bytes += len(data)
-        if self._pending_bytes > self._limits.max_frame_bytes:
-            raise RemoteProtocolError(_too_large(self._limits))
+    def _go_on(self, unfinished: _Unfinished, data: bytes, events: list[Event]) -> bytes:
+        """Go on with a frame that came in part. Returns what follows it, or nothing when it is still not whole."""
+        rest = unfinished.take(data)
+        if rest is None:
+            return b""
+        self._unfinished = None
+        frame = unfinished.frame
         try:
-            unpacker.feed(data)
-            events.append(_event(unpacker.unpack()))
-        except msgpack.OutOfData:
-            return events
-        except RemoteProtocolError:
-            raise
+            message = self._unpack(frame)
         except _DECODE_ERRORS as error:
             raise _malformed(error, self._limits) from error
-        # The large frame is whole: back to the plain decoder with whatever followed it.
-        used = unpacker.tell() - start
-        self._unpacker = self._plain_unpacker()
-        self._fed_bytes = 0
-        self._counting = False
-        self._pending_bytes = 0
-        rest = data[used:]
-        if rest:
-            events.extend(self._receive_small(rest))
-        return events
-
-    def _plain_unpacker(self) -> Any:
-        return msgpack.Unpacker(
-            max_buffer_size=self._limits.max_frame_bytes,
-            read_size=min(4096, self._limits.max_frame_bytes),
-            strict_map_key=True,
-            unicode_errors="surrogateescape",
-            ext_hook=_no_extension,
-            max_array_len=self._limits.max_elements,
-            max_map_len=self._limits.max_elements,
-        )
-
-    def _count_list(self, items: list[Any]) -> list[Any]:
-        self._elements += len(items) + 1
-        if self._elements > self._limits.max_elements:
-            raise RemoteProtocolError(_too_many(self._limits))
-        return items
-
-    def _count_map(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        self._elements += 2 * len(pairs) + 1
-        if self._elements > self._limits.max_elements:
-            raise RemoteProtocolError(_too_many(self._limits))
-        return dict(pairs)
+        if len(frame) > SMALL_FRAME_BYTES:
+            events.append(_event(message))
+        else:
+            events.append(_event(message, bytes(frame), 0, len(frame)))
+        return rest
 
     # sending
 
-    def pack_request(self, method: str, params: dict[str, Any] | list[Any]) -> tuple[int, bytes]:
-        """Make a request; returns its id and its bytes. A map of named arguments is wrapped in the params array."""
+    def pack_request(self, method: str, params: Mapping[str, Any] | list[Any]) -> tuple[int, bytes]:
+        """Make a request; returns its id and its bytes. A map of named arguments is wrapped in the params array.
+
+        Raises `LocalProtocolError` naming the argument that cannot be sent.
+        """
         self._next_msgid = msgid = (self._next_msgid + 1) & 0x7FFFFFFF
-        return msgid, pack([0, msgid, method, params if isinstance(params, list) else [params]])
+        try:
+            return msgid, pack([0, msgid, method, params if isinstance(params, list) else [params]])
+        except LocalProtocolError:
+            wrong = _unsendable(method, "method", 0) or _unsendable(params, "", 0)
+            if wrong is None:
+                raise
+            raise LocalProtocolError(wrong) from None
 
     @staticmethod
     def pack_result(msgid: int, result: Any) -> bytes:
@@ -229,22 +223,18 @@ class Connection:
         return pack([1, msgid, error, None])
 
     @staticmethod
-    def pack_notification(method: str, params: dict[str, Any] | list[Any]) -> bytes:
+    def pack_notification(method: str, params: Mapping[str, Any] | list[Any]) -> bytes:
         """Tell the other side something."""
         return pack([2, method, params if isinstance(params, list) else [params]])
 
 
 def pack(message: Any) -> bytes:
-    """Pack plain data; raises `LocalProtocolError` for what the wire cannot carry, saying where it stands.
-
-    Valid messages, nearly all, are checked by msgpack alone; only map keys need eyes of our own.
-    """
+    """Pack plain data; raises `LocalProtocolError` for what the wire cannot carry, saying where it stands."""
     try:
-        packed: bytes = msgpack.packb(message, strict_types=False)
+        packed: bytes = msgpack.packb(message)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LocalProtocolError(_unsendable(message, "", 0) or str(error)) from error
-    wrong = _unsendable(message, "", 0)
-    if wrong is not None:
+    if _suspect(message, 0) and (wrong := _unsendable(message, "", 0)) is not None:
         raise LocalProtocolError(wrong)
     return packed
 
@@ -255,24 +245,49 @@ def pack_unchecked(message: Any) -> bytes:
     return packed
 
 
+def _suspect(value: Any, depth: int) -> bool:
+    """Tell quickly that what msgpack packed is fine, which is nearly always; True means look closely."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return False
+    if kind is int:
+        return not -(2**63) <= value < 2**63
+    if depth >= _DEEP:
+        return True
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or (type(item) not in _SCALARS and _suspect(item, depth + 1)):
+                return True
+        return False
+    if kind is list or kind is tuple:
+        for item in value:  # noqa: SIM110 - a generator would cost more than the look
+            if type(item) not in _SCALARS and _suspect(item, depth + 1):
+                return True
+        return False
+    return True
+
+
+_SCALARS: Final = frozenset((str, bytes, float, bool, type(None)))
+
+
 def _unsendable(value: Any, where: str, depth: int) -> str | None:
     """Find the first thing in ``value`` that must not be sent, as a sentence, or None."""
     kind = type(value)
     if kind is str:
-        return (
-            None
-            if value.isascii() or _is_utf8(value)
-            else f"{where or 'value'}: holds a lone surrogate, not valid text"
-        )
+        if value.isascii() or _is_utf8(value):
+            return None
+        return f"{where or 'value'}: holds a lone surrogate, not valid text"
     if value is None or kind is bool or kind is float or kind is bytes:
         return None
-    if kind is int:
+    if isinstance(value, int):
         return None if -(2**63) <= value < 2**63 else f"{where or 'value'}: an integer beyond 64 bits"
+    if isinstance(value, msgpack.ExtType):  # a tuple to isinstance, an extension to msgpack
+        return f"{where or 'value'}: ExtType cannot be sent; use plain maps, lists, text, numbers, bytes"
     if depth >= _DEEP:
         return f"{where or 'value'}: nested deeper than {_DEEP} levels"
     if isinstance(value, dict):
         for key, item in value.items():
-            if type(key) is not str:
+            if not isinstance(key, str):
                 return f"{where or 'value'}: a map key that is not a string ({type(key).__name__})"
             wrong = _unsendable(key, where, depth) or _unsendable(item, f"{where}.{key}" if where else key, depth + 1)
             if wrong is not None:
@@ -284,7 +299,9 @@ def _unsendable(value: Any, where: str, depth: int) -> str | None:
             if wrong is not None:
                 return wrong
         return None
-    if isinstance(value, (str, int, float, bytes, bytearray, memoryview)):
+    if isinstance(value, str):
+        return _unsendable(str(value), where, depth)
+    if isinstance(value, (float, bytes, bytearray, memoryview)):
         return None
     return f"{where or 'value'}: {type(value).__name__} cannot be sent; use plain maps, lists, text, numbers, bytes"
 
@@ -296,6 +313,103 @@ def _is_utf8(text: str) -> bool:
         return False
     return True
 
+
+class _Unfinished:
+    """The bytes of a frame that has not come whole, and a walk over its headers that makes nothing of them.
+
+    It keeps ``_owed``, the objects announced and not yet seen: the frame is whole when none is owed. Every object owed
+    takes at least one byte, which bounds the length from below; so a frame that cannot end within the limits is refused
+    at the header that says so, however little of it has come.
+    """
+
+    __slots__ = ("_limits", "_owed", "_position", "_seen", "frame")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._position = 0  # of the next header; beyond the bytes at hand while a text is still coming
+        self._owed = 1
+        self._seen = 0
+        self.frame = bytearray()
+
+    def take(self, data: bytes) -> bytes | None:
+        """Take more bytes. Gives what follows the frame once that is whole, else None. Raises `RemoteProtocolError`."""
+        frame = self.frame
+        frame += data
+        self._position, self._owed, self._seen = _walk(frame, self._position, self._owed, self._seen, self._limits)
+        over = len(frame) - self._position
+        if self._owed or over < 0:
+            return None
+        rest = data[len(data) - over :] if over else b""
+        del frame[self._position :]
+        return rest
+
+
+def _walk(
+    frame: bytes | bytearray, position: int, owed: int, seen: int, limits: Limits, start: int = 0
+) -> tuple[int, int, int]:
+    """Walk over the headers of one frame, as far as they have come. Gives where the next one is, objects owed and seen."""
+    available = len(frame)
+    while owed and position < available:
+        head = _HEADS[frame[position]]
+        if head is None:
+            raise RemoteProtocolError(_no_object(frame[position]))
+        length_bytes, payload, items, payload_each, items_each = head
+        after = position + 1 + length_bytes
+        if length_bytes:
+            if after > available:
+                break
+            length = int.from_bytes(frame[position + 1 : after], "big")
+            payload, items = length * payload_each, length * items_each
+        position = after + payload
+        owed += items - 1
+        seen += 1
+        if position - start + owed > limits.max_frame_bytes:
+            raise RemoteProtocolError(_too_large(limits))
+        if seen + owed > limits.max_elements and position - start + owed > SMALL_FRAME_BYTES:
+            raise RemoteProtocolError(_too_many(limits))
+    return position, owed, seen
+
+
+def _head(first: int) -> tuple[int, int, int, int, int] | None:
+    """Tell what a first byte announces: bytes of a length field; then payload bytes and items, fixed or per length."""
+    if first <= 0x7F or first >= 0xE0 or first in (0xC0, 0xC2, 0xC3):
+        return (0, 0, 0, 0, 0)
+    if first <= 0x8F:
+        return (0, 0, 2 * (first & 0x0F), 0, 0)
+    if first <= 0x9F:
+        return (0, 0, first & 0x0F, 0, 0)
+    if first <= 0xBF:
+        return (0, first & 0x1F, 0, 0, 0)
+    if first in (0xC4, 0xC5, 0xC6):  # bin
+        return (1 << (first - 0xC4), 0, 0, 1, 0)
+    if first in (0xCA, 0xCB):  # float
+        return (0, 4 << (first - 0xCA), 0, 0, 0)
+    if 0xCC <= first <= 0xD3:  # unsigned, then signed integers
+        return (0, 1 << ((first - 0xCC) & 3), 0, 0, 0)
+    if first in (0xD9, 0xDA, 0xDB):  # str
+        return (1 << (first - 0xD9), 0, 0, 1, 0)
+    if first in (0xDC, 0xDD):  # array
+        return (2 << (first - 0xDC), 0, 0, 0, 1)
+    if first in (0xDE, 0xDF):  # map
+        return (2 << (first - 0xDE), 0, 0, 0, 2)
+    return None
+
+
+_HEADS: Final = tuple(_head(first) for first in range(256))
+
+_INTEGER_BYTES: Final = tuple(1 + (head[1] if head is not None else 0) for head in _HEADS)
+"""Length of a packed integer by its first byte."""
+
+
+def _text_keys(items: dict[Any, Any]) -> dict[str, Any]:
+    """Refuse keys of bytes, which msgpack's own strictness lets through and which nobody further in expects."""
+    for key in items:
+        if type(key) is not str:
+            raise ValueError(f"{type(key).__name__} is not allowed for map key")
+    return items
+
+
+_TIMESTAMP_HEADS: Final = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
 
 # BufferFull is no ValueError, and an unhashable key is a TypeError: every way msgpack and its hooks fail.
 _DECODE_ERRORS: Final = (
@@ -309,15 +423,16 @@ _DECODE_ERRORS: Final = (
 
 
 def _event(message: Any, data: bytes = b"", start: int = 0, end: int = 0) -> Event:
+    """Check the shape of a decoded message. ``data[start:end]`` is its packed form, where that is at hand."""
     if type(message) is not list or not message:
         raise RemoteProtocolError("a message must be an array: [0, msgid, method, params], [1, …] or [2, …]")
-    kind = message[0]
+    kind = message[0] if type(message[0]) is int else None
     if kind == 0 and len(message) == 4:
         _, msgid, method, params = message
         if type(msgid) is int and 0 <= msgid < 2**63 and type(method) is str and type(params) is list:
             raw = None
             if end and data[start] == 0x94 and data[start + 1] == 0:
-                raw = data[start + 2 + _integer_bytes(data[start + 2]) : end]
+                raw = data[start + 2 + _INTEGER_BYTES[data[start + 2]] : end]
             return Request(msgid, method, params, raw)
         raise RemoteProtocolError("a request must be [0, msgid (integer), method (text), params (array)]")
     if kind == 1 and len(message) == 4 and type(message[1]) is int:
@@ -330,23 +445,25 @@ def _event(message: Any, data: bytes = b"", start: int = 0, end: int = 0) -> Eve
 
 
 def _no_extension(code: int, data: bytes) -> Any:
-    raise RemoteProtocolError(
-        f"extension type {code} ({len(data)} bytes): send plain maps, arrays, text, numbers, bytes"
-    )
+    raise ValueError(f"extension type {code} of {len(data)} bytes")
 
 
-def _integer_bytes(first: int) -> int:
-    """Length of a packed unsigned integer by its first byte (a negative one never gets here)."""
-    if first <= 0x7F:
-        return 1
-    return {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}[first]
+def _no_object(first: int) -> str:
+    if first == 0xC1:
+        return "not MessagePack: no object begins with 0xc1"
+    return "an extension type: send plain maps, arrays, text, numbers, bytes"
 
 
 def _malformed(error: BaseException, limits: Limits) -> RemoteProtocolError:
-    if isinstance(error, msgpack.exceptions.BufferFull):
+    text = str(error)
+    if isinstance(error, msgpack.exceptions.BufferFull) or "max_str_len" in text or "max_bin_len" in text:
         return RemoteProtocolError(_too_large(limits))
-    if "exceeds max_" in str(error):
+    if "max_array_len" in text or "max_map_len" in text:
         return RemoteProtocolError(_too_many(limits))
+    if "allowed for map key" in text:
+        return RemoteProtocolError(f"a map key that is not text ({text.partition(' ')[0]})")
+    if isinstance(error, msgpack.exceptions.StackError):
+        return RemoteProtocolError("a frame is nested too deeply")
     return RemoteProtocolError(f"not MessagePack-RPC ({type(error).__name__}: {str(error)[:100]})")
 
 
