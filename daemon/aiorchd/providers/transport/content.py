@@ -1,0 +1,75 @@
+"""Undo content encodings within bounds.
+
+A few kilobytes of gzip can hold gigabytes. Input is therefore decompressed in bounded pieces, and the sum of what came
+out is checked after each.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+from aiorchd.providers.transport.failures import AnswerTooLarge, Malformed
+
+_PIECE_BYTES: Final = 65_536
+
+
+class Meter:
+    """Counts the bytes of an answer that needs no decoding."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._left = max_bytes
+        self._max_bytes = max_bytes
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Pass data on; raises `AnswerTooLarge` instead of the piece that goes over the limit."""
+        self._left -= len(data)
+        if self._left < 0:
+            raise AnswerTooLarge(f"sent an answer of more than {self._max_bytes} bytes")
+        yield data
+
+    def finish(self) -> None:
+        """Tell the end of the answer."""
+
+
+class Inflater(Meter):
+    """Undoes gzip and deflate, several gzip members in a row included, and what servers call deflate but send raw."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(max_bytes)
+        self._stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        self._started = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Decompress in pieces; raises `AnswerTooLarge` and `Malformed`."""
+        while data:
+            if self._stream.eof:
+                self._stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+            try:
+                piece = self._stream.decompress(data, _PIECE_BYTES)
+            except zlib.error as error:
+                if self._started:
+                    raise Malformed("sent an answer whose compression is damaged") from error
+                self._started = True
+                self._stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+                continue
+            self._started = True
+            data = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+            if piece:
+                yield from super().feed(piece)
+
+    def finish(self) -> None:
+        """Tell the end of the answer; raises `Malformed` when it ended in the middle of the compressed data."""
+        if self._started and not self._stream.eof:
+            raise Malformed("sent a compressed answer that breaks off")
+
+
+def decoder(encoding: str, max_bytes: int) -> Meter:
+    """Choose by the Content-Encoding header; raises `Malformed` for one that was not asked for."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return Meter(max_bytes)
+    if encoding in ("gzip", "x-gzip", "deflate"):
+        return Inflater(max_bytes)
+    raise Malformed(f"compressed its answer in a way that was not asked for ({encoding[:20]!r})")

@@ -1,0 +1,209 @@
+"""HTTP/1.1 on one connection: h11 for the protocol, Trio for the bytes."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Final, TypeAlias
+
+import h11
+import trio
+
+from aiorchd.providers.transport.channel import Head, Question
+from aiorchd.providers.transport.dial import Line
+from aiorchd.providers.transport.endpoint import Origin
+from aiorchd.providers.transport.failures import Malformed, PeerClosed, Phase, Unsendable
+
+_READ_BYTES: Final = 65_536
+# Up to here a request fits into the buffers of the two kernels, so that sending it ends even when nobody reads it.
+_SENT_AT_ONCE_BYTES: Final = 65_536
+_TCP_INFO_BYTES_ACKED: Final = struct.Struct("=120xQ")
+
+_Event: TypeAlias = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
+
+
+class Http1Connection:
+    """A connection that carries one request after the other."""
+
+    __slots__ = ("_acknowledged", "_closed_by_peer", "_h11", "_heard", "_sent", "_socket", "_stream", "origin", "phase")
+
+    def __init__(self, origin: Origin, line: Line, max_head_bytes: int) -> None:
+        self.origin = origin
+        self.phase: Phase = "sending"
+        self._stream = line.stream
+        self._socket = line.socket.socket
+        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=max_head_bytes)
+        self._heard = False
+        self._sent = False
+        self._closed_by_peer = False
+        self._acknowledged: int | None = None
+
+    async def ask(self, question: Question) -> Head:
+        """Send a request and wait for the head of its answer (see `Channel.ask`)."""
+        head, body = self._encode(question)
+        self.phase, self._heard, self._sent = "sending", False, False
+        self._acknowledged = acknowledged_bytes(self._socket)
+        if len(body) > _SENT_AT_ONCE_BYTES:
+            return await self._ask_at_length(head, body)
+        failure: trio.BrokenResourceError | None = None
+        try:
+            await self._stream.send_all(head + body)
+            self._sent = True
+        except trio.BrokenResourceError as error:
+            failure = error
+        try:
+            self.phase = "waiting"
+            return await self._receive_head()
+        except (PeerClosed, trio.BrokenResourceError):
+            # A server may refuse a request by answering and closing before it has read it all. Only when there is no
+            # answer either is the failure to send the news.
+            if failure is not None:
+                self.phase = "sending"
+                raise failure from None
+            raise
+
+    async def _ask_at_length(self, head: bytes, body: bytes) -> Head:
+        """Send a large request while looking out for the answer: who answers early may never read the rest."""
+        failure: BaseException | None = None
+        answer: Head | None = None
+
+        async def send() -> None:
+            nonlocal failure
+            try:
+                await self._stream.send_all(head)
+                await self._stream.send_all(body)
+                self._sent = True
+                self.phase = "waiting"
+            except trio.BrokenResourceError as error:
+                failure = error
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            try:
+                answer = await self._receive_head()
+            except (PeerClosed, Malformed, OSError, trio.BrokenResourceError) as error:
+                failure = failure or error
+            nursery.cancel_scope.cancel()
+        if answer is None:
+            raise failure or PeerClosed("closed the connection without answering")
+        self.phase = "waiting"
+        return answer
+
+    async def receive(self) -> bytes:
+        """Wait for the next piece of the body; ``b""`` at its end."""
+        self.phase = "reading"
+        while True:
+            event = self._next_event()
+            if isinstance(event, h11.Data):
+                if event.data:
+                    return bytes(event.data)
+            elif event is h11.NEED_DATA:
+                await self._fill()
+            else:
+                return b""
+
+    def unprocessed(self, error: BaseException) -> bool:
+        """Tell whether it is certain that the other end did nothing with the request.
+
+        So it is when the request did not leave completely, and when the other end closed in an orderly way while its
+        kernel had acknowledged none of it (the closing segment itself would have): it was gone before the request came,
+        which is how a kept-alive connection usually ends. A request that arrived may have been worked on, and asking
+        again may cost twice: that is for the caller's policy. So is a reset, whose acknowledgement Linux does not count.
+        """
+        if self._heard:
+            return False
+        if not self._sent:
+            return True
+        return (
+            isinstance(error, PeerClosed)
+            and self._acknowledged is not None
+            and acknowledged_bytes(self._socket) == self._acknowledged
+        )
+
+    def is_stale(self) -> bool:
+        """Tell whether an idle connection was closed, or sent something that nobody asked for."""
+        return self._socket.is_readable()
+
+    def release(self) -> bool:
+        """Let go after the body's end; whether the connection can carry another request.
+
+        Bytes beyond the end of the answer would be taken for the next one: such a connection is not kept.
+        """
+        connection = self._h11
+        if (
+            self._sent
+            and connection.our_state is h11.DONE
+            and connection.their_state is h11.DONE
+            and not connection.trailing_data[0]
+        ):
+            connection.start_next_cycle()
+            return True
+        self._socket.close()
+        return False
+
+    def abandon(self, *, timed_out: bool = False) -> None:  # noqa: ARG002  the same for every reason
+        """Close the connection at once."""
+        self._socket.close()
+
+    def _encode(self, question: Question) -> tuple[bytes, bytes]:
+        headers = [(b"host", question.authority), *question.headers]
+        if question.body or question.method == b"POST":
+            headers.append((b"content-length", b"%d" % len(question.body)))
+        connection = self._h11
+        try:
+            request = h11.Request(method=question.method, target=question.target, headers=headers)
+            head = connection.send(request) or b""
+            body = connection.send(h11.Data(data=question.body)) or b"" if question.body else b""
+            connection.send(h11.EndOfMessage())
+        except h11.LocalProtocolError:
+            # The text of h11's error repeats the header, which may be the key: it goes no further.
+            raise Unsendable("was not asked: a header of the request holds characters that cannot be sent") from None
+        return head, body
+
+    async def _receive_head(self) -> Head:
+        while True:
+            event = self._next_event()
+            if isinstance(event, h11.Response):
+                return Head(event.status_code, event.headers)
+            if event is h11.NEED_DATA:
+                await self._fill()
+            elif not isinstance(event, h11.InformationalResponse):
+                raise Malformed("answered with something that is not an HTTP answer")
+
+    async def _fill(self) -> None:
+        data = await self._stream.receive_some(_READ_BYTES)
+        if data:
+            self._heard = True
+        elif self._heard:
+            self._closed_by_peer = True
+        else:
+            raise PeerClosed("closed the connection without answering")
+        self._h11.receive_data(bytes(data))
+
+    def _next_event(self) -> _Event:
+        try:
+            return self._h11.next_event()
+        except h11.RemoteProtocolError as error:
+            if self._closed_by_peer:
+                raise PeerClosed("closed the connection in the middle of its answer") from error
+            raise Malformed(f"answered with malformed HTTP ({_shorten(str(error))})") from error
+
+
+def acknowledged_bytes(sock: trio.socket.SocketType) -> int | None:
+    """Ask the kernel how many bytes the other end's kernel has confirmed on this TCP connection; None if unknown.
+
+    ``tcpi_bytes_acked`` of Linux' ``struct tcp_info`` (since 4.1), still readable after the connection was reset.
+    """
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES_ACKED.size)
+    except OSError:
+        return None
+    if len(info) < _TCP_INFO_BYTES_ACKED.size:
+        return None
+    (acknowledged,) = _TCP_INFO_BYTES_ACKED.unpack(info)
+    return int(acknowledged)
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 100 else text[:99] + "…"
