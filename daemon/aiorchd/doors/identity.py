@@ -3,34 +3,78 @@
 from __future__ import annotations
 
 import array
+import grp
 import os
 import pwd
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from aiorchd.calls.caller import Caller
+from aiorchd.calls.caller import UNMAPPED_UID, Caller
 
 _SO_PEERGROUPS: Final = 59
 _GROUPS_BYTES: Final = 1024
 """The most Python's getsockopt gives; someone in more than 256 groups is asked about in the group database."""
 
 
-class Access(Protocol):
-    """Who may call and who may administer."""
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may call, and who may administer, from ``[daemon]``; user and group numbers.
 
-    def is_admin(self, uid: int, groups: Iterable[int], own_uid: int) -> bool:
-        """Tell whether a peer may administer."""
-        ...
+    Unless ``restricted``, everybody may call whom the socket's mode lets in. A list of names that this host does not know
+    lets in nobody, not everybody. Administrators are root, the daemon's own user, and whoever is named; they may always
+    call. A peer without a number here is nobody in particular, and matches no list by user.
+    """
 
-    def may_enter(self, uid: int, groups: Iterable[int], own_uid: int) -> bool:
-        """Tell whether a peer that the socket's permissions let in may use the daemon."""
-        ...
+    restricted: bool = False
+
+    users: frozenset[int] = frozenset()
+    groups: frozenset[int] = frozenset()
+    admin_users: frozenset[int] = frozenset()
+    admin_groups: frozenset[int] = frozenset()
+    own_uid: int = 0
+
+    def is_admin(self, uid: int, groups: frozenset[int]) -> bool:
+        """Tell whether this user administers the daemon."""
+        if uid in (0, self.own_uid):
+            return True
+        return uid != UNMAPPED_UID and (uid in self.admin_users or not groups.isdisjoint(self.admin_groups))
+
+    def may_call(self, uid: int, groups: frozenset[int]) -> bool:
+        """Tell whether this user may use the daemon at all."""
+        if not self.restricted or self.is_admin(uid, groups):
+            return True
+        return uid != UNMAPPED_UID and (uid in self.users or not groups.isdisjoint(self.groups))
 
 
-def identify(connection: socket.socket, access: Access, number: int, own_uid: int) -> Caller:
+def user_numbers(names: Iterable[str | int]) -> tuple[frozenset[int], list[str]]:
+    """Turn user names or numbers into numbers; also gives the names that do not exist here."""
+    return _numbers(names, lambda name: pwd.getpwnam(name).pw_uid)
+
+
+def group_numbers(names: Iterable[str | int]) -> tuple[frozenset[int], list[str]]:
+    """Turn group names or numbers into numbers; also gives the names that do not exist here."""
+    return _numbers(names, lambda name: grp.getgrnam(name).gr_gid)
+
+
+def _numbers(names: Iterable[str | int], look_up: Callable[[str], int]) -> tuple[frozenset[int], list[str]]:
+    found: set[int] = set()
+    unknown: list[str] = []
+    for name in names:
+        if isinstance(name, int) or name.isdigit():
+            found.add(int(name))
+            continue
+        try:
+            found.add(look_up(name))
+        except (KeyError, ValueError):  # ValueError: a NUL in the name
+            unknown.append(name)
+    return frozenset(found), unknown
+
+
+def identify(connection: socket.socket, access: Access, number: int) -> Caller:
     """Read the peer's credentials, fixed by the kernel when it connected. Raises OSError when it is already gone."""
     pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     groups = _groups(connection, uid, gid)
@@ -41,7 +85,7 @@ def identify(connection: socket.socket, access: Access, number: int, own_uid: in
         groups=groups,
         unit=unit_of(pid),
         connection=number,
-        admin=access.is_admin(uid, groups, own_uid),
+        admin=access.is_admin(uid, groups),
     )
 
 

@@ -24,7 +24,6 @@ class DoorPolicy:
 
     access: Access
     session: SessionLimits
-    own_uid: int
     max_connections: int = 4096
 
 
@@ -114,7 +113,7 @@ class UnixDoor:
                 self._turn_away(connection, policy)
                 return
             self._accepted += 1
-            caller = identify(connection, policy.access, self._accepted, policy.own_uid)
+            caller = identify(connection, policy.access, self._accepted)
         except OSError:
             connection.close()  # it left before it was let in
             return
@@ -125,7 +124,7 @@ class UnixDoor:
             self._recall,
             policy.session,
             self._log,
-            admitted=policy.access.may_enter(caller.uid, caller.groups, policy.own_uid),
+            admitted=policy.access.may_call(caller.uid, caller.groups),
         )
         self._full = False
         self._sessions.add(session)

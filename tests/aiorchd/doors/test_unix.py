@@ -14,8 +14,7 @@ import pytest
 import trio
 
 from aiorch.protocol import Connection, Limits, Notification, Response
-from aiorchd.config.access import Access
-from aiorchd.doors.identity import unit_of
+from aiorchd.doors.identity import Access, group_numbers, unit_of, user_numbers
 from aiorchd.doors.listener import bound_socket
 from aiorchd.doors.methods import Row, _hello, _ping
 from aiorchd.doors.session import Asked, SessionLimits
@@ -39,7 +38,7 @@ async def _wait(asked: Asked) -> Any:
 @asynccontextmanager
 async def door_at(path: Path, **policy: Any) -> AsyncIterator[UnixDoor]:
     made = DoorPolicy(
-        access=policy.pop("access", Access()), session=SessionLimits(Limits()), own_uid=os.getuid(), **policy
+        access=policy.pop("access", Access(own_uid=os.getuid())), session=SessionLimits(Limits()), **policy
     )
     with bound_socket(path, mode=0o600) as listening:
         table = {"ping": Row(_ping), "hello": Row(_hello), "wait": Row(_wait)}
@@ -92,11 +91,26 @@ async def test_connections_beyond_the_limit_are_refused_politely(tmp_path: Path)
 
 async def test_access_lists(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    nobody_else = Access(restricted=True, allow_users=frozenset((4_000_000,)))
+    nobody_else = Access(restricted=True, users=frozenset((4_000_000,)), own_uid=4_000_001)
     admin = os.getuid() == 0
     async with door_at(path, access=nobody_else), await trio.open_unix_socket(path) as stream:
         answer = await ask(stream, "ping")
         assert answer == "pong" if admin else answer[1].startswith("forbidden")
+    access = Access(restricted=True, users=frozenset((5,)), groups=frozenset((7,)), admin_groups=frozenset((9,)), own_uid=6)
+    assert access.may_call(5, frozenset())
+    assert access.may_call(1, frozenset((7,)))
+    assert not access.may_call(1, frozenset((8,)))
+    assert access.may_call(1, frozenset((9,)))
+    assert not Access(restricted=True).may_call(5, frozenset())
+    assert not Access(restricted=True, users=frozenset((65534,))).may_call(65534, frozenset())
+    assert access.is_admin(6, frozenset())
+    assert access.is_admin(0, frozenset())
+    assert not access.is_admin(5, frozenset((7,)))
+
+
+async def test_names_become_numbers() -> None:
+    assert user_numbers(["root", 12, "13"]) == (frozenset((0, 12, 13)), [])
+    assert group_numbers(["root", "no-such-group"]) == (frozenset((0,)), ["no-such-group"])
 
 
 async def test_units_of_processes_outside_system_units_are_user() -> None:
