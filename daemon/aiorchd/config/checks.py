@@ -1,0 +1,318 @@
+"""What no single key can know: whether the parts of a configuration fit together, and what is allowed but unlikely."""
+
+from __future__ import annotations
+
+import grp
+import ipaddress
+import math
+import pwd
+import re
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from aiorchd.config.findings import Findings
+from aiorchd.config.lines import Path
+from aiorchd.config.problems import did_you_mean, printable, show
+from aiorchd.config.records import Records
+from aiorchd.config.schema import Cache, Daemon, Model, Pool, Provider, Queue, Routing, Timeouts
+from aiorchd.config.secrets import looks_secret, names_secret
+
+DEAREST_USD_PER_1M: Final = 1000.0
+"""No model on sale costs more; a price above it is probably meant per billion or in another currency."""
+
+CHEAPEST_USD_PER_1M: Final = 0.001
+"""A price below it, but not 0, is probably that of one token or of a thousand."""
+
+_NOBODY: Final = 65534
+_DEEPEST_EXTRA: Final = 16
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_CREDENTIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\Z")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+_OWN_HEADERS: Final = frozenset(
+    "host content-length content-type content-encoding transfer-encoding accept-encoding connection te upgrade".split()
+)
+_OWN_FIELDS: Final = frozenset({"model", "messages", "input", "stream", "stream_options"})
+
+
+def check(records: Records, findings: Findings) -> None:
+    """Note everything that does not fit, over all sections. Asks the host's user database for names."""
+    daemon = records.sections.get("daemon")
+    if isinstance(daemon, Daemon):
+        _people(daemon, findings)
+    for name, provider in records.providers.items():
+        _provider(("providers", name), provider, findings)
+    _models(records, findings)
+    _routing(records, findings)
+    _bounds(records, findings)
+
+
+def _people(daemon: Daemon, findings: Findings) -> None:
+    """Refuse names that this host does not know: an allow list of which nothing is left must not let everybody in."""
+    for key in ("allow_users", "admin_users", "allow_groups", "admin_groups"):
+        kind = "user" if key.endswith("users") else "group"
+        names: tuple[int | str, ...] = getattr(daemon, key)
+        for place, name in enumerate(names):
+            path: Path = ("daemon", key, place)
+            try:
+                number = name if isinstance(name, int) else _number(kind, name)
+            except (KeyError, ValueError):  # ValueError: a NUL in the name
+                findings.wrong(
+                    path, f"this host knows no {kind} {show(name)}.", f"Name one that exists, or a {kind}'s number."
+                )
+                continue
+            if number == _NOBODY:
+                findings.wrong(path, f"{show(name)} is whoever has no number of their own here, and stands for nobody.")
+
+
+def _number(kind: str, name: str) -> int:
+    return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
+
+
+def _provider(path: Path, provider: Provider, findings: Findings) -> None:
+    if provider.dialect == "openai":
+        if provider.base_url is None:
+            findings.wrong(
+                path,
+                '"base_url" is missing: the dialect openai needs it.',
+                'For instance base_url = "https://api.openai.com/v1"',
+            )
+        else:
+            _base_url((*path, "base_url"), provider, findings)
+    elif provider.base_url is not None:
+        findings.wrong((*path, "base_url"), "the simulated dialect has no address: it answers inside the daemon.")
+    _key_places(path, provider, findings)
+    for name, value in provider.headers.items():
+        _header((*path, "headers", name), name, value, findings)
+
+
+def _base_url(path: Path, provider: Provider, findings: Findings) -> None:
+    """Refuse what is no plain address of an HTTP server; the sentence never repeats it, for it may hold a password."""
+    url = provider.base_url or ""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = parts.hostname
+    except ValueError:
+        findings.wrong(path, "is not an address.", 'It looks like "https://api.example.com/v1".')
+        return
+    if url != url.strip() or not url.isprintable() or " " in url:
+        findings.wrong(path, "holds blanks or control characters.")
+    elif parts.scheme not in ("http", "https"):
+        findings.wrong(path, "must begin with https:// or http://.")
+    elif not host or port == 0:
+        findings.wrong(path, "names no host or no usable port.", 'It looks like "https://api.example.com/v1".')
+    elif parts.username is not None or parts.password is not None:
+        findings.wrong(
+            path,
+            "holds a user or password.",
+            "Secrets are never written in this file: use api_key_env or api_key_credential.",
+        )
+    elif parts.query or parts.fragment or url.endswith(("?", "#")):
+        findings.wrong(path, "must end before ? and #.", "Only what comes before /chat/completions belongs here.")
+    elif parts.path.rstrip("/").endswith(("/chat/completions", "/embeddings")):
+        findings.wrong(
+            path, "names a single method of the provider.", "Only what comes before /chat/completions belongs here."
+        )
+    elif parts.scheme == "http" and _keyed(provider) and not _is_near(host):
+        findings.doubtful(
+            path, "the key goes over the network in the clear.", "Use https:// where the provider has it."
+        )
+
+
+def _keyed(provider: Provider) -> bool:
+    return provider.api_key_env is not None or provider.api_key_credential is not None
+
+
+def _is_near(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _key_places(path: Path, provider: Provider, findings: Findings) -> None:
+    """The most likely mistake is to write the key itself where its place belongs; it must not be shown then."""
+    variable, credential = provider.api_key_env, provider.api_key_credential
+    for name, value, shape, what, remedy in (
+        (
+            "api_key_env",
+            variable,
+            _VARIABLE,
+            "an environment variable",
+            'Write the name, for instance "OPENAI_API_KEY"',
+        ),
+        (
+            "api_key_credential",
+            credential,
+            _CREDENTIAL,
+            "a systemd credential",
+            "Write the NAME of LoadCredential=NAME:/path",
+        ),
+    ):
+        if value is None:
+            continue
+        if looks_secret(value):
+            findings.wrong((*path, name), "looks like the key itself.", f"{remedy}; and change that key.")
+        elif not shape.match(value):
+            findings.wrong((*path, name), f"is not the name of {what}.", f"{remedy}, never the key itself.")
+    if variable is not None and credential is not None:
+        findings.wrong(
+            (*path, "api_key_credential"), "stands beside api_key_env; one of the two says where the key is."
+        )
+    if provider.dialect == "simulated" and _keyed(provider):
+        findings.doubtful(path, "the simulated dialect needs no key; the one named is never looked for.")
+
+
+def _header(path: Path, name: str, value: str, findings: Findings) -> None:
+    if not _HEADER_NAME.match(name):
+        findings.wrong(path, "is not the name of a header.")
+    elif names_secret(name) or looks_secret(value):
+        findings.wrong(
+            path,
+            "is a header that carries a secret.",
+            "The key's own header is made from api_key_env or api_key_credential.",
+        )
+    elif name.lower() in _OWN_HEADERS:
+        findings.wrong(path, "is a header that the transport sets itself.")
+    elif not (value.isascii() and value.isprintable()):
+        findings.wrong(path, "holds characters that no header may hold.")
+
+
+def _models(records: Records, findings: Findings) -> None:
+    seen: dict[str, int] = {}
+    for number, model in records.models:
+        path: Path = ("models", number)
+        if any(character.isspace() or not character.isprintable() for character in model.name):
+            findings.wrong((*path, "name"), f"{show(model.name)} holds blanks or control characters.")
+        if model.name in seen:
+            findings.wrong((*path, "name"), f"{show(model.name)} is already the name of models[{seen[model.name]}].")
+        else:
+            seen[model.name] = number
+        if model.provider not in records.provider_names:
+            remedy = did_you_mean(model.provider, records.provider_names)
+            findings.wrong(
+                (*path, "provider"),
+                f"there is no provider {show(model.provider)}.",
+                remedy or f"Write [providers.{printable(model.provider)}].",
+            )
+        _prices(path, model, findings)
+        _extra(path, model, findings)
+    if records.provider_names and not records.models and records.all_models:
+        findings.doubtful(("providers",), "there are providers but no models: every call gets the error no_models.")
+    elif records.models and records.all_models and not any(model.enabled for _, model in records.models):
+        findings.doubtful(("models",), "no model is enabled: every call gets the error no_models.")
+
+
+def _prices(path: Path, model: Model, findings: Findings) -> None:
+    for name in ("input_usd_per_1m", "output_usd_per_1m", "cache_read_usd_per_1m", "cache_write_usd_per_1m"):
+        price: float | None = getattr(model, name)
+        if price is None or price == 0:
+            continue
+        if price > DEAREST_USD_PER_1M:
+            findings.doubtful((*path, name), f"{price:g} US dollars for a million tokens is more than any model costs.")
+        elif price < CHEAPEST_USD_PER_1M:
+            findings.doubtful(
+                (*path, name),
+                f"{price:g} US dollars for a million tokens is less than any model costs.",
+                f"If it is the price of one token, write {price * 1e6:g}.",
+            )
+    if model.output_usd_per_1m is not None and model.input_usd_per_1m is None:
+        findings.doubtful(
+            (*path, "output_usd_per_1m"),
+            "there is no input_usd_per_1m beside it, so the cost of every call is unknown.",
+        )
+
+
+def _extra(path: Path, model: Model, findings: Findings) -> None:
+    for name, value in model.extra.items():
+        here = (*path, "extra", name)
+        if name in _OWN_FIELDS:
+            findings.wrong(here, "is a field that the daemon sets itself.")
+        elif looks_secret(str(name)) or _any_text(value, looks_secret):
+            findings.wrong(here, "holds what looks like a secret.", "Secrets are never written in this file.")
+        elif not _is_json(value, 0):
+            findings.wrong(here, "cannot be sent as JSON: dates, times, inf and nan cannot, nor what nests too deep.")
+
+
+def _any_text(value: Any, test: Any) -> bool:
+    """Tell whether any string in a value passes a test; only as deep as `_is_json` allows."""
+    level = [value]
+    for _ in range(_DEEPEST_EXTRA + 1):
+        below: list[Any] = []
+        for one in level:
+            if isinstance(one, str) and test(one):
+                return True
+            if isinstance(one, dict):
+                below.extend(one.values())
+            elif isinstance(one, list):
+                below.extend(one)
+        level = below
+    return False
+
+
+def _is_json(value: Any, depth: int) -> bool:
+    if depth > _DEEPEST_EXTRA:
+        return False
+    if isinstance(value, dict):
+        return all(_is_json(one, depth + 1) for one in value.values())
+    if isinstance(value, list):
+        return all(_is_json(one, depth + 1) for one in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, str)
+
+
+def _routing(records: Records, findings: Findings) -> None:
+    routing = records.sections.get("routing")
+    if not isinstance(routing, Routing):
+        return
+    enabled = {model.name: model.enabled for _, model in records.models}
+    seen: set[str] = set()
+    for number, name in enumerate(routing.fallback):
+        path: Path = ("routing", "fallback", number)
+        if name in seen:
+            findings.wrong(path, f"{show(name)} stands in the chain twice.")
+        seen.add(name)
+        if name not in enabled:
+            if records.all_models:  # else it may be one of those that could not be read
+                findings.wrong(path, f"there is no model {show(name)}.", did_you_mean(name, enabled))
+        elif not enabled[name]:
+            findings.doubtful(path, f"the model {show(name)} is not enabled and will be passed over.")
+
+
+def _bounds(records: Records, findings: Findings) -> None:
+    """Pairs of bounds of which one makes the other void."""
+    timeouts = records.sections.get("timeouts")
+    if isinstance(timeouts, Timeouts):
+        if timeouts.total_s > timeouts.max_total_s:
+            findings.wrong(
+                ("timeouts", "total_s"),
+                f"{timeouts.total_s:g} is above timeouts.max_total_s, {timeouts.max_total_s:g}.",
+            )
+        for name in ("connect_s", "first_byte_s", "idle_s"):
+            bound: float = getattr(timeouts, name)
+            if bound > timeouts.attempt_s:
+                findings.doubtful(
+                    ("timeouts", name),
+                    f"{bound:g} is above timeouts.attempt_s, {timeouts.attempt_s:g}, which ends it before.",
+                )
+    queue = records.sections.get("queue")
+    if isinstance(queue, Queue) and queue.max_inside_per_caller > queue.max_inside:
+        findings.doubtful(
+            ("queue", "max_inside_per_caller"),
+            f"{queue.max_inside_per_caller} is above queue.max_inside and never reached.",
+        )
+    pool = records.sections.get("pool")
+    if isinstance(pool, Pool) and pool.max_keepalive > pool.max_connections:
+        findings.doubtful(
+            ("pool", "max_keepalive"), f"{pool.max_keepalive} is above pool.max_connections and never reached."
+        )
+    cache = records.sections.get("cache")
+    if isinstance(cache, Cache) and cache.ttl_s == 0 and cache.strategy != "off":
+        findings.doubtful(
+            ("cache", "ttl_s"), "with 0 nothing is ever found again.", 'To switch the cache off say strategy = "off".'
+        )

@@ -1,0 +1,91 @@
+"""Configurations as flat maps of dotted keys, and what two of them differ in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from aiorchd.config.key import fields_of
+from aiorchd.config.problems import dotted
+from aiorchd.config.schema import Config, Model, Provider, sections
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Give every key of a configuration with its value in plain data: ``retry.max_attempts``, ``providers.main.http2``,
+    ``models[0].name``. There are no secrets in it, because there are none in a configuration.
+    """
+    flat: dict[str, Any] = {}
+    for section in sections():
+        for name, value in _plain(getattr(config, section)).items():
+            flat[dotted((section, name))] = value
+    for provider_name, provider in config.providers.items():
+        for name, value in _plain(provider).items():
+            flat[dotted(("providers", provider_name, name))] = value
+    for number, model in enumerate(config.models):
+        for name, value in _plain(model).items():
+            flat[dotted(("models", number, name))] = value
+    return flat
+
+
+def flatten_raw(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for accepted tables as they were read: only the keys that were written."""
+    flat: dict[str, Any] = {}
+    for section, table in raw.items():
+        if section == "models":
+            for number, model in enumerate(table):
+                flat.update({dotted(("models", number, name)): value for name, value in model.items()})
+        elif section == "providers":
+            for provider_name, provider in table.items():
+                flat.update({dotted(("providers", provider_name, name)): value for name, value in provider.items()})
+        else:
+            flat.update({dotted((section, name)): value for name, value in table.items()})
+    return flat
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a new configuration changes: dotted keys that take effect at once, and those that wait for a restart."""
+
+    live: tuple[str, ...]
+    restart: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.live or self.restart)
+
+
+def changes(old: Config, new: Config) -> Changes:
+    """Compare two configurations. A provider or model that came or went is told as a whole; models go by name."""
+    live: list[str] = []
+    restart: list[str] = []
+    for section, kind in sections().items():
+        before, after = getattr(old, section), getattr(new, section)
+        for name, field in fields_of(kind).items():
+            if getattr(before, name) != getattr(after, name):
+                (live if field.about.live else restart).append(dotted((section, name)))
+    live += _by_name("providers", old.providers, new.providers, Provider)
+    old_models, new_models = ({model.name: model for model in config.models} for config in (old, new))
+    live += _by_name("models", old_models, new_models, Model)
+    if [name for name in old_models if name in new_models] != [name for name in new_models if name in old_models]:
+        live.append("models")  # their order decides which one serves calls that name none
+    return Changes(tuple(live), tuple(restart))
+
+
+def _by_name(section: str, old: Mapping[str, Any], new: Mapping[str, Any], kind: type[msgspec.Struct]) -> list[str]:
+    found = [dotted((section, name)) for name in (*old, *new) if (name in old) != (name in new)]
+    for name, before in old.items():
+        after = new.get(name)
+        if after is not None and after != before:
+            found += [
+                dotted((section, name, field))
+                for field in kind.__struct_fields__
+                if getattr(before, field) != getattr(after, field)
+            ]
+    return found
+
+
+def _plain(section: msgspec.Struct) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(section, builtin_types=(float,))
+    return plain

@@ -1,0 +1,598 @@
+"""Every key of the TOML: its type, unit, bounds, default, meaning, consequence, and whether it changes live.
+
+A section is a frozen record whose docstring opens its part of the manual. Only what this release does is here; names of
+the public face that come later are in `later.py` and are refused with a sentence that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from msgspec import Meta, Struct, field
+from msgspec.structs import fields as msgspec_fields
+
+from aiorchd.config.key import key, longest, span
+
+MIB: Final = 1024 * 1024
+DAY_S: Final = 86400.0
+
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+UserOrGroup: TypeAlias = Annotated[int, span(0, 2**32 - 2)] | Annotated[str, Meta(min_length=1, max_length=256)]
+Seconds: TypeAlias = Annotated[float, span(0.001, DAY_S)]
+Count: TypeAlias = Annotated[int, span(1, 10**12)]
+UsdPer1m: TypeAlias = Annotated[float, span(0, 1_000_000)]
+ModelName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the TOML, immutable; a change makes a new one."""
+
+
+class Daemon(Section, frozen=True):
+    """The daemon itself: who may use it, how much one connection may ask of it, how it stops, what it logs."""
+
+    allow_users: Annotated[
+        tuple[UserOrGroup, ...],
+        longest(1000),
+        key(
+            "Users, by name or number, who may use the daemon at all.",
+            effect="With this and allow_groups empty, whoever the socket's permissions let in may. Administrators always may. "
+            "Connections that are already open keep what they had.",
+        ),
+    ] = ()
+    allow_groups: Annotated[
+        tuple[UserOrGroup, ...],
+        longest(1000),
+        key(
+            "Groups, by name or number, whose members may use the daemon.",
+            effect="Added to allow_users: a caller needs to be in one of the two.",
+        ),
+    ] = ()
+    admin_users: Annotated[
+        tuple[UserOrGroup, ...],
+        longest(1000),
+        key(
+            "Users who may administer: change the configuration, clear caches, see everybody's statistics.",
+            effect="Root and the daemon's own user always may.",
+        ),
+    ] = ()
+    admin_groups: Annotated[
+        tuple[UserOrGroup, ...],
+        longest(1000),
+        key("Groups whose members may administer.", effect="Added to admin_users."),
+    ] = ()
+    max_connections: Annotated[
+        int,
+        span(1, 1_000_000),
+        key(
+            "Connections held open at once.",
+            effect="Further ones are refused politely. An idle one costs about 60 kB and one descriptor, "
+            "so the process needs a descriptor limit above this.",
+            unit="connections",
+        ),
+    ] = 4096
+    max_frame_bytes: Annotated[
+        int,
+        span(64 * 1024, 1024 * MIB),
+        key(
+            "Largest message taken from a client.",
+            effect="A larger one closes its connection with an error that says so. This bounds what one client can make "
+            "the daemon hold. New connections take a change.",
+            unit="bytes",
+        ),
+    ] = 16 * MIB
+    max_elements: Annotated[
+        int,
+        span(1000, 100_000_000),
+        key(
+            "Most values (of lists and maps, nested ones included) in one message.",
+            effect="Small messages can unfold into much memory; this is the bound on that. New connections take a change.",
+            unit="values",
+        ),
+    ] = 100_000
+    max_in_flight_per_connection: Annotated[
+        int,
+        span(1, 1_000_000),
+        key(
+            "Requests of one connection that may await their answers.",
+            effect="At the bound the daemon stops reading from that connection until some are answered; nothing is lost.",
+            unit="requests",
+        ),
+    ] = 256
+    max_pending_write_bytes: Annotated[
+        int,
+        span(64 * 1024, 1024 * MIB),
+        key(
+            "Answers kept for a client that does not read them.",
+            effect="At the bound its further answers wait, and so does reading from it: this is all that such a client costs.",
+            unit="bytes",
+        ),
+    ] = MIB
+    write_stall_s: Annotated[
+        Seconds,
+        key(
+            "How long a client may leave a full buffer unread before its connection is cut.",
+            effect="Lower frees memory sooner; higher is kinder to hosts that pause, in a debugger for instance.",
+            unit="seconds",
+        ),
+    ] = 30.0
+    drain_timeout_s: Annotated[
+        float,
+        span(0, 3600),
+        key(
+            "How long calls that are under way may go on when the daemon is told to stop.",
+            effect="What is not finished then is cut. A second signal ends the wait at once. "
+            "Keep it below the unit's TimeoutStopSec.",
+            unit="seconds",
+        ),
+    ] = 30.0
+    log_level: Annotated[
+        Level,
+        key(
+            "What is logged: this and everything graver.",
+            effect="debug tells of every decision and is slow.",
+        ),
+    ] = "info"
+    log_levels: Annotated[
+        Mapping[str, Level],
+        longest(100),
+        key(
+            "Levels for single areas, over log_level.",
+            effect='For instance {reload = "debug", libraries = "info"}: an area is the word before the colon of a log line, '
+            "libraries stands for all that is not aiorch's own.",
+        ),
+    ] = field(default_factory=dict)
+    log_calls: Annotated[
+        bool,
+        key(
+            "Log one line per call at level info.",
+            effect="Who asked, which model, from where it was answered, tokens, cost and time; never prompts or answers.",
+        ),
+    ] = False
+
+
+class Queue(Section, frozen=True):
+    """How many calls may be in the house, and how many may wait for one model, before further ones are turned away."""
+
+    max_inside: Annotated[
+        int,
+        span(1, 1_000_000),
+        key(
+            "Calls that may be under way or waiting at once, over all callers.",
+            effect="Further ones get the error overloaded at once. Cached answers do not count.",
+            unit="calls",
+        ),
+    ] = 2000
+    max_inside_per_caller: Annotated[
+        int,
+        span(0, 1_000_000),
+        key(
+            "The same for one user; 0 sets no bound of its own.",
+            effect="Keeps one busy user from filling the house for all.",
+            unit="calls",
+        ),
+    ] = 1000
+    max_waiting: Annotated[
+        int,
+        span(0, 1_000_000),
+        key(
+            "Calls that may wait for one model's permits and quotas.",
+            effect="Further ones go to the next model of the chain, or get the error overloaded. 0 never waits.",
+            unit="calls",
+        ),
+    ] = 1000
+
+
+class Concurrency(Section, frozen=True):
+    """How many attempts may run at one model at a time."""
+
+    max: Annotated[
+        int,
+        span(1, 100_000),
+        key(
+            "Attempts that may run at one model at once; `max_concurrency` of a model overrides it.",
+            effect="More is faster until the provider answers 429 or a local model begins to thrash. "
+            "Lowered, what runs is finished.",
+            unit="attempts",
+        ),
+    ] = 10
+
+
+class Retry(Section, frozen=True):
+    """Asking the same model again after a failure that may pass: a broken connection, a 5xx, a 429."""
+
+    max_attempts: Annotated[
+        int,
+        span(1, 20),
+        key(
+            "How often one model is asked for one call, the first time included.",
+            effect="More rides out longer disturbances and delays the change to a fallback; 1 switches retries off.",
+            unit="attempts",
+        ),
+    ] = 4
+    backoff_s: Annotated[
+        tuple[Annotated[float, span(0, 3600)], ...],
+        Meta(min_length=1, max_length=20),
+        key(
+            "Waits before the second, third, ... attempt; the last one serves for all further attempts.",
+            effect="A provider's Retry-After wins when it is longer. No permit, token or money is held meanwhile, and no "
+            "wait goes past the call's deadline.",
+            unit="seconds",
+        ),
+    ] = (0.5, 1.0, 2.0)
+    jitter: Annotated[
+        float,
+        span(0, 1),
+        key(
+            "Share of each wait that is random, up and down.",
+            effect="Keeps callers that failed together from coming back together; 0 makes every wait exact.",
+            unit="share, 0 to 1",
+        ),
+    ] = 0.25
+
+
+class Timeouts(Section, frozen=True):
+    """How long to wait for what. Each is a bound of its own; the shortest that applies wins."""
+
+    connect_s: Annotated[
+        Seconds,
+        key(
+            "For a connection to the provider, name lookup and TLS included.",
+            effect="Lower notices a dead provider sooner.",
+            unit="seconds",
+        ),
+    ] = 10.0
+    first_byte_s: Annotated[
+        Seconds,
+        key(
+            "From the request sent to the first byte of its answer.",
+            effect="A model that does not stream sends its first byte when it has finished thinking: raise it for slow ones.",
+            unit="seconds",
+        ),
+    ] = 60.0
+    idle_s: Annotated[
+        Seconds,
+        key(
+            "Between two pieces of an answer once it has begun.",
+            effect="A stream that falls silent for longer counts as broken.",
+            unit="seconds",
+        ),
+    ] = 30.0
+    attempt_s: Annotated[
+        Seconds,
+        key(
+            "For one attempt from its start to its end.",
+            effect="Lower leaves time for another attempt within the call's own time.",
+            unit="seconds",
+        ),
+    ] = 120.0
+    total_s: Annotated[
+        Seconds,
+        key(
+            "For a call that names no `timeout_s`: waiting, attempts and fallbacks together.",
+            effect="Then it gets the error deadline_exceeded.",
+            unit="seconds",
+        ),
+    ] = 120.0
+    max_total_s: Annotated[
+        Seconds,
+        key(
+            "The longest `timeout_s` a caller may ask for.",
+            effect="Longer ones are cut down to it.",
+            unit="seconds",
+        ),
+    ] = 3600.0
+
+
+class Pool(Section, frozen=True):
+    """Connections to providers, kept and used again."""
+
+    max_connections: Annotated[
+        int,
+        span(1, 100_000),
+        key(
+            "Connections to one provider at once.",
+            effect="Attempts beyond it wait for one. Keep it at least as large as the permits of its models together.",
+            unit="connections",
+        ),
+    ] = 100
+    max_keepalive: Annotated[
+        int,
+        span(0, 100_000),
+        key(
+            "Connections to one provider that are kept open while unused.",
+            effect="Each saves a TCP and TLS handshake later and costs a descriptor now; 0 keeps none.",
+            unit="connections",
+        ),
+    ] = 50
+    idle_s: Annotated[
+        Seconds,
+        key(
+            "How long an unused connection is kept.",
+            effect="Longer than the provider keeps it means a failed first write and a retry.",
+            unit="seconds",
+        ),
+    ] = 60.0
+
+
+class Cache(Section, frozen=True):
+    """Answers kept for equal questions, for each user and partition apart."""
+
+    strategy: Annotated[
+        Literal["hybrid", "memory", "disk", "off"],
+        key(
+            "Where answers are kept: hybrid (memory before disk), memory, disk, or off.",
+            effect="memory forgets at a restart; off still joins equal calls that are under way at the same moment.",
+        ),
+    ] = "hybrid"
+    max_entries: Annotated[
+        Count,
+        key(
+            "Answers kept in memory; the least recently used goes first.",
+            effect="More hits without the disk, for more memory.",
+            unit="answers",
+        ),
+    ] = 1000
+    max_bytes: Annotated[
+        int,
+        span(MIB, 10**13),
+        key("Bytes of answers kept in memory.", effect="Whichever bound is reached first holds.", unit="bytes"),
+    ] = 64 * MIB
+    ttl_s: Annotated[
+        float,
+        span(0, 3650 * DAY_S),
+        key(
+            "How long an answer is fresh; `cache_ttl_s` of a call overrides it.",
+            effect="Longer saves more calls and answers with older knowledge. Judged when an answer is read, so a change "
+            "also holds for answers already kept. 0 keeps nothing.",
+            unit="seconds",
+        ),
+    ] = 3600.0
+    disk_max_bytes: Annotated[
+        int,
+        span(MIB, 10**15),
+        key("Size that the answers on disk may reach.", effect="The least recently used go first.", unit="bytes"),
+    ] = 1024 * MIB
+    disk_max_entries: Annotated[
+        Count,
+        key("Answers kept on disk.", effect="Whichever bound is reached first holds.", unit="answers"),
+    ] = 1_000_000
+
+
+class Routing(Section, frozen=True):
+    """Which model answers."""
+
+    fallback: Annotated[
+        tuple[ModelName, ...],
+        longest(100),
+        key(
+            "Models to ask in this order when the chosen one fails; names from [[models]].",
+            effect="Empty fails with the chosen one. A call that only its sender can mend, a malformed one for instance, "
+            "is not passed on.",
+        ),
+    ] = ()
+
+
+class Validation(Section, frozen=True):
+    """Checking of answers for calls that ask for JSON."""
+
+    max_reasks: Annotated[
+        int,
+        span(0, 10),
+        key(
+            "How often a model is asked again, told what was wrong, when its answer breaks the schema.",
+            effect="Each costs a whole call. 0 gives the error validation_failed at once.",
+            unit="calls",
+        ),
+    ] = 1
+
+
+class Metrics(Section, frozen=True):
+    """The record of calls behind `aiorchctl stats` and `explain`: who, which model, tokens, cost, time; never content."""
+
+    keep_calls: Annotated[
+        int,
+        span(0, 10**12),
+        key(
+            "Single calls kept, for `explain`.",
+            effect="The oldest go first; about 300 bytes of disk each. Sums over time are kept apart.",
+            unit="calls",
+        ),
+    ] = 100_000
+    keep_days: Annotated[
+        float,
+        span(0, 36500),
+        key("How long calls and sums are kept.", effect="Older ones are deleted by themselves.", unit="days"),
+    ] = 30.0
+
+
+class Provider(Section, frozen=True):
+    """An endpoint that speaks one wire dialect. NAME is yours to choose; models refer to it.
+
+    Secrets are never in this file: `api_key_env` or `api_key_credential` say where the key is. Proxies are taken from
+    HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the daemon's environment, further authorities from SSL_CERT_FILE.
+    """
+
+    dialect: Annotated[
+        Literal["openai", "simulated"],
+        key(
+            "What it speaks: openai (also Azure, Ollama, vLLM, llama.cpp, DeepSeek, Mistral, Groq, OpenRouter, ...) or "
+            "simulated (inside the daemon, without a network).",
+            effect="Simulated answers say so and are never written to disk.",
+            later=("anthropic", "gemini", "host"),
+        ),
+    ] = "openai"
+    base_url: Annotated[
+        str | None,
+        key(
+            "Where it is, up to and with the version: what comes before /chat/completions.",
+            effect="Part of every cache key: another address has other answers. Needed for the dialect openai.",
+            example='"https://api.openai.com/v1"',
+        ),
+    ] = None
+    api_key_env: Annotated[
+        str | None,
+        key(
+            "Name of the environment variable of the daemon that holds the key.",
+            effect="While it is unset, calls to this provider fail with provider_auth. The environment is read at start.",
+            example='"OPENAI_API_KEY"',
+        ),
+    ] = None
+    api_key_credential: Annotated[
+        str | None,
+        key(
+            "Name of the systemd credential (LoadCredential=NAME:/path) that holds the key.",
+            effect="Instead of api_key_env. systemd hands over a changed file at the next start.",
+            example='"openai"',
+        ),
+    ] = None
+    headers: Annotated[
+        Mapping[str, Annotated[str, longest(4096)]],
+        longest(50),
+        key(
+            "Further headers for each request.",
+            effect='For instance {"OpenAI-Organization" = "org-1"}; headers that carry secrets are refused here.',
+        ),
+    ] = field(default_factory=dict)
+    http2: Annotated[
+        bool,
+        key(
+            "Speak HTTP/2 where the provider does.",
+            effect="Many calls share one connection: fewer handshakes, a little more work for each byte.",
+        ),
+    ] = False
+
+
+class Model(Section, frozen=True):
+    """Something that answers at a provider. The first enabled one serves calls that name none; the order is yours."""
+
+    name: Annotated[
+        ModelName,
+        key("What callers say.", effect="Each name once.", example='"small"'),
+    ]
+    provider: Annotated[
+        Annotated[str, Meta(min_length=1)],
+        key("Where it answers: a NAME of [providers.NAME].", effect="Several models may share one.", example='"main"'),
+    ]
+    id: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=500)] | None,
+        key("What the provider calls it.", effect="Left out, it is the name.", example='"gpt-4o-mini"'),
+    ] = None
+    input_usd_per_1m: Annotated[
+        UsdPer1m | None,
+        key(
+            "Price of a million input tokens.",
+            effect="Left out, the cost of its calls is unknown, which is never the same as nothing.",
+            unit="US dollars",
+            example="0.15",
+        ),
+    ] = None
+    output_usd_per_1m: Annotated[
+        UsdPer1m | None,
+        key(
+            "Price of a million output tokens, reasoning included.",
+            effect="Left out, the cost of its calls is unknown.",
+            unit="US dollars",
+            example="0.60",
+        ),
+    ] = None
+    cache_read_usd_per_1m: Annotated[
+        UsdPer1m | None,
+        key(
+            "Price of a million input tokens that the provider read from its own prompt cache.",
+            effect="Left out, the input price serves.",
+            unit="US dollars",
+            example="0.075",
+        ),
+    ] = None
+    cache_write_usd_per_1m: Annotated[
+        UsdPer1m | None,
+        key(
+            "Price of a million input tokens that the provider wrote to its own prompt cache.",
+            effect="Left out, the input price serves.",
+            unit="US dollars",
+            example="0.15",
+        ),
+    ] = None
+    requests_per_minute: Annotated[
+        Annotated[int, span(1, 100_000_000)] | None,
+        key(
+            "What the provider allows; calls wait their turn instead of getting a 429.",
+            effect="Left out, nothing is paced.",
+            unit="requests per minute",
+            example="500",
+        ),
+    ] = None
+    tokens_per_minute: Annotated[
+        Annotated[int, span(1, 10**12)] | None,
+        key(
+            "What the provider allows, prompt and answer together.",
+            effect="Left out, nothing is paced. A call that expects more than a minute's worth is sent when the bucket is full.",
+            unit="tokens per minute",
+            example="200000",
+        ),
+    ] = None
+    max_concurrency: Annotated[
+        Annotated[int, span(1, 100_000)] | None,
+        key(
+            "Attempts that may run at it at once.",
+            effect="Left out, concurrency.max serves.",
+            unit="attempts",
+            example="10",
+        ),
+    ] = None
+    context_tokens: Annotated[
+        Annotated[int, span(1, 10**9)] | None,
+        key(
+            "How long prompt and answer may be together.",
+            effect="Longer prompts are refused here with context_exceeded instead of being paid for. "
+            "Left out, the provider decides.",
+            unit="tokens",
+            example="128000",
+        ),
+    ] = None
+    enabled: Annotated[
+        bool,
+        key("Whether it may be asked.", effect="Switched off, what it is answering is finished.", example="true"),
+    ] = True
+    extra: Annotated[
+        Mapping[str, Any],
+        longest(100),
+        key(
+            "Fields put into every request to it, untouched.",
+            effect="What a call says itself wins. Part of the cache key.",
+            example='{reasoning_effort = "low"}',
+        ),
+    ] = field(default_factory=dict)
+
+    @property
+    def provider_model(self) -> str:
+        """What the provider calls it."""
+        return self.name if self.id is None else self.id
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One whole configuration, complete with defaults; equal ones compare equal."""
+
+    daemon: Daemon = field(default_factory=Daemon)
+    queue: Queue = field(default_factory=Queue)
+    concurrency: Concurrency = field(default_factory=Concurrency)
+    retry: Retry = field(default_factory=Retry)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    pool: Pool = field(default_factory=Pool)
+    cache: Cache = field(default_factory=Cache)
+    routing: Routing = field(default_factory=Routing)
+    validation: Validation = field(default_factory=Validation)
+    metrics: Metrics = field(default_factory=Metrics)
+    providers: Mapping[str, Provider] = field(default_factory=dict)
+    models: tuple[Model, ...] = ()
+
+
+def sections() -> Mapping[str, type[Section]]:
+    """Name the plain tables (all but providers and models) in the order of the manual."""
+    return {
+        each.name: each.type
+        for each in msgspec_fields(Config)
+        if isinstance(each.type, type) and issubclass(each.type, Section)
+    }
