@@ -52,9 +52,11 @@ class Journal:
         self.notes.append((now - self.started, stage, what))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class CallRecord:
-    """What is kept of one finished call."""
+    """What is kept of one finished call. Nobody changes one; it is not marked as frozen because one is made for every
+    cached answer, and freezing makes that 2.7 instead of 0.8 microseconds.
+    """
 
     id: str
     at: float

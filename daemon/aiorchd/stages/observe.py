@@ -1,0 +1,211 @@
+"""One record for every call, however it ends: answered, refused, failed, cancelled, or broken by a defect.
+
+It stands outside all other stages, so it sees refusals too, and closes the journal that they wrote. A defect that passes
+through is recorded as ``internal`` and goes on to the barrier at the door, which logs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import trio
+
+from aiorch.errors import CallError
+from aiorchd.calls.call import Call
+from aiorchd.calls.caller import Caller
+from aiorchd.calls.journal import AttemptRecord, CallRecord, Journal
+from aiorchd.calls.ports import RecordSink, Service
+from aiorchd.calls.reply import Reply
+
+_ATTEMPT_FIELDS: Final = tuple(field.name for field in fields(AttemptRecord))
+_MESSAGE_CHARACTERS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveStatistics:
+    """Calls inside now; and since this stage was built, how they ended. ``hits`` are those answered from memory before
+    they became calls."""
+
+    inside: int
+    hits: int
+    answered: int
+    failed: int
+    cancelled: int
+
+
+class Observe:
+    """Tell ``records`` of every call, once, when it has ended. Adds no error of its own."""
+
+    def __init__(self, inner: Service[Call], records: RecordSink) -> None:
+        self._inner = inner
+        self._records = records
+        self._inside = 0
+        self._hits = self._answered = self._failed = self._cancelled = 0
+
+    async def __call__(self, call: Call) -> Reply:
+        """Pass ``call`` on and record how it ended."""
+        reply: Reply | None = None
+        error: CallError | None = None
+        cancelled = False
+        self._inside += 1
+        try:
+            reply = await self._inner(call)
+            return reply
+        except CallError as raised:
+            error = raised
+            raise
+        except trio.Cancelled:
+            cancelled = True
+            raise
+        finally:
+            self._inside -= 1
+            total_s = trio.current_time() - call.journal.started
+            if reply is not None:
+                self._answered += 1
+                self._records.record(_answered(call, reply, total_s))
+            else:
+                self._failed += not cancelled
+                self._cancelled += cancelled
+                self._records.record(_ended(call, error, total_s, cancelled=cancelled))
+
+    def observe_hit(
+        self,
+        call_id: str,
+        at: float,
+        caller: Caller,
+        reply: Reply,
+        source_id: str,
+        total_s: float,
+        *,
+        task: str | None = None,
+        tags: tuple[str, ...] = (),
+    ) -> None:
+        """Record an answer that was given from memory before a call was made of it. ``reply`` is the kept one, ``at``
+        wall time, ``source_id`` the call that made the answer."""
+        self._hits += 1
+        usage = reply.usage
+        # The hot path: one construction, no detours.
+        self._records.record(
+            CallRecord(
+                id=call_id,
+                at=at,
+                uid=caller.uid,
+                pid=caller.pid,
+                unit=caller.unit,
+                kind="chat" if reply.vectors is None else "embed",
+                task=task,
+                model=reply.model,
+                provider=reply.provider,
+                cache="exact",
+                simulated=reply.simulated,
+                input_tokens=usage.input if usage is not None else None,
+                cache_read_tokens=usage.cache_read if usage is not None else None,
+                cache_write_tokens=usage.cache_write if usage is not None else None,
+                output_tokens=usage.output if usage is not None else None,
+                reasoning_tokens=usage.reasoning if usage is not None else None,
+                cost_usd=0.0,
+                saved_usd=reply.cost_usd,
+                total_s=total_s,
+                source_id=source_id,
+                tags=tags,
+            )
+        )
+
+    def statistics(self) -> ObserveStatistics:
+        """Tell how many calls are inside and how the others ended."""
+        return ObserveStatistics(
+            inside=self._inside,
+            hits=self._hits,
+            answered=self._answered,
+            failed=self._failed,
+            cancelled=self._cancelled,
+        )
+
+
+def _answered(call: Call, reply: Reply, total_s: float) -> CallRecord:
+    journal, caller, usage = call.journal, call.caller, reply.usage
+    shared = reply.cache != "miss"
+    return CallRecord(
+        id=call.id,
+        at=journal.at,
+        uid=caller.uid,
+        pid=caller.pid,
+        unit=caller.unit,
+        kind=call.kind,
+        task=call.task,
+        model=reply.model or call.model,
+        provider=reply.provider or None,
+        cache=reply.cache,
+        simulated=reply.simulated,
+        streamed=call.streamed,
+        attempts=0 if shared else reply.attempts,
+        throttled=journal.throttled,
+        fallbacks=journal.fallbacks,
+        input_tokens=usage.input if usage is not None else None,
+        cache_read_tokens=usage.cache_read if usage is not None else None,
+        cache_write_tokens=usage.cache_write if usage is not None else None,
+        output_tokens=usage.output if usage is not None else None,
+        reasoning_tokens=usage.reasoning if usage is not None else None,
+        cost_usd=0.0 if shared else reply.cost_usd,
+        saved_usd=reply.cost_usd if shared else 0.0,
+        queue_s=reply.queue_s,
+        provider_s=reply.provider_s,
+        total_s=total_s,
+        source_id=reply.source_id,
+        tags=call.tags,
+        story=_story(journal),
+    )
+
+
+def _ended(call: Call, error: CallError | None, total_s: float, *, cancelled: bool) -> CallRecord:
+    """Make the record of a call without an answer; what its attempts cost was spent all the same."""
+    journal, caller = call.journal, call.caller
+    last = journal.attempts[-1] if journal.attempts else None
+    code = "cancelled" if cancelled else "internal" if error is None else error.code
+    story = _story(journal) or {}
+    if error is not None:
+        story["error"] = {"message": error.message[:_MESSAGE_CHARACTERS], "stage": error.stage}
+    return CallRecord(
+        id=call.id,
+        at=journal.at,
+        uid=caller.uid,
+        pid=caller.pid,
+        unit=caller.unit,
+        kind=call.kind,
+        task=call.task,
+        model=last.model if last is not None else call.model,
+        provider=last.provider if last is not None else None,
+        cache="none",
+        error=code,
+        streamed=call.streamed,
+        attempts=len(journal.attempts),
+        throttled=journal.throttled,
+        fallbacks=journal.fallbacks,
+        cost_usd=_spent_usd(journal),
+        saved_usd=0.0,
+        queue_s=journal.queue_s,
+        provider_s=journal.provider_s,
+        total_s=total_s,
+        tags=call.tags,
+        story=story or None,
+    )
+
+
+def _spent_usd(journal: Journal) -> float | None:
+    """Add up what the attempts cost; None when there were some and of none the cost is known."""
+    known = [attempt.cost_usd for attempt in journal.attempts if attempt.cost_usd is not None]
+    return sum(known) if known or not journal.attempts else None
+
+
+def _story(journal: Journal) -> dict[str, Any] | None:
+    """Put notes and attempts in plain data; None when there is nothing to tell."""
+    story: dict[str, Any] = {}
+    if journal.notes:
+        story["notes"] = [[round(at_s, 6), stage, what] for at_s, stage, what in journal.notes]
+    if journal.attempts:
+        story["attempts"] = [
+            {name: value for name in _ATTEMPT_FIELDS if (value := getattr(attempt, name)) is not None}
+            for attempt in journal.attempts
+        ]
+    return story or None
