@@ -54,15 +54,49 @@ class Call:
         return self.sink is not None
 
 
+@dataclass(slots=True, eq=False)
+class AttemptBudget:
+    """How often one call may still be sent, over all targets of its chain together. Shared by its attempts, mutable.
+
+    ``held_back`` attempts are kept for targets that come later in the chain, so that retries at the first do not use up
+    what the fallbacks need.
+    """
+
+    limit: int
+    used: int = 0
+    held_back: int = 0
+
+    @property
+    def left(self) -> int:
+        """How often it may still be sent."""
+        return self.limit - self.used
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether the same target may be asked again."""
+        return self.limit - self.used > self.held_back
+
+    def take(self) -> None:
+        """Count one attempt that starts now."""
+        self.used += 1
+
+    def give_back(self) -> None:
+        """Take back one that was refused by ourselves before anything was sent."""
+        self.used -= 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attempt:
     """One call sent to one target, once. ``number`` counts from 1 over the whole call, fallbacks included.
 
-    ``estimated_tokens`` is what the rate limits reserve before it starts: prompt and expected answer.
+    ``estimated_tokens`` is what the rate limits reserve before it starts: prompt and expected answer. ``notes`` is where
+    the stages below Retry leave what its record needs: ``queue_s`` and ``provider_s`` (Gate), and whatever a provider knows
+    of ``status``, ``first_token_s``, ``cost_usd``.
     """
 
     call: Call
     target: Target
     number: int = 1
     estimated_tokens: int = 0
+    budget: AttemptBudget = field(default_factory=lambda: AttemptBudget(1))
     notes: dict[str, Any] = field(default_factory=dict)

@@ -40,7 +40,7 @@ class Journal:
     """(seconds after the start, stage, what happened), in order."""
     attempts: list[AttemptRecord] = field(default_factory=list)
     queue_s: float = 0.0
-    """Time spent waiting for a permit, quotas or a place in the house, over all attempts."""
+    """Time spent waiting for a permit, quotas, a place in the house or the moment of a retry, over all attempts."""
     provider_s: float = 0.0
     """Time spent waiting for providers, over all attempts."""
     throttled: int = 0

@@ -88,6 +88,10 @@ class Turnstile(Protocol):
         """Wait for a turn; hold it for the length of the block."""
         ...
 
+    def cool_down(self, now: float, seconds: float) -> None:
+        """Grant nothing to anybody for ``seconds``: the provider said not now. Of two such words the later end holds."""
+        ...
+
 
 class Passage(Protocol):
     """A turn that was granted."""

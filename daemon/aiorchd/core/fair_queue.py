@@ -236,9 +236,7 @@ class FairQueue(Generic[ItemT]):
             self._lengths.setdefault(length, {})[flow] = None
         else:
             self._active -= 1
-        if length > self._longest:
-            self._longest = length
-        elif before == self._longest and before not in self._lengths:
+        if length > self._longest or (before == self._longest and before not in self._lengths):
             self._longest = length
 
     def _sweep(self) -> None:
