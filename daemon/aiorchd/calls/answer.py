@@ -94,6 +94,8 @@ def from_body(body: bytes) -> Reply | None:
         if version != BODY_VERSION:
             return None
         usage = fields["usage"]
+        if not all(type(fields[name]) is str for name in ("text", "model", "provider")):
+            return None
         return Reply(
             text=fields["text"],
             data=fields["data"],

@@ -62,12 +62,19 @@ class MemoryCache(Generic[ValueT]):
         # This is all the mutable state; the first in the order is the one used longest ago.
         self._entries: OrderedDict[bytes, _Entry[ValueT]] = OrderedDict()
         self._bytes = 0
+        self._epoch = 0
         self._hits = self._misses = self._evictions = self._expired = self._refused = 0
         self._max_entries = self._max_bytes = 0
         self.reconfigure(max_entries, max_bytes)
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def epoch(self) -> int:
+        """Moves on whenever somebody asked that something be forgotten: what was read elsewhere before that (from a disk,
+        say) must not be put here afterwards."""
+        return self._epoch
 
     def get(self, key: bytes, now: float) -> ValueT | None:
         """Find a fresh value, counting a hit or a miss and a use."""
@@ -115,6 +122,7 @@ class MemoryCache(Generic[ValueT]):
 
     def delete(self, key: bytes) -> bool:
         """Forget one entry; tell whether it was there."""
+        self._epoch += 1
         if key not in self._entries:
             return False
         self._drop(key)
@@ -122,6 +130,7 @@ class MemoryCache(Generic[ValueT]):
 
     def delete_where(self, condemned: Callable[[ValueT], bool]) -> list[bytes]:
         """Forget every entry whose value is ``condemned``; give their keys. Looks at all of them."""
+        self._epoch += 1
         keys = [key for key, entry in self._entries.items() if condemned(entry.value)]
         for key in keys:
             self._drop(key)
@@ -129,6 +138,7 @@ class MemoryCache(Generic[ValueT]):
 
     def clear(self) -> int:
         """Forget everything; tell how many entries that were."""
+        self._epoch += 1
         count = len(self._entries)
         self._entries.clear()
         self._bytes = 0

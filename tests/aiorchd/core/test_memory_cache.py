@@ -118,6 +118,18 @@ def test_forgetting() -> None:
     assert cache.statistics().bytes == 0
 
 
+def test_the_epoch_moves_on_with_every_wish_to_forget_and_only_then() -> None:
+    cache = filled("a", "b")
+    cache.get(b"a", 1.0)
+    cache.get(b"a", 100.0)
+    cache.reconfigure(1, 10)
+    assert cache.epoch == 0
+    cache.delete(b"not there")
+    cache.delete_where(lambda _: False)
+    cache.clear()
+    assert cache.epoch == 3
+
+
 @pytest.mark.parametrize("bounds", [(-1, 0), (0, -1)])
 def test_bounds_must_make_sense(bounds: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="must not be negative"):
