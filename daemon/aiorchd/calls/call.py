@@ -22,7 +22,9 @@ class Call:
     ``embed`` ``input`` (a list of strings) and ``dimensions``. Everything else here only says how to treat the call.
 
     ``key`` is the identity of the answer (see ``core/request_key``), or None when this call's answer may neither be
-    looked up nor shared. ``deadline`` is on Trio's clock. ``sink`` takes the deltas of a streamed answer, else None.
+    looked up nor shared. ``deadline`` is on Trio's clock; of a call that several share it moves on when one with more time
+    joins, so read it when deciding and keep no copy. ``sink`` takes the deltas of a streamed answer, else None. ``avoid``
+    names models whose answer to this call was no good: another is asked first, if there is one.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Call:
     session: str | None = None
     quality_threshold: float | None = None
     cost_limit_usd: float | None = None
+    avoid: tuple[str, ...] = ()
 
     @property
     def streamed(self) -> bool:
