@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
@@ -44,6 +44,15 @@ class Simulator:
     def stats(self) -> dict[str, Any]:
         """Everything it counted: the answer of GET /sim/stats."""
         return self._asked("GET", "/sim/stats")
+
+    def wait_until(self, condition: Callable[[dict[str, Any]], bool], *, timeout_s: float = 10.0) -> dict[str, Any]:
+        """Ask for the statistics until they fulfil a condition; the statistics that did. Raises TimeoutError."""
+        deadline = time.monotonic() + timeout_s
+        while not condition(stats := self.stats()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {timeout_s:g} s; the statistics are {stats}")
+            time.sleep(0.005)
+        return stats
 
     def reset(self) -> None:
         """Count anew, with full limits."""

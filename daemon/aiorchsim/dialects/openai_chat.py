@@ -207,7 +207,8 @@ def _messages(document: dict[str, Any]) -> list[dict[str, Any]]:
         where = f"messages[{index}]"
         if not isinstance(message, dict):
             raise wrong_type(where, "an object", message)
-        if message.get("role") not in ROLES:
+        role = message.get("role")
+        if not isinstance(role, str) or role not in ROLES:
             raise bad_request(
                 f"Invalid value for '{where}.role'. Supported values are: {', '.join(sorted(ROLES))}.",
                 f"{where}.role",

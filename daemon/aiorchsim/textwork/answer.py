@@ -19,7 +19,7 @@ from typing import Any, Final
 from aiorchsim.textwork.items import Batch, Item, find_items
 from aiorchsim.textwork.schema import value_for, value_for_items
 from aiorchsim.textwork.solve import solve
-from aiorchsim.textwork.tasks import Kind, Task, head_of, read_task, split_prompt
+from aiorchsim.textwork.tasks import Kind, Task, read_task, split_head, split_prompt
 from aiorchsim.textwork.words import chance, clip, pick, words
 
 _JSON: Final = re.compile(r"\bjson\b", re.IGNORECASE)
@@ -75,7 +75,8 @@ def answer(
     if tool is not None:
         return Answer("", (_tool_call(tool, system, user, right(user), (seed, model)),))
     schema = _schema_of(response_format)
-    instruction = f"{system}\n{head_of(user)}"
+    head, rest = split_head(user)
+    instruction = f"{system}\n{head}"
     batch = find_items(user)
     if batch is not None:
         instruction = f"{system}\n{batch.instruction}"
@@ -85,6 +86,8 @@ def answer(
             _batch_answer(batch, system, schema, wants_json, {item.id: right(item.text) for item in batch.items})
         )
     task, subject = split_prompt(system, user)
+    if task.kind is Kind.OPEN and rest and _JSON.search(head):
+        subject = rest
     if not wants_json:
         return Answer(solve(task, subject, right=right(subject)))
     if not schema:

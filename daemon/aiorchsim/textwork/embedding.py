@@ -1,6 +1,6 @@
 """Vectors for texts: a hash of words and of their parts, so that texts with the same words lie near each other.
 
-Feature hashing (Weinberger et al., 2009): each word adds +-1 at four coordinates chosen by its hash, each three
+Feature hashing (Weinberger et al., 2009): each word adds +-1 at three coordinates chosen by its hash, each three
 letters of it a smaller +-1 at one, so that forms of a word stay related; stop words count little. The vector has
 length 1. A text without words gets a vector chosen by its own hash.
 """
@@ -13,7 +13,7 @@ from zlib import crc32
 from aiorchsim.textwork.words import STOP_WORDS, words
 
 STOP_WORD_WEIGHT: Final = 0.15
-PART_WEIGHT: Final = 0.35
+PART_WEIGHT: Final = 0.6
 
 
 def embed(text: str, dimensions: int) -> list[float]:
@@ -24,7 +24,7 @@ def embed(text: str, dimensions: int) -> list[float]:
         weight = STOP_WORD_WEIGHT if word in STOP_WORDS else 1.0
         encoded = word.encode("utf-8", "surrogatepass")
         digest = int.from_bytes(blake2b(encoded, digest_size=16).digest(), "little")
-        for _ in range(4):
+        for _ in range(3):
             vector[(digest >> 1 & 0x7FFFFFFF) % dimensions] += weight if digest & 1 else -weight
             digest >>= 32
         if weight == 1.0:

@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiorchsim.textwork.tasks import head_of
+from aiorchsim.textwork.tasks import split_head
 
 MOST_ITEMS: Final = 1_000
 
@@ -154,7 +154,7 @@ def _numbered_lines(text: str) -> Batch | None:
 
 def _lines(text: str, found: list[re.Match[str]], ids: list[str], *, numbered: bool) -> Batch | None:
     before = text[: found[0].start()].strip()
-    if before and not (_SEVERAL.search(before) and (before == head_of(text) or "\n" not in before)):
+    if before and not (_SEVERAL.search(before) and (before == split_head(text)[0] or "\n" not in before)):
         return None
     ends = [match.start() for match in found[1:]] + [len(text)]
     items = tuple(

@@ -110,7 +110,7 @@ def _place(schema: Any, items: Sequence[Item], writers: Mapping[str, "_Writer"],
     if kind == "object":
         if all(item.id in properties for item in items):
             extra = [key for key in properties if key not in writers]
-            placed = {item.id: writers[item.id].value(properties[item.id], item.id, 1) for item in items}
+            placed = {item.id: writers[item.id].value(properties[item.id], "answer", 1) for item in items}
             return placed | {key: first.value(properties[key], key, 1) for key in extra}
         rest = schema.get("additionalProperties", True)
         if not properties and rest is not False:

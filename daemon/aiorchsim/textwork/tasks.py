@@ -87,7 +87,7 @@ def find_labels(instruction: str) -> tuple[str, ...]:
 
 def split_prompt(system: str, user: str) -> tuple[Task, str]:
     """The task of a prompt, and the text it is about (the user's text without its instruction)."""
-    head, subject = _split_head(user)
+    head, subject = split_head(user)
     task = read_task(head)
     if task.kind is not Kind.OPEN:
         return task, _without_leader(subject or user)
@@ -99,12 +99,10 @@ def split_prompt(system: str, user: str) -> tuple[Task, str]:
     return read_task(system), _without_leader(user)
 
 
-def head_of(user: str) -> str:
-    """The instruction at the beginning of the user's text."""
-    return _split_head(user)[0]
-
-
-def _split_head(user: str) -> tuple[str, str]:
+def split_head(user: str) -> tuple[str, str]:
+    """The beginning of the user's text, where the instruction is, and the rest; the whole and nothing when it has one
+    part.
+    """
     text = user.lstrip()
     start = text[:LONGEST_HEAD]
     lines = start.split("\n")

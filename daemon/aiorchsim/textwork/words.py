@@ -9,7 +9,7 @@ LONGEST_TEXT: Final = 20_000
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+|\n")
-_NUMBER: Final = re.compile(r"(?<![\w.])-?\d++(?:\.\d++)?+(?![\w.]*\w)")
+_NUMBER: Final = re.compile(r"(?<![\w.])(?<!\d-)-?\d++(?:\.\d++)?+(?!-\d)(?![\w.]*\w)")
 _THOUSANDS: Final = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 _STOP_WORD_LINES: Final = (
