@@ -218,6 +218,7 @@ class FairQueue(Generic[ItemT]):
         """Take an entry out of its flow and of all counts."""
         flow = entry.flow
         entry.waiting = False
+        del entry.item  # the heap of deadlines may hold the entry for a while, and must not hold a prompt
         del flow.entries[entry]
         self._waiting -= 1
         self._recount(flow, len(flow.entries) + 1)

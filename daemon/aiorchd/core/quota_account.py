@@ -79,6 +79,18 @@ class QuotaAccount:
             delay_s = max(delay_s, missing / self._requests.rate_per_s)
         return delay_s
 
+    def share_s(self, tokens: float) -> float:
+        """Tell for how many seconds' worth of its quota one request of so many tokens counts; 1 for all without limits.
+
+        The scarcer quota counts, so that callers with short and with long prompts get fair shares of what is scarce
+        (dominant resource fairness: Ghodsi et al., NSDI 2011).
+        """
+        if self._requests is None and self._tokens is None:
+            return 1.0
+        by_request_s = 0.0 if self._requests is None else 1.0 / self._requests.rate_per_s
+        by_tokens_s = 0.0 if self._tokens is None else max(1.0, tokens) / self._tokens.rate_per_s
+        return max(by_request_s, by_tokens_s)
+
     def take(self, now: float, tokens: float) -> Grant:
         """Take one request and so many tokens. Only when `delay_s` is 0 at the same moment."""
         if self._requests is None and self._tokens is None:

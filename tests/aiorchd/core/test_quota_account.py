@@ -44,6 +44,15 @@ def test_cancelling_gives_both_back():
     assert account.levels(0.0) == QuotaLevels(10.0, 1000.0, 0.0)
 
 
+def test_the_share_is_that_of_the_scarcer_quota():
+    account = QuotaAccount(60, 6000)
+    assert account.share_s(50) == 1.0
+    assert account.share_s(500) == 5.0
+    assert QuotaAccount(None, 6000).share_s(0) == 0.01
+    assert QuotaAccount(120).share_s(10**6) == 0.5
+    assert QuotaAccount().share_s(10**6) == 1.0
+
+
 def test_a_small_limit_still_lets_one_through():
     account = QuotaAccount(3)
     assert account.delay_s(0.0, 0) == 0.0
