@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NoReturn, Self
 
 
@@ -42,3 +43,10 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not serialised")
+
+
+@dataclass(frozen=True, slots=True)
+class MissingKey:
+    """A key that the configuration names and that is not there; ``where`` says so: «the variable X is not set»."""
+
+    where: str

@@ -1,13 +1,16 @@
 """Connections that are open and whose turn it is: synchronous bookkeeping, every step O(1) in the number of connections.
 
-HTTP/1.1 connections without work lie in one stack per origin, the latest on top: under load the same few are used again
-and again and the others reach their end below. HTTP/2 connections are shared until their streams run out.
+Each origin has a site of its own, so that one provider that hangs takes no place from another. HTTP/1.1 connections
+without work lie in a stack, the latest on top: under load the same few are used again and again and the others reach
+their end below. HTTP/2 connections are shared until their streams run out.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+
+import trio
 
 from aiorchd.providers.transport.endpoint import Origin
 from aiorchd.providers.transport.http1 import Http1Connection
@@ -16,102 +19,90 @@ from aiorchd.providers.transport.limits import PoolLimits
 
 
 @dataclass(slots=True)
-class _Idle:
-    since: float
-    connection: Http1Connection
+class Site:
+    """What is open to one origin. ``places`` counts the requests under way and queues those that must wait."""
+
+    origin: Origin
+    places: trio.CapacityLimiter
+    idle: deque[tuple[float, Http1Connection]] = field(default_factory=deque)
+    """(since when, connection), the longest idle first."""
+    shared: list[Http2Connection] = field(default_factory=list)
+    dialling: trio.Lock = field(default_factory=trio.Lock)
+    """Held while an HTTP/2 connection is opened: who comes meanwhile will share it."""
+    refuses_http2: bool = False
+    """The server was offered HTTP/2 and chose HTTP/1.1: nothing to share while dialling."""
 
 
-@dataclass(slots=True)
 class Pool:
-    """All open connections. What is under way is known to whoever took it; this is all the mutable state."""
+    """All sites; this and the connections themselves are all the mutable state."""
 
-    limits: PoolLimits
-    idle: dict[Origin, deque[_Idle]] = field(default_factory=dict)
-    idle_count: int = 0
-    shared: dict[Origin, list[Http2Connection]] = field(default_factory=dict)
-    stale_count: int = 0
-    expired_count: int = 0
+    def __init__(self, limits: PoolLimits) -> None:
+        self.limits = limits
+        self.sites: dict[Origin, Site] = {}
+        self.stale_count = 0
+        self.expired_count = 0
 
-    def take(self, origin: Origin) -> Http1Connection | Http2Stream | None:
+    def site(self, origin: Origin) -> Site:
+        """Give the site of an origin."""
+        site = self.sites.get(origin)
+        if site is None:
+            site = self.sites[origin] = Site(origin, trio.CapacityLimiter(self.limits.max_connections))
+        return site
+
+    def take(self, site: Site) -> Http1Connection | Http2Stream | None:
         """Give a connection that can carry a request now; those found closed by the other end are dropped."""
-        for shared in self.shared.get(origin, ()):
+        for shared in site.shared:
             stream = shared.open_stream()
             if stream is not None:
                 return stream
-        stack = self.idle.get(origin)
-        while stack:
-            connection = stack.pop().connection
-            self.idle_count -= 1
+        while site.idle:
+            _, connection = site.idle.pop()
             if not connection.is_stale():
                 return connection
             self.stale_count += 1
             connection.abandon()
         return None
 
-    def keep(self, connection: Http1Connection, now: float) -> None:
+    def keep(self, site: Site, connection: Http1Connection, now: float) -> None:
         """Take back an HTTP/1.1 connection that can carry another request."""
-        if self.limits.max_idle == 0 or self.limits.idle_s == 0:
+        if self.limits.max_keepalive == 0:
             connection.abandon()
             return
-        if self.idle_count >= self.limits.max_idle:
-            self._drop_oldest()
-        self.idle.setdefault(connection.origin, deque()).append(_Idle(now, connection))
-        self.idle_count += 1
-
-    def make_room(self, busy_count: int) -> None:
-        """Close the longest idle connection when one more would be over the limit."""
-        if self.idle_count and self.idle_count + busy_count > self.limits.max_connections:
-            self._drop_oldest()
-
-    def share(self, connection: Http2Connection) -> None:
-        """Add an HTTP/2 connection."""
-        self.shared.setdefault(connection.origin, []).append(connection)
-
-    def unshare(self, connection: Http2Connection) -> None:
-        """Remove an HTTP/2 connection that ended."""
-        connections = self.shared.get(connection.origin, [])
-        if connection in connections:
-            connections.remove(connection)
-        if not connections:
-            self.shared.pop(connection.origin, None)
+        while len(site.idle) >= self.limits.max_keepalive:
+            site.idle.popleft()[1].abandon()
+        site.idle.append((now, connection))
 
     def expire(self, now: float) -> float | None:
         """Close what was idle too long; give the time when the next will have been, None when nothing is idle."""
         horizon = now - self.limits.idle_s
         oldest: list[float] = []
-        for origin in list(self.idle):
-            stack = self.idle[origin]
-            while stack and stack[0].since <= horizon:
-                stack.popleft().connection.abandon()
-                self.idle_count -= 1
+        for origin, site in list(self.sites.items()):
+            while site.idle and site.idle[0][0] <= horizon:
+                site.idle.popleft()[1].abandon()
                 self.expired_count += 1
-            if stack:
-                oldest.append(stack[0].since)
-            else:
-                del self.idle[origin]
-        for connections in self.shared.values():
-            for connection in connections:
+            if site.idle:
+                oldest.append(site.idle[0][0])
+            for connection in site.shared:
                 if connection.load == 0 and connection.usable:
                     if connection.idle_since <= horizon:
                         connection.close()
                         self.expired_count += 1
                     else:
                         oldest.append(connection.idle_since)
+            if not (site.idle or site.shared or site.places.borrowed_tokens or site.places.statistics().tasks_waiting):
+                del self.sites[origin]
         return min(oldest) + self.limits.idle_s if oldest else None
+
+    def reconfigure(self, limits: PoolLimits) -> None:
+        """Take other bounds; what is over a lower one ends with its present work."""
+        self.limits = limits
+        for site in self.sites.values():
+            site.places.total_tokens = limits.max_connections
 
     def close(self) -> None:
         """Close everything that is open."""
-        for stack in self.idle.values():
-            for entry in stack:
-                entry.connection.abandon()
-        self.idle.clear()
-        self.idle_count = 0
-        for connections in self.shared.values():
-            for connection in connections:
+        for site in self.sites.values():
+            while site.idle:
+                site.idle.pop()[1].abandon()
+            for connection in site.shared:
                 connection.close()
-
-    def _drop_oldest(self) -> None:
-        """Close the longest idle connection. One look at each origin: they are as many as providers."""
-        origin = min((origin for origin, stack in self.idle.items() if stack), key=lambda o: self.idle[o][0].since)
-        self.idle[origin].popleft().connection.abandon()
-        self.idle_count -= 1

@@ -24,7 +24,7 @@ from aiorchd.providers.transport.failures import FOREIGN, Fault, Phase, StreamRe
 from aiorchd.providers.transport.http1 import Http1Connection
 from aiorchd.providers.transport.http2 import Http2Connection
 from aiorchd.providers.transport.limits import PoolLimits, Timeouts
-from aiorchd.providers.transport.pool import Pool
+from aiorchd.providers.transport.pool import Pool, Site
 from aiorchd.providers.transport.proxy import Proxies
 from aiorchd.providers.transport.tls import TlsContexts
 
@@ -84,6 +84,7 @@ class StreamedResponse:
 
     async def __anext__(self) -> bytes:
         chunk = await self._exchange.receive()
+        self._exchange.leave_to_consumer()
         if not chunk:
             raise StopAsyncIteration
         return chunk
@@ -95,6 +96,7 @@ class StreamedResponse:
         while size < max_bytes and (chunk := await self._exchange.receive()):
             parts.append(chunk)
             size += len(chunk)
+        self._exchange.leave_to_consumer()
         return b"".join(parts)[:max_bytes]
 
 
@@ -109,14 +111,9 @@ class Transport:
 
     def __init__(self, nursery: trio.Nursery, limits: PoolLimits, environ: Mapping[str, str]) -> None:
         self._nursery = nursery
-        self._limits = limits
         self._pool = Pool(limits)
         self._proxies = Proxies(environ)
         self._tls = TlsContexts(environ)
-        self._places = trio.CapacityLimiter(limits.max_connections)
-        self._dial_locks: dict[Origin, trio.Lock] = {}
-        self._refuse_http2: set[Origin] = set()
-        """Servers that were offered HTTP/2 and chose HTTP/1.1: there is nothing to share while dialling."""
         self._something_idle = trio.lowlevel.ParkingLot()
         self._dialling = 0
         self._dialled = 0
@@ -127,8 +124,8 @@ class Transport:
         self, method: str, endpoint: Endpoint, headers: Headers, body: bytes = b"", timeouts: Timeouts = _USUAL
     ) -> Response:
         """Ask and read the whole answer."""
-        with trio.CancelScope() as scope:
-            exchange = _Exchange(self, endpoint, scope, timeouts)
+        exchange = _Exchange(self, endpoint, timeouts)
+        with exchange.scope:
             try:
                 status, fields = await exchange.begin(method, headers, body)
                 parts = []
@@ -144,31 +141,31 @@ class Transport:
         self, method: str, endpoint: Endpoint, headers: Headers, body: bytes = b"", timeouts: Timeouts = _USUAL
     ) -> AsyncIterator[StreamedResponse]:
         """Ask and give the answer as it comes. Leaving the block before its end gives the rest up."""
-        with trio.CancelScope() as scope:
-            exchange = _Exchange(self, endpoint, scope, timeouts)
+        exchange = _Exchange(self, endpoint, timeouts)
+        with exchange.scope:
             try:
                 status, fields = await exchange.begin(method, headers, body)
+                exchange.leave_to_consumer()
                 yield StreamedResponse(exchange, status, fields)
             finally:
                 exchange.end()
-        if scope.cancelled_caught:
+        if exchange.scope.cancelled_caught:
             raise exchange.timed_out()
 
     def reconfigure(self, limits: PoolLimits) -> None:
         """Change the bounds; connections over a lower one end with their present work."""
-        self._limits = self._pool.limits = limits
-        self._places.total_tokens = limits.max_connections
+        self._pool.reconfigure(limits)
         self._something_idle.unpark()
 
     def statistics(self) -> TransportStatistics:
         """Tell what is going on."""
-        places = self._places.statistics()
+        sites = self._pool.sites.values()
         return TransportStatistics(
-            in_use=places.borrowed_tokens,
-            waiting=places.tasks_waiting,
+            in_use=sum(site.places.borrowed_tokens for site in sites),
+            waiting=sum(site.places.statistics().tasks_waiting for site in sites),
             dialling=self._dialling,
-            idle=self._pool.idle_count,
-            shared=sum(map(len, self._pool.shared.values())),
+            idle=sum(len(site.idle) for site in sites),
+            shared=sum(len(site.shared) for site in sites),
             dialled=self._dialled,
             reused=self._reused,
             resent=self._resent,
@@ -179,7 +176,7 @@ class Transport:
     @property
     def max_body_bytes(self) -> int:
         """How large an answer may be."""
-        return self._limits.max_body_bytes
+        return self._pool.limits.max_body_bytes
 
     def close(self) -> None:
         """Close all connections at once."""
@@ -197,38 +194,31 @@ class Transport:
 
     # What follows is for the exchanges.
 
-    async def take_place(self, exchange: _Exchange) -> None:
-        """Wait for a place among the requests under way."""
-        try:
-            self._places.acquire_on_behalf_of_nowait(exchange)
-        except trio.WouldBlock:
-            await self._places.acquire_on_behalf_of(exchange)
+    def site(self, origin: Origin) -> Site:
+        """Give the site of an origin."""
+        return self._pool.site(origin)
 
-    def leave_place(self, exchange: _Exchange) -> None:
-        """Give the place to the next."""
-        self._places.release_on_behalf_of(exchange)
-
-    async def connect(self, origin: Origin, *, fresh: bool) -> tuple[Channel, bool]:
+    async def connect(self, site: Site, *, fresh: bool) -> tuple[Channel, bool]:
         """Take an open connection (unless a fresh one is wanted) or open one; says whether it was open already."""
-        if origin.http2 or not fresh:
-            channel = self._pool.take(origin)
+        channel: Channel | None
+        if site.origin.http2 or not fresh:
+            channel = self._pool.take(site)
             if channel is not None:
                 self._reused += 1
                 return channel, True
-        if not origin.http2 or origin in self._refuse_http2:
-            return await self._dial(origin), False
-        # Many who come at once share what the first one opens, instead of opening one each.
-        async with self._dial_locks.setdefault(origin, trio.Lock()):
-            channel = self._pool.take(origin)
+        if not site.origin.http2 or site.refuses_http2:
+            return await self._dial(site), False
+        async with site.dialling:
+            channel = self._pool.take(site)
             if channel is not None:
                 self._reused += 1
                 return channel, True
-            return await self._dial(origin), False
+            return await self._dial(site), False
 
-    def give_back(self, channel: Channel) -> None:
+    def give_back(self, site: Site, channel: Channel) -> None:
         """Take a channel back after the end of an answer."""
         if channel.release() and isinstance(channel, Http1Connection):
-            self._pool.keep(channel, trio.current_time())
+            self._pool.keep(site, channel, trio.current_time())
         if self._something_idle:
             self._something_idle.unpark()
 
@@ -236,18 +226,17 @@ class Transport:
         """Count a request that was sent again."""
         self._resent += 1
 
-    async def _dial(self, origin: Origin) -> Channel:
-        self._pool.make_room(self._places.borrowed_tokens)
+    async def _dial(self, site: Site) -> Channel:
+        origin = site.origin
         self._dialling += 1
         try:
             line = await dial(origin, self._proxies.route(origin), self._tls)
             self._dialled += 1
             if not line.http2:
-                if origin.http2:
-                    self._refuse_http2.add(origin)
-                return Http1Connection(origin, line, self._limits.max_head_bytes)
-            connection = Http2Connection(origin, line, self._limits)
-            self._nursery.start_soon(self._keep_running, connection)
+                site.refuses_http2 = origin.http2
+                return Http1Connection(origin, line, self._pool.limits.max_head_bytes)
+            connection = Http2Connection(origin, line, self._pool.limits)
+            self._nursery.start_soon(self._keep_running, site, connection)
             try:
                 await connection.settle()
                 stream = connection.open_stream()
@@ -256,16 +245,17 @@ class Transport:
             except BaseException:
                 connection.close()
                 raise
-            self._pool.share(connection)
+            site.shared.append(connection)
             return stream
         finally:
             self._dialling -= 1
 
-    async def _keep_running(self, connection: Http2Connection) -> None:
+    async def _keep_running(self, site: Site, connection: Http2Connection) -> None:
         try:
             await connection.run()
         finally:
-            self._pool.unshare(connection)
+            if connection in site.shared:
+                site.shared.remove(connection)
 
 
 @asynccontextmanager
@@ -288,18 +278,21 @@ class _Exchange:
     """One request, from the wait for a connection to the end of its answer."""
 
     __slots__ = (
-        "_channel", "_decoded", "_decoder", "_endpoint", "_in_total", "_limit_s", "_phase", "_placed", "_scope",
-        "_timeouts", "_total_at", "_transport",
+        "_channel", "_decoded", "_decoder", "_endpoint", "_in_total", "_limit_s", "_phase", "_placed", "_site",
+        "_timeouts", "_total_at", "_transport", "scope",
     )  # fmt: skip
 
-    def __init__(self, transport: Transport, endpoint: Endpoint, scope: trio.CancelScope, timeouts: Timeouts) -> None:
+    def __init__(self, transport: Transport, endpoint: Endpoint, timeouts: Timeouts) -> None:
+        now = trio.current_time()
         self._transport = transport
+        self._site = transport.site(endpoint.origin)
         self._endpoint = endpoint
-        self._scope = scope
         self._timeouts = timeouts
-        self._total_at = trio.current_time() + timeouts.total_s
-        self._limit_s = timeouts.total_s
-        self._in_total = True
+        self._total_at = now + timeouts.attempt_s
+        self._in_total = timeouts.attempt_s <= timeouts.connect_s
+        self._limit_s = min(timeouts.attempt_s, timeouts.connect_s)
+        self.scope = trio.CancelScope(deadline=now + self._limit_s)
+        """Around everything; its deadline moves from phase to phase."""
         self._phase: Phase | None = None
         """None until a place was found."""
         self._placed = False
@@ -310,8 +303,11 @@ class _Exchange:
     async def begin(self, method: str, headers: Headers, body: bytes) -> tuple[int, dict[str, str]]:
         """Send the request; give status and headers of the answer."""
         endpoint = self._endpoint
-        self._allow(self._timeouts.connect_s)
-        await self._transport.take_place(self)
+        places = self._site.places
+        try:
+            places.acquire_on_behalf_of_nowait(self)
+        except trio.WouldBlock:
+            await places.acquire_on_behalf_of(self)
         self._placed = True
         question = Question(method.encode(), endpoint.target, endpoint.origin.authority.encode(), headers, body)
         head = await self._ask(question)
@@ -337,23 +333,25 @@ class _Exchange:
                 if not chunk:
                     self._decoder.finish()
                     self._channel = None
-                    self._transport.give_back(channel)
+                    self._transport.give_back(self._site, channel)
                     self._leave()
-                    # From here on nothing is waited for: what the consumer does next is not the provider's fault.
-                    self._scope.deadline = math.inf
                     return b""
                 self._decoded = self._decoder.feed(chunk)
                 piece = next(self._decoded, b"")
         except FOREIGN as error:
             raise explain(error, origin=self._endpoint.origin, phase="reading") from error
-        self._scope.deadline, self._in_total, self._limit_s = self._total_at, True, self._timeouts.total_s
         return piece
+
+    def leave_to_consumer(self) -> None:
+        """Let only the total run while the consumer works on a piece, and nothing once the answer is complete."""
+        self.scope.deadline = math.inf if self._channel is None else self._total_at
+        self._in_total, self._limit_s = True, self._timeouts.attempt_s
 
     def end(self) -> None:
         """Let go of everything; an answer that was not read to its end is given up."""
         if self._channel is not None:
             self._phase = self._channel.phase
-            self._channel.abandon(timed_out=self._scope.cancel_called)
+            self._channel.abandon(timed_out=self.scope.cancel_called)
             self._channel = None
         self._leave()
 
@@ -372,7 +370,7 @@ class _Exchange:
         while True:
             self._phase = "connecting"
             try:
-                channel, reused = await self._transport.connect(origin, fresh=resent)
+                channel, reused = await self._transport.connect(self._site, fresh=resent)
             except FOREIGN as error:
                 raise explain(error, origin=origin, phase="connecting") from error
             self._channel = channel
@@ -395,14 +393,14 @@ class _Exchange:
         at = trio.current_time() + seconds
         self._in_total = at >= self._total_at
         if self._in_total:
-            at, seconds = self._total_at, self._timeouts.total_s
+            at, seconds = self._total_at, self._timeouts.attempt_s
         self._limit_s = seconds
-        self._scope.deadline = at
+        self.scope.deadline = at
 
     def _leave(self) -> None:
         if self._placed:
             self._placed = False
-            self._transport.leave_place(self)
+            self._site.places.release_on_behalf_of(self)
 
 
 def _redirected(origin: Origin, status: int, location: str) -> ProviderError:

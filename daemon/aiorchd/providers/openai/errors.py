@@ -1,0 +1,203 @@
+"""Read an error of an OpenAI-compatible server and say which of ours it is.
+
+Bodies seen: ``{"error": {"message", "type", "param", "code"}}`` (OpenAI and most), ``{"error": "text"}`` (Ollama),
+``{"object": "error", "message", "type", "code"}`` (vLLM, Mistral), ``{"detail": …}`` (FastAPI), ``{"message": …}``, and
+the HTML of whatever stands before the server. The same objects come inside a 200 and inside its event stream.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiorch.errors import (
+    CallError,
+    ContentFiltered,
+    ContextExceeded,
+    InvalidRequest,
+    ProviderAuth,
+    ProviderError,
+    RateLimited,
+    UnknownModel,
+)
+from aiorchd.providers.hints import rate_limits, retry_after_s, should_retry
+from aiorchd.providers.secret import Secret
+
+ERROR_BODY_BYTES: Final = 65_536
+"""As much of an error's body is read."""
+
+_MESSAGE_CHARACTERS: Final = 300
+_KEY_LIKE: Final = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|key)[-_](?=[\w*-]*[\d*])[\w*-]{6,}|\bAIza[\w*-]{6,}|\bBearer\s+\S{6,}", re.IGNORECASE
+)
+_TITLE: Final = re.compile(rb"<title[^>]*>(.{1,200}?)</title>", re.IGNORECASE | re.DOTALL)
+
+_NO_CREDIT: Final = frozenset(
+    {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "billing_not_active"}
+    | {"insufficient_balance", "arrearage", "insufficient_credits"}
+)
+_TOO_LONG: Final = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})
+_FILTERED: Final = frozenset(
+    {"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "moderation_blocked"}
+    | {"data_inspection_failed", "content_filter_error", "sensitive_content"}
+)
+_BAD_KEY: Final = frozenset(
+    {"invalid_api_key", "authentication_error", "account_deactivated", "permission_error", "invalid_authentication"}
+    | {"unauthorized"}
+)
+_NO_MODEL: Final = frozenset({"model_not_found", "invalid_model", "deploymentnotfound", "model_not_available"})
+_LIMITED: Final = frozenset(
+    {"rate_limit_exceeded", "rate_limit_error", "rate_limit_reached", "requests", "tokens", "slow_down"}
+    | {"too_many_requests", "resource_exhausted", "throttled"}
+)
+_OVERLOADED: Final = frozenset(
+    {
+        "overloaded_error",
+        "server_is_overloaded",
+        "engine_overloaded",
+        "engine_overloaded_error",
+        "overloaded",
+        "slow_down",
+    }
+)
+_TOO_LONG_TEXT: Final = re.compile(
+    r"context.?length|context window|context size|prompt is too long|input is too long|too many (?:input |prompt )?tokens"
+    r"|reduce the length of|longer than the maximum model",
+    re.IGNORECASE,
+)
+_BAD_KEY_TEXT: Final = re.compile(r"api key not valid|(?:invalid|incorrect|missing) api.?key", re.IGNORECASE)
+_NO_MODEL_TEXT: Final = re.compile(
+    r"\bmodel\b.*\b(?:not found|not exist|not available|unknown)|not a valid model", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What a provider said went wrong. ``status`` is 0 for an error inside a 200 that names none."""
+
+    status: int
+    code: str | None = None
+    kind: str | None = None
+    message: str = ""
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def marks(self) -> set[str]:
+        """Code and type in lower case, whichever the provider uses for what; and Azure's inner code."""
+        inner = self.raw.get("innererror", self.raw.get("inner_error"))
+        nested = inner.get("code") if isinstance(inner, Mapping) else None
+        return {mark.lower() for mark in (self.code, self.kind, nested) if isinstance(mark, str)}
+
+
+def read_complaint(status: int, body: bytes, key: Secret | None) -> Complaint:
+    """Read the body of an answer with an error status."""
+    try:
+        payload = json.loads(body[:ERROR_BODY_BYTES])
+    except (ValueError, RecursionError):
+        title = _TITLE.search(body[:ERROR_BODY_BYTES])
+        text = title[1] if title else b"" if b"<" in body[:100] else body[: _MESSAGE_CHARACTERS * 4]
+        return Complaint(status, message=_clean(text.decode("utf-8", "replace"), key))
+    return complaint_in(payload, key, status=status) or Complaint(status)
+
+
+def complaint_in(payload: Any, key: Secret | None, *, status: int = 0) -> Complaint | None:
+    """Find the error in a JSON value, None when it holds none. A status that the error names counts where 0 is given."""
+    if not isinstance(payload, Mapping):
+        return None
+    error: Any = payload.get("error")
+    if not error:
+        if payload.get("object") == "error" or (status and ("message" in payload or "detail" in payload)):
+            error = {**payload, "message": payload.get("message") or payload.get("detail")}
+        else:
+            return None
+    if not isinstance(error, Mapping):
+        error = {"message": error}
+    message = error.get("message")
+    if not isinstance(message, str):
+        message = "" if message is None else json.dumps(message, default=str)
+    code, kind = error.get("code"), error.get("type", error.get("status"))
+    if not status:
+        named = [
+            value for value in (code, error.get("status"), error.get("status_code")) if not isinstance(value, bool)
+        ]
+        status = next((value for value in named if isinstance(value, int) and 400 <= value < 600), 0)
+    return Complaint(status, _mark(code), _mark(kind), _clean(message, key), error)
+
+
+def error_for(
+    complaint: Complaint, headers: Mapping[str, str], *, provider: str, model: str, wall_time: float
+) -> CallError:
+    """Decide which of our errors it is; ``details`` carry what is known, shortened and without secrets."""
+    details: dict[str, Any] = {"provider": provider}
+    if complaint.status:
+        details["status"] = complaint.status
+    if complaint.code or complaint.kind:
+        details["provider_code"] = complaint.code or complaint.kind
+    if complaint.message:
+        details["provider_message"] = complaint.message
+    limits = rate_limits(headers)
+    if limits is not None:
+        details["rate_limit"] = limits.to_plain()
+    request_id = headers.get("x-request-id") or headers.get("apim-request-id")
+    if request_id:
+        details["provider_request_id"] = request_id[:100]
+    wait_s = retry_after_s(headers, complaint.raw, wall_time)
+    error_class, what, retryable = _judge(complaint, model)
+    told = should_retry(headers)
+    if told is not None and error_class in (ProviderError, RateLimited):
+        retryable = told
+    labels = [str(complaint.status)] if complaint.status else []
+    labels += [complaint.code] if complaint.code and complaint.code not in labels else []
+    sentence = f"{provider} {what}" + (f" ({', '.join(labels)})" if labels else "")
+    if complaint.message:
+        sentence += f": {complaint.message}"
+    waits = error_class in (ProviderError, RateLimited)
+    return error_class(sentence, retryable=retryable, retry_after_s=wait_s if waits else None, details=details)
+
+
+def _judge(complaint: Complaint, model: str) -> tuple[type[CallError], str, bool]:
+    """Choose class, sentence and whether asking again may help; the first that fits."""
+    status, marks, message = complaint.status, complaint.marks, complaint.message
+    if status == 402 or not marks.isdisjoint(_NO_CREDIT):
+        return RateLimited, "answers no more: the account's credit or quota is used up", False
+    if not marks.isdisjoint(_TOO_LONG) or (status in (0, 400, 413, 422, 500) and _TOO_LONG_TEXT.search(message)):
+        return ContextExceeded, f"says that the prompt is too long for {model}", False
+    if not marks.isdisjoint(_FILTERED) or (status == 403 and "flagged" in message):
+        return ContentFiltered, "withheld the answer by its content filter", False
+    if status in (401, 403) or not marks.isdisjoint(_BAD_KEY) or (status == 400 and _BAD_KEY_TEXT.search(message)):
+        return ProviderAuth, "refused the key", False
+    if not marks.isdisjoint(_NO_MODEL) or (status in (400, 404) and _NO_MODEL_TEXT.search(message)):
+        return UnknownModel, f"does not know the model {model}", False
+    if status in (404, 405):
+        return ProviderError, "has nothing at this address; is base_url right?", False
+    limited = status in (429, 498) or not marks.isdisjoint(_LIMITED)
+    if limited and (status == 413 or "request too large" in message.lower()):
+        return RateLimited, "limits tokens below what this one request needs", False
+    if limited:
+        return RateLimited, "limits requests", True
+    if status == 413:
+        return ContextExceeded, "does not take a request of this size", False
+    if status == 529 or (status in (0, 500, 503) and (not marks.isdisjoint(_OVERLOADED) or "overloaded" in message)):
+        return RateLimited, "is overloaded", True
+    if status in (0, 408, 409, 425) or status >= 500:
+        return ProviderError, "failed", True
+    if status in (400, 406, 415, 422):
+        return InvalidRequest, "refused the request", False
+    return ProviderError, "refused the request", False
+
+
+def _mark(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int) or value in ("", "None"):
+        return None
+    return str(value)[:100]
+
+
+def _clean(message: str, key: Secret | None) -> str:
+    """Make a message of someone else's fit to be shown: one line, short, no key (OpenAI repeats parts of a wrong one)."""
+    if key is not None:
+        message = key.redact(message)
+    message = " ".join(_KEY_LIKE.sub("[key]", message[: _MESSAGE_CHARACTERS * 4]).split())
+    return message if len(message) <= _MESSAGE_CHARACTERS else message[: _MESSAGE_CHARACTERS - 1] + "…"

@@ -1,0 +1,108 @@
+"""How one OpenAI-compatible endpoint is spoken to, and the addresses that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+from urllib.parse import quote, urlsplit
+
+from aiorchd.providers.secret import Secret
+from aiorchd.providers.transport import Endpoint
+
+Authorisation: TypeAlias = Literal["auto", "bearer", "api-key", "none"]
+MaxTokensField: TypeAlias = Literal["auto", "max_tokens", "max_completion_tokens"]
+StructuredOutput: TypeAlias = Literal["json_schema", "json_object", "none"]
+EmbeddingEncoding: TypeAlias = Literal["base64", "float", "none"]
+
+_AZURE_DOMAINS: Final = (
+    ".openai.azure.com",
+    ".cognitiveservices.azure.com",
+    ".services.ai.azure.com",
+    ".openai.azure.us",
+)
+_AZURE_API_VERSION: Final = "2024-10-21"
+_NEEDED_CHARACTERS: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+_RESERVED_HEADERS: Final = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "content-type", "accept-encoding", "accept"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAiOptions:
+    """``[providers.NAME]`` of an endpoint with ``dialect = "openai"``.
+
+    ``base_url`` is the address up to and without ``/chat/completions``. ``authorisation`` ``auto`` sends
+    ``Authorization: Bearer``, at Azure ``api-key``; nothing where there is no key. ``api_version`` is Azure's query
+    argument. ``max_tokens_field`` ``auto`` says ``max_completion_tokens`` to reasoning models by their names (see
+    `request.max_tokens_field`) and ``max_tokens`` to others. ``structured_output`` is how an ``output_schema`` is
+    passed on: as a schema, as a bare wish for JSON (older servers), or not at all; the answer is validated here in any
+    case. ``embedding_encoding`` is asked for, either is understood. ``headers`` are sent with every request.
+    """
+
+    base_url: str
+    http2: bool = False
+    authorisation: Authorisation = "auto"
+    api_version: str | None = None
+    max_tokens_field: MaxTokensField = "auto"
+    structured_output: StructuredOutput = "json_schema"
+    embedding_encoding: EmbeddingEncoding = "base64"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Addresses:
+    """The endpoints of one provider. Raises `ValueError`, without the address, when ``base_url`` is no good."""
+
+    def __init__(self, options: OpenAiOptions) -> None:
+        parts = urlsplit(options.base_url)
+        self._http2 = options.http2
+        self._root = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        self._query = parts.query
+        self._known: dict[tuple[str, str], Endpoint] = {}
+        host = Endpoint.parse(options.base_url, http2=options.http2).origin.host
+        self.azure = host.endswith(_AZURE_DOMAINS)
+        # Azure's older addresses name the deployment in the path; its newer ones (…/openai/v1) are like everybody's.
+        self._by_deployment = self.azure and parts.path.rstrip("/") in ("", "/openai")
+        if self._by_deployment:
+            self._root = f"{parts.scheme}://{parts.netloc}/openai/deployments"
+        api_version = options.api_version
+        if api_version is None and (self._by_deployment or (self.azure and "/deployments/" in parts.path)):
+            api_version = _AZURE_API_VERSION
+        if api_version is not None and "api-version=" not in self._query:
+            self._query += ("&" if self._query else "") + f"api-version={quote(api_version)}"
+
+    def of(self, resource: str, model: str) -> Endpoint:
+        """Give the endpoint of a resource such as ``chat/completions``."""
+        key = (resource, model if self._by_deployment else "")
+        endpoint = self._known.get(key)
+        if endpoint is None:
+            path = f"{quote(model, safe='')}/{resource}" if self._by_deployment else resource
+            url = f"{self._root}/{path}" + (f"?{self._query}" if self._query else "")
+            endpoint = self._known[key] = Endpoint.parse(url, http2=self._http2)
+        return endpoint
+
+
+def fixed_headers(options: OpenAiOptions, key: Secret | None, *, azure: bool, agent: str) -> list[tuple[bytes, bytes]]:
+    """Give the headers of every request; raises `ValueError` that names a header that cannot be sent, not its value."""
+    headers = {
+        "content-type": "application/json",
+        "user-agent": agent,
+        # Short answers gain nothing from compression and streams lose: a compressor holds pieces back.
+        "accept-encoding": "identity",
+    }
+    if key is not None and options.authorisation != "none":
+        style = options.authorisation
+        if style == "auto":
+            style = "api-key" if azure else "bearer"
+        if style == "bearer":
+            headers["authorization"] = f"Bearer {key.reveal()}"
+        else:
+            headers["api-key"] = key.reveal()
+    for name, value in options.headers.items():
+        lower = name.strip().lower()
+        if not lower or not _NEEDED_CHARACTERS.issuperset(lower) or lower in _RESERVED_HEADERS:
+            raise ValueError(f"headers: {name!r} cannot be set")
+        if not value.isascii() or not value.isprintable():
+            raise ValueError(f"headers: the value of {name!r} holds characters that cannot be sent")
+        headers[lower] = value.strip()
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]

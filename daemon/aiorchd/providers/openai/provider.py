@@ -1,0 +1,245 @@
+"""An OpenAI-compatible endpoint: encodes, sends over the shared transport, decodes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import trio
+
+from aiorch.errors import CallError, ContentFiltered, IncompleteStream, ProviderAuth, ProviderError
+from aiorch.version import __version__
+from aiorchd.calls.call import Attempt
+from aiorchd.calls.ports import DeltaSink, WallClock
+from aiorchd.calls.reply import Reply
+from aiorchd.providers.hints import rate_limits
+from aiorchd.providers.openai.answer import ChatAnswer, Unreadable, parse_json, read_chat
+from aiorchd.providers.openai.embeddings import read_vectors
+from aiorchd.providers.openai.errors import ERROR_BODY_BYTES, Complaint, complaint_in, error_for, read_complaint
+from aiorchd.providers.openai.options import Addresses, OpenAiOptions, fixed_headers
+from aiorchd.providers.openai.request import encode_chat, encode_embeddings
+from aiorchd.providers.openai.stream import ChatAssembler, Delta, ProviderComplaint
+from aiorchd.providers.openai.usage import read_usage
+from aiorchd.providers.pricing import cost_usd
+from aiorchd.providers.secret import MissingKey, Secret
+from aiorchd.providers.sse import EventParser, EventTooLarge
+from aiorchd.providers.transport import Endpoint, Response, StreamedResponse, Timeouts, Transport
+
+# How long to wait, after an answer said that it is complete, for the end of the HTTP body: then the connection can be
+# used again. Longer is not worth it.
+_ENDING_GRACE_S: Final = 0.05
+
+
+class OpenAiProvider:
+    """Satisfies `aiorchd.calls.ports.Provider`; keeps nothing of a call.
+
+    ``name`` is the configuration's name for the endpoint and appears in errors; ``key`` is None where none is needed, and
+    a `MissingKey` makes every call fail with `ProviderAuth`.
+    ``wall_clock`` reads dates in ``retry-after``. Raises `ValueError`, without any secret, for options that cannot work.
+
+    ``attempt.notes`` is given ``status``, ``provider_request_id``, ``rate_limits`` (`hints.RateLimits`) and, when the
+    answer was streamed, ``first_token_s`` (seconds from the sending of the request) and ``malformed_events``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: OpenAiOptions,
+        key: Secret | MissingKey | None,
+        transport: Transport,
+        timeouts: Timeouts,
+        wall_clock: WallClock,
+    ) -> None:
+        self.name = name
+        self._options = options
+        self._missing_key = key if isinstance(key, MissingKey) else None
+        self._key = None if isinstance(key, MissingKey) else key
+        self._transport = transport
+        self._timeouts = timeouts
+        self._wall_clock = wall_clock
+        self._addresses = Addresses(options)
+        self._headers = fixed_headers(options, self._key, azure=self._addresses.azure, agent=f"aiorch/{__version__}")
+        self._headers_embed = [(n, b"gzip") if n == b"accept-encoding" else (n, value) for n, value in self._headers]
+
+    async def chat(self, attempt: Attempt) -> Reply:
+        """Answer a chat call, streamed when the call has a sink (see `Provider.chat`)."""
+        self._demand_key()
+        target, sink = attempt.target, attempt.call.sink
+        body = encode_chat(attempt.call.request, target, self._options, stream=sink is not None)
+        endpoint = self._addresses.of("chat/completions", target.provider_model)
+        if sink is None:
+            response = await self._transport.request("POST", endpoint, self._headers, body, self._timeouts)
+            return self._reply(attempt, self._read_whole(attempt, response))
+        return await self._chat_streamed(attempt, endpoint, body, sink)
+
+    async def embed(self, attempt: Attempt) -> Reply:
+        """Turn each input string into a vector."""
+        self._demand_key()
+        request, target = attempt.call.request, attempt.target
+        body = encode_embeddings(request, target, self._options)
+        endpoint = self._addresses.of("embeddings", target.provider_model)
+        response = await self._transport.request("POST", endpoint, self._headers_embed, body, self._timeouts)
+        payload = self._parse(attempt, response)
+        try:
+            vectors = read_vectors(payload, len(request["input"]), request.get("dimensions"))
+        except Unreadable as error:
+            raise self._nonsense(attempt, error) from error
+        usage = read_usage(payload.get("usage"))
+        model = payload.get("model")
+        return Reply(
+            model=target.name,
+            provider=target.provider,
+            provider_model=model if isinstance(model, str) else target.provider_model,
+            simulated=target.simulated,
+            usage=usage,
+            cost_usd=cost_usd(usage, target.price),
+            vectors=vectors,
+        )
+
+    def _demand_key(self) -> None:
+        if self._missing_key is not None:
+            raise ProviderAuth(
+                f"{self.name} has no key: {self._missing_key.where}", details={"provider": self.name, "sent": False}
+            )
+
+    async def _chat_streamed(self, attempt: Attempt, endpoint: Endpoint, body: bytes, sink: DeltaSink) -> Reply:
+        assembler = ChatAssembler(self._key)
+        try:
+            async with self._transport.stream("POST", endpoint, self._headers, body, self._timeouts) as stream:
+                if stream.status >= 400 or "json" in stream.headers.get("content-type", "").lower():
+                    # A refusal, or a server that does not stream and answers all at once.
+                    limit = ERROR_BODY_BYTES if stream.status >= 400 else self._transport.max_body_bytes
+                    whole = Response(stream.status, stream.headers, await stream.read(limit))
+                    return await self._deliver_whole(attempt, whole, sink)
+                self._note(attempt, stream)
+                await self._pump(attempt, stream, assembler, sink)
+        except ProviderError as error:
+            # What happens to the connection after a complete answer takes nothing away from it.
+            if not assembler.complete:
+                raise _broken_off(error, sink) from error
+        if assembler.malformed:
+            attempt.notes["malformed_events"] = assembler.malformed
+        try:
+            return self._reply(attempt, assembler.answer())
+        except Unreadable as unreadable:
+            raise _broken_off(self._nonsense(attempt, unreadable), sink) from unreadable
+
+    async def _pump(
+        self, attempt: Attempt, stream: StreamedResponse, assembler: ChatAssembler, sink: DeltaSink
+    ) -> None:
+        """Pass the pieces on as they come, until the answer is complete; raises what `Provider.chat` does."""
+        parser, began = EventParser(), trio.current_time()
+        try:
+            async for chunk in stream.chunks():
+                for event in parser.feed(chunk):
+                    await self._pass_on(attempt, assembler.take(event), sink, began)
+                if assembler.done:
+                    # Read on to the end of the body, which is here already or about to be: then the connection is kept.
+                    with trio.move_on_after(_ENDING_GRACE_S):
+                        async for _ in stream.chunks():
+                            pass
+                    return
+            for event in parser.finish():
+                await self._pass_on(attempt, assembler.take(event), sink, began)
+        except ProviderComplaint as complained:
+            error = self._refusal(attempt, complained.complaint, stream)
+            raise _broken_off(error, sink) from complained
+        except EventTooLarge as too_large:
+            raise self._nonsense(attempt, Unreadable(f"with a stream that cannot be read: {too_large}")) from too_large
+        if not assembler.complete:
+            damaged = f" ({assembler.malformed} of its events could not be read)" if assembler.malformed else ""
+            raise self._nonsense(attempt, Unreadable(f"with a stream that ends before the answer does{damaged}"))
+
+    async def _pass_on(self, attempt: Attempt, delta: Delta | None, sink: DeltaSink, began: float) -> None:
+        if delta is None:
+            return
+        if "first_token_s" not in attempt.notes:
+            attempt.notes["first_token_s"] = trio.current_time() - began
+        await sink.send(text=delta.text, tool_calls=delta.tool_calls)
+
+    async def _deliver_whole(self, attempt: Attempt, response: Response, sink: DeltaSink) -> Reply:
+        reply = self._reply(attempt, self._read_whole(attempt, response))
+        calls = tuple({**call, "index": index} for index, call in enumerate(reply.tool_calls))
+        if reply.text or calls:
+            await sink.send(text=reply.text or None, tool_calls=calls or None)
+        return reply
+
+    def _read_whole(self, attempt: Attempt, response: Response) -> ChatAnswer:
+        payload = self._parse(attempt, response)
+        try:
+            return read_chat(payload)
+        except Unreadable as error:
+            raise self._nonsense(attempt, error) from error
+
+    def _parse(self, attempt: Attempt, response: Response) -> Any:
+        """Check status and form of a whole answer and give its JSON."""
+        self._note(attempt, response)
+        if response.status >= 400:
+            raise self._refusal(attempt, read_complaint(response.status, response.body, self._key), response)
+        try:
+            payload = parse_json(response.body)
+        except Unreadable as unreadable:
+            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            reason = unreadable
+            if not response.body:
+                reason = Unreadable("with nothing")
+            elif kind and "json" not in kind:
+                reason = Unreadable(f"with {kind[:40]} instead of JSON; is base_url right?")
+            raise self._nonsense(attempt, reason) from unreadable
+        complaint = complaint_in(payload, self._key)
+        if complaint is not None:
+            raise self._refusal(attempt, complaint, response)
+        return payload
+
+    def _reply(self, attempt: Attempt, answer: ChatAnswer) -> Reply:
+        target = attempt.target
+        if answer.finish_reason == "content_filter" and not answer.text and not answer.tool_calls:
+            raise ContentFiltered(
+                f"{self.name} withheld the answer by its content filter", details={"provider": self.name}
+            )
+        return Reply(
+            text=answer.text,
+            tool_calls=answer.tool_calls,
+            finish_reason=answer.finish_reason,
+            model=target.name,
+            provider=target.provider,
+            provider_model=answer.provider_model or target.provider_model,
+            simulated=target.simulated,
+            usage=answer.usage,
+            cost_usd=cost_usd(answer.usage, target.price),
+            extra=answer.extra or None,
+        )
+
+    def _note(self, attempt: Attempt, response: Response | StreamedResponse) -> None:
+        notes, headers = attempt.notes, response.headers
+        notes["status"] = response.status
+        request_id = headers.get("x-request-id") or headers.get("apim-request-id")
+        if request_id:
+            notes["provider_request_id"] = request_id[:100]
+        limits = rate_limits(headers)
+        if limits is not None:
+            notes["rate_limits"] = limits
+
+    def _refusal(self, attempt: Attempt, complaint: Complaint, response: Response | StreamedResponse) -> CallError:
+        return error_for(
+            complaint,
+            response.headers,
+            provider=self.name,
+            model=attempt.target.provider_model,
+            wall_time=self._wall_clock(),
+        )
+
+    def _nonsense(self, attempt: Attempt, error: Unreadable) -> ProviderError:
+        details = {"provider": self.name, "phase": "reading", "sent": True, "status": attempt.notes.get("status")}
+        return ProviderError(f"{self.name} answered {error}", details=details)
+
+
+def _broken_off(error: CallError, sink: DeltaSink) -> CallError:
+    """Once content reached the caller, whatever ends the answer early is an incomplete stream."""
+    if not sink.started:
+        return error
+    return IncompleteStream(
+        f"the answer broke off: {error.message}",
+        retryable=error.retryable,
+        retry_after_s=error.retry_after_s,
+        details=error.details,
+    )

@@ -1,0 +1,62 @@
+"""Read OpenAI's token counts into the normal form, whose parts add up to the provider's total.
+
+``prompt_tokens`` includes what was read from and written to the provider's cache, ``completion_tokens`` includes
+reasoning; the details say how much. Known deviations, each with a golden answer in the tests: DeepSeek has
+``prompt_cache_hit_tokens``; xAI does not include reasoning in ``completion_tokens``, and Gemini's compatible endpoint
+does not even name it, but in both the total tells; Groq puts the usage of a stream under ``x_groq``; Azure and some
+gateways send -1 or null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiorchd.calls.reply import Usage
+
+KNOWN_FIELDS: Final = frozenset(
+    {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
+    | {"prompt_cache_hit_tokens", "prompt_cache_miss_tokens"}
+)
+
+
+def read_usage(raw: Any) -> Usage | None:
+    """Bring counts to the normal form; None when they are missing or make no sense: unknown is never zero."""
+    if not isinstance(raw, Mapping):
+        return None
+    prompt = _count(raw.get("prompt_tokens"))
+    completion = _count(raw.get("completion_tokens"))
+    total = _count(raw.get("total_tokens"))
+    if prompt is None:
+        return None
+    if completion is None:
+        if total is None or total < prompt:
+            return None
+        completion = total - prompt
+    cached = _detail(raw, "prompt_tokens_details", "cached_tokens")
+    if cached is None:
+        cached = _count(raw.get("prompt_cache_hit_tokens")) or 0
+    cache_read = min(cached, prompt)
+    cache_write = min(_detail(raw, "prompt_tokens_details", "cache_write_tokens") or 0, prompt - cache_read)
+    reasoning = _detail(raw, "completion_tokens_details", "reasoning_tokens") or 0
+    beyond = total - prompt - completion if total is not None else 0
+    if beyond > 0 and (reasoning == 0 or beyond == reasoning):
+        # More in all than prompt and completion: reasoning that was counted beside the completion.
+        reasoning, output = beyond, completion
+    else:
+        reasoning = min(reasoning, completion)
+        output = completion - reasoning
+    return Usage(prompt - cache_read - cache_write, cache_read, cache_write, output, reasoning)
+
+
+def _detail(raw: Mapping[str, Any], group: str, name: str) -> int | None:
+    details = raw.get(group)
+    return _count(details.get(name)) if isinstance(details, Mapping) else None
+
+
+def _count(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and 0 <= value < 2**53 else None
