@@ -69,6 +69,7 @@ CORE_BANNED = {"time", "random", "datetime", "asyncio", "threading", "socket", "
 BARRIERS: dict[str, int] = {
     "aiorchd/doors/session.py": 1,
     "aiorchd/doors/unix.py": 1,
+    "aiorchd/stages/coalesce.py": 1,
 }
 
 
