@@ -28,6 +28,11 @@ EMBEDDED: Final = "simulated"
 """Name of the provider and of the model that answer when none is configured."""
 
 _DEEPEST: Final = 32
+_DEEP_KEY = re.compile(
+    r"""(?mx) (?: ^ | [\[{,] ) [ \t]*
+    (?: (?: [A-Za-z0-9_-]+ | "(?:[^"\\\n]|\\.)*" | '[^'\n]*' ) [ \t]* \. [ \t]* ){%d}"""
+    % _DEEPEST
+)
 _POSITION = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)\Z")
 
 
@@ -92,6 +97,9 @@ def load_text(content: bytes, path: Path, environ: Mapping[str, str]) -> Loaded:
 
 
 def _parse(text: str, path: Path, fingerprint: str) -> dict[str, Any]:
+    deep = _DEEP_KEY.search(text)
+    if deep is not None:  # tomllib takes memory by the square of a key's parts
+        raise _too_deep(path, fingerprint, text.count("\n", 0, deep.start()) + 1)
     try:
         raw = tomllib.loads(text)
     except RecursionError:
@@ -112,8 +120,8 @@ def _parse(text: str, path: Path, fingerprint: str) -> dict[str, Any]:
     return raw
 
 
-def _too_deep(path: Path, fingerprint: str) -> ConfigError:
-    return ConfigError([Problem(str(path), "", None, "tables or lists are nested too deep.")], fingerprint=fingerprint)
+def _too_deep(path: Path, fingerprint: str, line: int | None = None) -> ConfigError:
+    return ConfigError([Problem(str(path), "", line, "tables or lists are nested too deep.")], fingerprint=fingerprint)
 
 
 def _is_deeper(raw: dict[str, Any], deepest: int) -> bool:

@@ -76,8 +76,10 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     for choice in choices:
         if choice.lower().replace("-", "_") == lowered:
             return choice
-    found = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
-    return found[0] if found else None
+    found = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
+    # People mistype the ends of words more often than their beginnings.
+    alike = [choice for choice in found if choice[:2].lower() == lowered[:2]]
+    return next(iter(alike or found), None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,0 +1,133 @@
+"""Whether a provider's address, the places of its key and its headers can be used, and hold no secret themselves."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiorchd.config.findings import Findings
+from aiorchd.config.lines import Path
+from aiorchd.config.schema import Provider
+from aiorchd.config.secrets import looks_secret, names_secret
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_CREDENTIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\Z")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+_OWN_HEADERS: Final = frozenset(
+    "host content-length content-type content-encoding transfer-encoding accept-encoding connection te upgrade".split()
+)
+
+
+def check_provider(path: Path, provider: Provider, findings: Findings) -> None:
+    """Note everything about one provider that cannot work or would show a secret."""
+    if provider.dialect == "openai":
+        if provider.base_url is None:
+            findings.wrong(
+                path,
+                '"base_url" is missing: the dialect openai needs it.',
+                'For instance base_url = "https://api.openai.com/v1"',
+            )
+        else:
+            _base_url((*path, "base_url"), provider, findings)
+    elif provider.base_url is not None:
+        findings.wrong((*path, "base_url"), "the simulated dialect has no address: it answers inside the daemon.")
+    _key_places(path, provider, findings)
+    for name, value in provider.headers.items():
+        _header((*path, "headers", name), name, value, findings)
+
+
+def _base_url(path: Path, provider: Provider, findings: Findings) -> None:
+    """Refuse what is no plain address of an HTTP server; the sentence never repeats it, for it may hold a password."""
+    url = provider.base_url or ""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = parts.hostname
+    except ValueError:
+        findings.wrong(path, "is not an address.", 'It looks like "https://api.example.com/v1".')
+        return
+    if url != url.strip() or not url.isprintable() or " " in url:
+        findings.wrong(path, "holds blanks or control characters.")
+    elif parts.scheme not in ("http", "https"):
+        findings.wrong(path, "must begin with https:// or http://.")
+    elif not host or port == 0:
+        findings.wrong(path, "names no host or no usable port.", 'It looks like "https://api.example.com/v1".')
+    elif parts.username is not None or parts.password is not None:
+        findings.wrong(
+            path,
+            "holds a user or password.",
+            "Secrets are never written in this file: use api_key_env or api_key_credential.",
+        )
+    elif parts.query or parts.fragment or url.endswith(("?", "#")):
+        findings.wrong(path, "must end before ? and #.", "Only what comes before /chat/completions belongs here.")
+    elif parts.path.rstrip("/").endswith(("/chat/completions", "/embeddings")):
+        findings.wrong(
+            path, "names a single method of the provider.", "Only what comes before /chat/completions belongs here."
+        )
+    elif parts.scheme == "http" and _keyed(provider) and not _is_near(host):
+        findings.doubtful(
+            path, "the key goes over the network in the clear.", "Use https:// where the provider has it."
+        )
+
+
+def _keyed(provider: Provider) -> bool:
+    return provider.api_key_env is not None or provider.api_key_credential is not None
+
+
+def _is_near(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _key_places(path: Path, provider: Provider, findings: Findings) -> None:
+    """The most likely mistake is to write the key itself where its place belongs; it must not be shown then."""
+    variable, credential = provider.api_key_env, provider.api_key_credential
+    for name, value, shape, what, remedy in (
+        (
+            "api_key_env",
+            variable,
+            _VARIABLE,
+            "an environment variable",
+            'Write the name, for instance "OPENAI_API_KEY"',
+        ),
+        (
+            "api_key_credential",
+            credential,
+            _CREDENTIAL,
+            "a systemd credential",
+            "Write the NAME of LoadCredential=NAME:/path",
+        ),
+    ):
+        if value is None:
+            continue
+        if looks_secret(value):
+            findings.wrong((*path, name), "looks like the key itself.", f"{remedy}; and change that key.")
+        elif not shape.match(value):
+            findings.wrong((*path, name), f"is not the name of {what}.", f"{remedy}, never the key itself.")
+    if variable is not None and credential is not None:
+        findings.wrong(
+            (*path, "api_key_credential"), "stands beside api_key_env; one of the two says where the key is."
+        )
+    if provider.dialect == "simulated" and _keyed(provider):
+        findings.doubtful(path, "the simulated dialect needs no key; the one named is never looked for.")
+
+
+def _header(path: Path, name: str, value: str, findings: Findings) -> None:
+    if not _HEADER_NAME.match(name):
+        findings.wrong(path, "is not the name of a header.")
+    elif names_secret(name) or looks_secret(value):
+        findings.wrong(
+            path,
+            "is a header that carries a secret.",
+            "The key's own header is made from api_key_env or api_key_credential.",
+        )
+    elif name.lower() in _OWN_HEADERS:
+        findings.wrong(path, "is a header that the transport sets itself.")
+    elif not (value.isascii() and value.isprintable()):
+        findings.wrong(path, "holds characters that no header may hold.")
