@@ -13,7 +13,7 @@ from aiorchsim.statistics import Outcome
 
 SLOW_GAP_S: Final = 0.25
 SLOW_PIECES: Final = 8
-NONSENSE: Final = b'\x00\xff{"id": chatcmpl-<html><body>502 Bad Gateway</body></html>'
+NONSENSE: Final = b'{"id": chatcmpl-\xff\x00<html><body>502 Bad Gateway</body></html>'
 
 
 class Fault(StrEnum):

@@ -25,7 +25,7 @@ LATENCY_HEADER: Final = "x-aiorchsim-latency-s"
 LONGEST_LATENCY_S: Final = 3600.0
 NO_MODEL: Final = "(none)"
 MOST_REMEMBERED: Final = 512
-LARGEST_REMEMBERED_BYTES: Final = 16 * 1024
+LARGEST_REMEMBERED_BYTES: Final = 32 * 1024
 
 
 class Simulation:
@@ -78,9 +78,9 @@ class Simulation:
         """The work for a request body that came before: the same body always means the same work."""
         return self._remembered.get((endpoint, body))
 
-    def remember(self, endpoint: str, body: bytes, work: Work) -> None:
+    def remember(self, endpoint: str, body: bytes, work: Work, answer_bytes: int) -> None:
         """Keep work for the same body coming again; the oldest is forgotten first, and large ones at once."""
-        if len(body) <= LARGEST_REMEMBERED_BYTES:
+        if len(body) + answer_bytes <= LARGEST_REMEMBERED_BYTES:
             if len(self._remembered) >= MOST_REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
             self._remembered[endpoint, body] = work

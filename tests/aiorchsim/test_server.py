@@ -260,7 +260,7 @@ def test_clients_that_leave_are_counted_and_billed_what_they_cost(start, raw):
 
 def test_statistics_tell_the_truth(start, ask):
     simulator = start(
-        '[sim]\nseed = 5\n[[models]]\nname = "a"\nlatency_s = 0\nrequests_per_minute = 60\nburst_s = 5\n'
+        '[sim]\nseed = 5\n[[models]]\nname = "a"\nlatency_s = 0\nrequests_per_minute = 6\nburst_s = 50\n'
         'input_usd_per_1m = 2.0\noutput_usd_per_1m = 10.0\n[[models]]\nname = "b"\nlatency_s = 0\n'
     )
     asker = ask(simulator)

@@ -34,7 +34,7 @@ def decode(simulation: Simulation, request: Request) -> "ChatWork | Refusal":
         work = _work(simulation, decoded(request.body))
     except Refused as refused:
         return refused.refusal
-    simulation.remember(ENDPOINT, request.body, work)
+    simulation.remember(ENDPOINT, request.body, work, len(work.body_end))
     return work
 
 

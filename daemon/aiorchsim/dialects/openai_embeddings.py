@@ -28,7 +28,7 @@ def decode(simulation: Simulation, request: Request) -> "EmbeddingWork | Refusal
         work = _work(simulation, decoded(request.body))
     except Refused as refused:
         return refused.refusal
-    simulation.remember(ENDPOINT, request.body, work)
+    simulation.remember(ENDPOINT, request.body, work, len(work.encoded))
     return work
 
 
