@@ -36,8 +36,8 @@ class OpenAiProvider:
     a `MissingKey` makes every call fail with `ProviderAuth`.
     ``wall_clock`` reads dates in ``retry-after``. Raises `ValueError`, without any secret, for options that cannot work.
 
-    ``attempt.notes`` is given ``status``, ``provider_request_id``, ``rate_limits`` (`hints.RateLimits`) and, when the
-    answer was streamed, ``first_token_s`` (seconds from the sending of the request) and ``malformed_events``.
+    ``attempt.notes`` is given ``status``, ``provider_request_id``, ``rate_limits`` (`hints.RateLimits`), ``cost_usd`` and,
+    when the answer was streamed, ``first_token_s`` (seconds from the sending of the request) and ``malformed_events``.
     """
 
     def __init__(
@@ -102,16 +102,18 @@ class OpenAiProvider:
             )
 
     async def _chat_streamed(self, attempt: Attempt, endpoint: Endpoint, body: bytes, sink: DeltaSink) -> Reply:
-        assembler = ChatAssembler(self._key)
+        assembler, began = ChatAssembler(self._key), trio.current_time()
         try:
             async with self._transport.stream("POST", endpoint, self._headers, body, self._timeouts) as stream:
-                if stream.status >= 400 or "json" in stream.headers.get("content-type", "").lower():
+                if stream.status >= 400 or _media_type(stream).endswith(("/json", "+json")):
                     # A refusal, or a server that does not stream and answers all at once.
                     limit = ERROR_BODY_BYTES if stream.status >= 400 else self._transport.max_body_bytes
                     whole = Response(stream.status, stream.headers, await stream.read(limit))
                     return await self._deliver_whole(attempt, whole, sink)
                 self._note(attempt, stream)
-                await self._pump(attempt, stream, assembler, sink)
+                if _media_type(stream) == "text/html":
+                    raise self._nonsense(attempt, Unreadable("with text/html instead of a stream; is base_url right?"))
+                await self._pump(attempt, stream, assembler, sink, began)
         except ProviderError as error:
             # What happens to the connection after a complete answer takes nothing away from it.
             if not assembler.complete:
@@ -124,10 +126,10 @@ class OpenAiProvider:
             raise _broken_off(self._nonsense(attempt, unreadable), sink) from unreadable
 
     async def _pump(
-        self, attempt: Attempt, stream: StreamedResponse, assembler: ChatAssembler, sink: DeltaSink
+        self, attempt: Attempt, stream: StreamedResponse, assembler: ChatAssembler, sink: DeltaSink, began: float
     ) -> None:
         """Pass the pieces on as they come, until the answer is complete; raises what `Provider.chat` does."""
-        parser, began = EventParser(), trio.current_time()
+        parser = EventParser()
         try:
             async for chunk in stream.chunks():
                 for event in parser.feed(chunk):
@@ -178,7 +180,7 @@ class OpenAiProvider:
         try:
             payload = parse_json(response.body)
         except Unreadable as unreadable:
-            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            kind = _media_type(response)
             reason = unreadable
             if not response.body:
                 reason = Unreadable("with nothing")
@@ -192,6 +194,7 @@ class OpenAiProvider:
 
     def _reply(self, attempt: Attempt, answer: ChatAnswer) -> Reply:
         target = attempt.target
+        cost = attempt.notes["cost_usd"] = cost_usd(answer.usage, target.price)
         if answer.finish_reason == "content_filter" and not answer.text and not answer.tool_calls:
             raise ContentFiltered(
                 f"{self.name} withheld the answer by its content filter", details={"provider": self.name}
@@ -205,7 +208,7 @@ class OpenAiProvider:
             provider_model=answer.provider_model or target.provider_model,
             simulated=target.simulated,
             usage=answer.usage,
-            cost_usd=cost_usd(answer.usage, target.price),
+            cost_usd=cost,
             extra=answer.extra or None,
         )
 
@@ -231,6 +234,10 @@ class OpenAiProvider:
     def _nonsense(self, attempt: Attempt, error: Unreadable) -> ProviderError:
         details = {"provider": self.name, "phase": "reading", "sent": True, "status": attempt.notes.get("status")}
         return ProviderError(f"{self.name} answered {error}", details=details)
+
+
+def _media_type(response: Response | StreamedResponse) -> str:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _broken_off(error: CallError, sink: DeltaSink) -> CallError:

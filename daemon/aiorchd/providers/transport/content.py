@@ -34,35 +34,49 @@ class Meter:
 
 
 class Inflater(Meter):
-    """Undoes gzip and deflate, several gzip members in a row included, and what servers call deflate but send raw."""
+    """Undoes gzip and deflate, several gzip members in a row included, and what servers call deflate but send raw.
+
+    Which of these it is, the first two bytes tell.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(max_bytes)
-        self._stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-        self._started = False
+        self._head = b""
+        self._stream: zlib._Decompress | None = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Decompress in pieces; raises `AnswerTooLarge` and `Malformed`."""
-        while data:
-            if self._stream.eof:
-                self._stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        full = False
+        while data or full:
+            if self._stream is None or self._stream.eof:
+                self._head += data
+                if len(self._head) < 2:
+                    return
+                data, self._head = self._head, b""
+                self._stream = zlib.decompressobj(_window_bits(data))
             try:
                 piece = self._stream.decompress(data, _PIECE_BYTES)
             except zlib.error as error:
-                if self._started:
-                    raise Malformed("sent an answer whose compression is damaged") from error
-                self._started = True
-                self._stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-                continue
-            self._started = True
+                raise Malformed("sent an answer whose compression is damaged") from error
             data = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+            # A full piece may have more behind it even when all input was taken.
+            full = len(piece) == _PIECE_BYTES and not self._stream.eof
             if piece:
                 yield from super().feed(piece)
 
     def finish(self) -> None:
         """Tell the end of the answer; raises `Malformed` when it ended in the middle of the compressed data."""
-        if self._started and not self._stream.eof:
+        if self._head or (self._stream is not None and not self._stream.eof):
             raise Malformed("sent a compressed answer that breaks off")
+
+
+def _window_bits(data: bytes) -> int:
+    """Tell gzip (RFC 1952), zlib (RFC 1950: method 8, a multiple of 31) and raw deflate apart."""
+    if data.startswith(b"\x1f\x8b"):
+        return zlib.MAX_WBITS | 16
+    if data[0] & 0x0F == 8 and (data[0] * 256 + data[1]) % 31 == 0:
+        return zlib.MAX_WBITS
+    return -zlib.MAX_WBITS
 
 
 def decoder(encoding: str, max_bytes: int) -> Meter:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,7 +47,8 @@ async def dial(origin: Origin, proxy: Proxy | None, tls: TlsContexts) -> Line:
         if proxy is not None:
             raise ProxyFault(f"the proxy {first.host_and_port} does not answer") from error
         raise
-    with _closing_on_failure(base):
+    with contextlib.ExitStack() as on_failure:
+        on_failure.callback(base.socket.close)
         _keep_alive(base)
         stream: trio.abc.Stream = base
         if proxy is not None:
@@ -56,21 +56,14 @@ async def dial(origin: Origin, proxy: Proxy | None, tls: TlsContexts) -> Line:
                 stream, _ = await _start_tls(stream, proxy.origin.host, tls, ("http/1.1",))
             if origin.secure:
                 await _tunnel(stream, origin, proxy)
-        if not origin.secure:
-            # Without TLS nothing is negotiated: who configures http2 for http:// says that the server knows.
-            return Line(stream, base, origin.http2)
-        protocols = ("h2", "http/1.1") if origin.http2 else ("http/1.1",)
-        stream, protocol = await _start_tls(stream, origin.host, tls, protocols)
-        return Line(stream, base, protocol == "h2")
-
-
-@contextlib.contextmanager
-def _closing_on_failure(base: trio.SocketStream) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        base.socket.close()
-        raise
+        # Without TLS nothing is negotiated: who configures http2 for http:// says that the server knows.
+        http2 = origin.http2
+        if origin.secure:
+            protocols = ("h2", "http/1.1") if origin.http2 else ("http/1.1",)
+            stream, protocol = await _start_tls(stream, origin.host, tls, protocols)
+            http2 = protocol == "h2"
+        on_failure.pop_all()
+    return Line(stream, base, http2)
 
 
 def _keep_alive(base: trio.SocketStream) -> None:

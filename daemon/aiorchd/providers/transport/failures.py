@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 import trio
@@ -19,7 +20,7 @@ from aiorchd.providers.transport.endpoint import Origin
 Phase: TypeAlias = Literal["connecting", "sending", "waiting", "reading"]
 """How far a request had come: nothing sent; being sent; sent and not answered; being answered."""
 
-_DOING: Final = {
+_DOING: Final[Mapping[str, str]] = {
     "connecting": "while connecting",
     "sending": "while the request was being sent",
     "waiting": "before answering",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -237,14 +237,13 @@ class Transport:
                 return Http1Connection(origin, line, self._pool.limits.max_head_bytes)
             connection = Http2Connection(origin, line, self._pool.limits)
             self._nursery.start_soon(self._keep_running, site, connection)
-            try:
+            with ExitStack() as on_failure:
+                on_failure.callback(connection.close)
                 await connection.settle()
                 stream = connection.open_stream()
                 if stream is None:
                     raise StreamReset("allows no requests on a new connection", unprocessed=True)
-            except BaseException:
-                connection.close()
-                raise
+                on_failure.pop_all()
             site.shared.append(connection)
             return stream
         finally:
