@@ -29,9 +29,8 @@ EMBEDDED: Final = "simulated"
 
 _DEEPEST: Final = 32
 _DEEP_KEY = re.compile(
-    r"""(?mx) (?: ^ | [\[{,] ) [ \t]*
-    (?: (?: [A-Za-z0-9_-]+ | "(?:[^"\\\n]|\\.)*" | '[^'\n]*' ) [ \t]* \. [ \t]* ){%d}"""
-    % _DEEPEST
+    rf"""(?mx) (?: ^ | [\[{{,] ) [ \t]*
+    (?: (?: [A-Za-z0-9_-]+ | "(?:[^"\\\n]|\\.)*" | '[^'\n]*' ) [ \t]* \. [ \t]* ){{{_DEEPEST}}}"""
 )
 _POSITION = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)\Z")
 

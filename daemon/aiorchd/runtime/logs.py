@@ -78,7 +78,7 @@ class Log:
     def exception(self, event: str, /, **fields: Any) -> None:
         """The same with the traceback of the exception being handled."""
         if self._logger.isEnabledFor(logging.ERROR):
-            self._logger.exception(event, extra={_FIELDS: fields})
+            self._logger.error(event, exc_info=sys.exc_info(), extra={_FIELDS: fields})
 
     def enabled_for(self, level: Literal["debug", "info", "warning", "error"]) -> bool:
         """Whether a line of this level would come out: for fields that are costly to make."""
@@ -129,8 +129,8 @@ def logging_to(
     stream = sys.stderr if stream is None else stream
     handler = _LineHandler(stream, style or choose_style(stream, os.environ if environ is None else environ))
     root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    root.handlers[:] = [handler]
+    level = root.level
+    root.addHandler(handler)
     owner = Logging(handler)
     owner.set_levels("info")
     try:
@@ -138,7 +138,7 @@ def logging_to(
     finally:
         owner.set_levels("info")
         logging.getLogger(ROOT).setLevel(logging.NOTSET)
-        root.handlers[:] = before
+        root.removeHandler(handler)
         root.setLevel(level)
 
 

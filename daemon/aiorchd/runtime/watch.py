@@ -34,8 +34,8 @@ class Patience:
     when those are tried anew.
     """
 
-    still: float = 0.06
-    unsure: float = 0.15
+    still: float = 0.1
+    unsure: float = 0.2
     restless: float = 0.4
     writer: float = 5.0
     absent: float = 0.5

@@ -43,7 +43,7 @@ def test_equal_configurations_have_no_changes() -> None:
         (BASE.replace("https://b", "https://c"), ("providers.spare.base_url",)),
         (BASE.replace("providers.spare", "providers.other").replace('"spare"', '"other"'),
          ("providers.spare", "providers.other", "models.large.provider")),
-        (BASE + 'enabled = false\n', ("models.large.enabled",)),
+        (BASE + "enabled = false\n", ("models.large.enabled",)),
         (BASE.replace('"large"', '"huge"'), ("models.large", "models.huge")),
         (BASE.replace('"large"', '"x"').replace('"small"', '"large"').replace('"x"', '"small"'),
          ("models.small.provider", "models.large.provider", "models")),
@@ -54,7 +54,7 @@ def test_changes_are_told_by_their_dotted_keys(text: str, live: tuple[str, ...])
 
 
 def test_the_schema_decides_what_waits_for_a_restart() -> None:
-    plain = {name: kind for name, kind in sections().items()}
+    plain = dict(sections().items())
     waiting = {
         f"{name}.{key}"
         for name, kind in plain.items()

@@ -161,8 +161,10 @@ total_s = 4000
         ':4: retry.backoff_s[1]: must be a number from 0 to 3600, not "x".',
         ":4: retry.backoff_s[2]: must be a number from 0 to 3600, not -1.",
         ':6: cache.strategy: must be one of "hybrid", "memory", "disk", "off", not "ram".',
-        ':7: providers.main: "base_url" is missing: the dialect openai needs it. '
-        'For instance base_url = "https://api.openai.com/v1"',
+        (
+            ':7: providers.main: "base_url" is missing: the dialect openai needs it. '
+            'For instance base_url = "https://api.openai.com/v1"'
+        ),
         ':8: providers.main.dialect: "gemini" is not part of this release: it must be one of "openai", "simulated".',
         ':11: models[0].provider: there is no provider "mian". Did you mean "main"?',
         ":12: models[0].requests_per_minute: must be a whole number from 1 to 100000000 (requests per minute), not 0.",
@@ -407,10 +409,10 @@ def test_odd_names_are_shown_on_one_line_and_short() -> None:
         (GOOD.replace("0.60", "1500"), ":11: models[0].output_usd_per_1m: 1500 US dollars for a million tokens is more than any model costs."),
         (GOOD.replace("input_usd_per_1m = 0.15\n", ""), ":10: models[0].output_usd_per_1m: there is no input_usd_per_1m beside it"),
         (GOOD.replace("https://api", "http://api"), ":3: providers.main.base_url: the key goes over the network in the clear."),
-        (GOOD + '[timeouts]\nconnect_s = 300\n', ":21: timeouts.connect_s: 300 is above timeouts.attempt_s, 120"),
-        (GOOD + '[queue]\nmax_inside = 10\n', ":20: queue.max_inside_per_caller: 1000 is above queue.max_inside"),
-        (GOOD + '[pool]\nmax_connections = 10\n', ":20: pool.max_keepalive: 50 is above pool.max_connections"),
-        (GOOD + '[cache]\nttl_s = 0\n', ":21: cache.ttl_s: with 0 nothing is ever found again."),
+        (GOOD + "[timeouts]\nconnect_s = 300\n", ":21: timeouts.connect_s: 300 is above timeouts.attempt_s, 120"),
+        (GOOD + "[queue]\nmax_inside = 10\n", ":20: queue.max_inside_per_caller: 1000 is above queue.max_inside"),
+        (GOOD + "[pool]\nmax_connections = 10\n", ":20: pool.max_keepalive: 50 is above pool.max_connections"),
+        (GOOD + "[cache]\nttl_s = 0\n", ":21: cache.ttl_s: with 0 nothing is ever found again."),
         (GOOD.replace('provider = "main"\n\n[rout', 'provider = "main"\nenabled = false\n\n[rout'),
          ':20: routing.fallback[1]: the model "large" is not enabled and will be passed over.'),
         ('[providers.m]\nbase_url = "https://h"', ":1: providers: there are providers but no models"),
