@@ -176,3 +176,9 @@ def test_wrong_schemas_are_not_held() -> None:
         with pytest.raises(InvalidRequest):
             schemas.check({"type": "objekt"}, "output_schema")
     assert schemas.statistics() == JsonSchemasStatistics(held=0, compiled=2)
+
+
+def test_a_reference_hidden_in_an_unknown_keyword() -> None:
+    found = wrong({"$ref": "#/x", "x": {"$ref": "#/nope"}}, 1)
+    assert found is not None
+    assert found[1].startswith("the schema has a reference that leads nowhere (")
