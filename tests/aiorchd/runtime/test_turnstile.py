@@ -554,3 +554,41 @@ async def test_eight_callers_never_overrun_a_limit_that_is_enforced(autojump_clo
     assert_idle(turnstile)
     # And it is not merely timid: the scarcer quota is used.
     assert max(used / (1000 * 300), sum(served.values()) / (4 * 300)) > 0.9
+
+
+async def test_long_calls_that_used_little_do_not_make_a_later_wave_overrun(autojump_clock):
+    turnstile = TargetTurnstile("small", permits=100, tokens_per_minute=6000, burst_s=10)  # 100/s, 1 000 at once
+    tokens = TrueBucket(100.0, 1000.0)
+
+    async def go(start_s, estimate, actual, hold_s):
+        await trio.sleep(start_s)
+        async with turnstile.pass_through(attempt(tokens=estimate)) as passage:
+            tokens.use(trio.current_time(), actual)
+            await trio.sleep(hold_s)
+            passage.settle(actual)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(go, 0, 200, 1, 20)
+        for _ in range(10):
+            nursery.start_soon(go, 15, 100, 100, 1)  # the bucket is full again, and this empties it
+        for _ in range(20):
+            nursery.start_soon(go, 20.001, 100, 100, 1)  # when the long ones have just told how little they used
+    assert tokens.overruns == 0
+    assert_idle(turnstile)
+
+
+async def test_fair_shares_are_shares_of_what_is_scarce(autojump_clock):
+    turnstile = TargetTurnstile("small", permits=100, tokens_per_minute=60_000, burst_s=1)
+    tokens_of = {1: 0, 2: 0}
+
+    async def go(uid, tokens):
+        async with turnstile.pass_through(attempt(uid, tokens=tokens, timeout_s=1e6)):
+            if trio.current_time() < 20:
+                tokens_of[uid] += tokens
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(200):
+            nursery.start_soon(go, 1, 1000)
+            nursery.start_soon(go, 2, 100)
+    assert tokens_of[1] == pytest.approx(tokens_of[2], rel=0.15)
