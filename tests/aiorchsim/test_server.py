@@ -90,6 +90,40 @@ def test_a_client_that_sends_much_and_never_reads_is_held_back(quick, raw):
     assert quick.stats()["process"]["rss_bytes"] - before < 60_000_000
 
 
+def test_a_client_that_reads_late_gets_everything(quick, raw, ask):
+    client = raw(quick)
+    body = json.dumps({"model": "m", "input": ["cats like milk"] * 50, "dimensions": 4096}).encode()
+    request = b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    client.sendall(request * 20)
+    assert ask(quick).chat(headers={"x-aiorchsim-latency-s": "0.2"}).status == 200  # some time, and others are served
+    rest = b""
+    for _ in range(20):
+        head, answer, rest = one(client, rest)
+        assert head.startswith(b"HTTP/1.1 200")
+        assert len(json.loads(answer)["data"]) == 50
+    assert rest == b""
+
+
+def test_a_stream_that_is_read_late_is_whole(start, raw, ask, tmp_path):
+    said = "word " * 20_000
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"model": "m", "prompt": "go", "answer": said}) + "\n")
+    config = tmp_path / "p.toml"
+    config.write_text(
+        '[sim]\nreplay = "rows.jsonl"\nreplay_missing = "compute"\n'
+        "[[models]]\nlatency_s = 0\nstream_chunk_tokens = 1\nlatency_per_output_token_s = 0.00001\n"
+    )
+    simulator = start(config=config)
+    client = raw(simulator)
+    body = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "go"}]}).encode()
+    client.sendall(post(body, extra=b"Connection: close\r\n"))
+    assert ask(simulator).chat(headers={"x-aiorchsim-latency-s": "0.5"}).status == 200
+    assert simulator.stats()["calls"]["in_flight"] == 1  # held back, not buffered whole
+    answer = received(client)
+    assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert answer.count(b'"content":"') == 25_001
+    assert simulator.stats()["tokens"]["completion"] > 25_000
+
+
 def test_chunked_bodies(quick, raw):
     client = raw(quick)
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(BODY[i : i + 7]), BODY[i : i + 7]) for i in range(0, len(BODY), 7))

@@ -49,7 +49,8 @@ _TAG_NAMES: Final = frozenset(
 )
 _SUMMARY_NAMES: Final = frozenset(["summary", "abstract", "description", "overview", "gist", "tldr"])
 _TITLE_NAMES: Final = frozenset(["title", "name", "headline", "subject", "heading"])
-_ID_NAMES: Final = frozenset(["id", "item_id", "key", "index", "number", "item", "ref"])
+_ID_KEYS: Final = ("id", "item_id", "item", "key", "ref", "index", "number")
+_ID_NAMES: Final = frozenset(_ID_KEYS)
 _ANSWER_NAMES: Final = frozenset(
     ["", "answer", "result", "output", "value", "text", "content", "response", "reply", "reason"]
 )
@@ -132,12 +133,10 @@ def _with_id(schema: Any, item: Item, writer: "_Writer") -> Any:
     value = writer.value(schema, "answer", 1)
     resolved = writer.reader.resolved(schema)
     if isinstance(value, dict) and isinstance(resolved, dict):
-        for key in value:
-            if key.lower() in _ID_NAMES:
-                wanted = type_of(writer.reader.resolved(resolved.get("properties", {}).get(key, {})))
-                number = wanted in ("integer", "number") and item.id.isdecimal()
-                value[key] = int(item.id) if number else item.id
-                break
+        key = next((name for name in _ID_KEYS if name in value), None)
+        if key is not None:
+            wanted = type_of(writer.reader.resolved(resolved.get("properties", {}).get(key, {})))
+            value[key] = int(item.id) if wanted in ("integer", "number") and item.id.isdecimal() else item.id
     return value
 
 
@@ -305,7 +304,9 @@ class _Writer:
             return summary(self._text, 2, right=self._right)
         if lowered in _TITLE_NAMES:
             lines = sentences(self._text) or ["Untitled"]
-            return clip(lines[((position or 0) if self._right else -1) % len(lines)], 80)
+            turn, place = divmod(position or 0, len(lines))
+            title = clip(lines[place if self._right else -1 - place], 80)
+            return f"{title} ({turn + 1})" if turn else title
         if lowered in _ID_NAMES:
             return f"{pick(16**8, 'id', self._text, position):08x}"
         if lowered in _ANSWER_NAMES and (position is None or lowered):

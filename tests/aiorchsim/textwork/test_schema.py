@@ -216,3 +216,64 @@ def test_numbered_ids_are_numbers_where_the_schema_wants_them():
         schema, Task(), [Item("1", "What is 1+1?"), Item("2", "What is 2+2?")], {"1": True, "2": True}
     )
     assert got == [{"index": 1, "answer": "2"}, {"index": 2, "answer": "4"}]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "patternProperties": {"^x_": {"type": "integer"}}, "required": ["x_a"], "additionalProperties": False},
+        {"type": "object", "patternProperties": {r"^[a-z]{3}$": {"type": "integer"}}, "additionalProperties": False, "minProperties": 1},
+        {"type": "object", "patternProperties": {"(?=a)": {}}, "minProperties": 2},
+        {"type": "object", "minProperties": 3},
+        {"type": "object", "properties": {"a": {"type": "null"}}, "minProperties": 3, "additionalProperties": {"type": "integer"}},
+        {"required": ["a", "b"]},
+        {"allOf": [{"properties": {"a": {"minimum": 3}}, "required": ["a"]}, {"properties": {"b": {}}, "required": ["b", "a"]}]},
+        {"allOf": [{"type": "integer", "minimum": 3, "maximum": 50}, {"minimum": 10, "maximum": 20}]},
+        {"allOf": [{"type": "string", "minLength": 3}, {"minLength": 40, "maxLength": 41}]},
+        {"anyOf": [{"type": "null"}, {"type": "integer"}]},
+        {"oneOf": [{"type": "integer"}, {"type": "string"}]},
+        {"$defs": {"a/b": {"type": "integer"}}, "$ref": "#/$defs/a~1b"},
+        {"$defs": {"l": {"anyOf": [{"type": "boolean"}]}}, "$ref": "#/$defs/l/anyOf/0"},
+        {"$defs": {"n": {"type": "integer"}}, "$ref": "#/$defs/n", "minimum": 500},
+        {"type": "integer", "multipleOf": 2.5},
+        {"type": "integer", "multipleOf": 0.5},
+        {"type": "number", "multipleOf": 0.25, "exclusiveMinimum": 1, "exclusiveMaximum": 2},
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5},
+        {"type": "integer", "exclusiveMinimum": 5, "exclusiveMaximum": 7},
+        {"type": "number", "exclusiveMaximum": -5},
+        {"minimum": 7},
+        {"minItems": 2},
+        {"type": "array", "prefixItems": [{"type": "integer"}], "items": {"type": "boolean"}, "minItems": 3},
+        {"type": "array", "maxItems": 0},
+        {"type": "array", "items": False},
+        {"type": "string", "pattern": "(?=a)|^", "minLength": 3},
+        {"type": "array", "items": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}, "uniqueItems": True, "minItems": 3},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("right", [True, False])
+def test_many_kinds_of_schemas(schema, right):
+    written(schema, right=right)
+    written(schema, Task(Kind.LABEL, 1, ("a", "b")), right=right, text="no numbers here")
+
+
+def test_forms_of_older_drafts():
+    bounds = {"type": "number", "minimum": 3.5, "exclusiveMinimum": True, "maximum": 4}
+    value = value_for(bounds, Task(), PAGE, right=True)
+    jsonschema.validate(value, bounds, cls=jsonschema.Draft4Validator)
+    pair = {"type": "array", "items": [{"type": "integer"}, {"type": "string"}], "additionalItems": False}
+    value = value_for(pair, Task(), PAGE, right=True)
+    assert len(value) == 2
+    jsonschema.validate(value, pair, cls=jsonschema.Draft4Validator)
+
+
+def test_labels_fill_lists_and_enumerations():
+    task = Task(Kind.LABEL, 2, ("asyncio", "cats", "servers"))
+    assert set(written({"type": "array", "items": {"type": "string"}}, task)) == {"asyncio", "servers"}
+    assert written({"enum": [1, 2, 3]}, task) in (1, 2, 3)
+
+
+def test_the_id_is_told_by_its_name_and_not_by_its_place():
+    part = {"type": "object", "properties": {"number": {"type": "integer"}, "id": {"type": "string"}}}
+    got = value_for_items({"type": "array", "items": part}, Task(), ITEMS, BOTH)
+    assert [entry["id"] for entry in got] == ["a7", "q2"]
+    assert [entry["number"] for entry in got] == [1, 2]
