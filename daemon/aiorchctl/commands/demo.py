@@ -1,0 +1,46 @@
+"""``aiorchctl demo``: see calls being saved, without a daemon, a key or a network."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from aiorchctl.command import Command, Invocation, pass_invocation
+from aiorchctl.failures import Failed
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("aiorchctl demo", "Watch it:"),
+        ("aiorchctl demo --json > figures.json", "Keep the figures; progress goes to standard error:"),
+    ),
+)
+@pass_invocation
+def demo(invocation: Invocation) -> int:
+    """Tag real pages with four host processes, directly and through aiorchd, and compare.
+
+    The pages are the documentation of some 150 modules of Python's standard library, found on this machine. Four host
+    processes, as of a web application, each tag 200 of them drawn at random, with repetition: first with a plain HTTP
+    client against a simulated provider that enforces its rate limit, then through a daemon of their own, then again
+    after a restart of that daemon. Everything lives in a temporary folder and ends with the demonstration, which takes
+    less than a minute.
+
+    Exits with 70 when an answer differs from the direct one, or when less than 98 % is saved of what an oracle that
+    knew all calls in advance would save.
+    """
+    from aiorchctl.demo.household import DemoFailed
+    from aiorchctl.demo.pages import PagesFailed
+    from aiorchctl.demo.progress import progress_on
+    from aiorchctl.demo.scene import Scene
+    from aiorchctl.demo.show import run
+    from aiorchsim.process import SimulatorFailed
+
+    try:
+        figures = run(Scene(), progress_on(sys.stderr if invocation.as_json else sys.stdout))
+    except (DemoFailed, PagesFailed, SimulatorFailed) as error:
+        raise Failed("demo", str(error), os.EX_SOFTWARE) from error
+    invocation.tell(figures.to_json() if invocation.as_json else figures, lambda shown: shown.page())
+    return os.EX_OK if figures.good else os.EX_SOFTWARE

@@ -1,0 +1,189 @@
+"""``aiorchctl explain``: the story of one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from aiorchctl.command import Command, Invocation, pass_invocation
+from aiorchctl.page import Cell, Column, Fields, Page, Paragraph, Table, Tone, Words
+from aiorchctl.quantities import NOT_KNOWN, count, moment, money, number_of, seconds
+
+_HOW = (
+    ("miss", "asked a provider"),
+    ("exact", "the same question was answered before: taken from the cache"),
+    ("coalesced", "an equal question was under way: shared its answer"),
+    ("stale", "an old answer from the cache, since no provider could be asked"),
+    ("none", "ended without an answer"),
+)
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("aiorchctl explain 01JABCDEF", "Why did it take so long, and what did it cost?"),
+        ("aiorchctl complete --json 'Hi' | jq -r .id | xargs aiorchctl explain", "Ask, and see what happened:"),
+    ),
+)
+@click.argument("request_id", metavar="ID")
+@pass_invocation
+def explain(invocation: Invocation, request_id: str) -> None:
+    """Tell the story of one call: who asked, what each part decided, attempts, waits and price.
+
+    ID is the id of a reply. Your own calls; administrators see everybody's.
+    """
+    with invocation.client() as client:
+        invocation.tell(client.explain(request_id), page)
+
+
+def page(story: dict[str, Any]) -> Page:
+    """Tell it to a person as a timeline."""
+    blocks: list[Any] = [Fields(_summary(story), f"Call {story.get('id')}")]
+    told = story.get("story")
+    told = told if isinstance(told, dict) else {}
+    events = _timeline(told)
+    if events:
+        blocks.append(Table((Column("after", right=True), Column("who"), Column("what")), events, "What happened"))
+    elif story.get("cache") == "exact":
+        blocks.append(Paragraph(Words("Answered from memory at once; there is nothing more to tell.", "quiet")))
+    attempts = told.get("attempts")
+    if isinstance(attempts, list) and attempts:
+        blocks.append(_attempts(attempts))
+    return blocks
+
+
+def _summary(story: Mapping[str, Any]) -> list[tuple[str, Cell]]:
+    error = story.get("error")
+    cache = str(story.get("cache"))
+    rows: list[tuple[str, Cell]] = [
+        ("asked", f"{moment(number_of(story, 'at'))} by {_who(story)}"),
+        ("what", " ".join(str(story[name]) for name in ("kind", "operation", "task") if story.get(name))),
+        ("how", Words(dict(_HOW).get(cache, cache), "bad" if error else "good")),
+    ]
+    if error:
+        told = story.get("story")
+        details = told.get("error") if isinstance(told, dict) else None
+        message = f"{error}"
+        if isinstance(details, dict):
+            message += f": {details.get('message')}" + (
+                f" (decided by {details['stage']})" if details.get("stage") else ""
+            )
+        rows.append(("error", Words(message, "bad")))
+    if story.get("model"):
+        at = f" at {story['provider']}" if story.get("provider") else ""
+        simulated = " (simulated: no real model answered)" if story.get("simulated") else ""
+        rows.append(("model", f"{story['model']}{at}{simulated}"))
+    if story.get("source_id") and story["source_id"] != story.get("id"):
+        rows.append(("the answer is of call", str(story["source_id"])))
+    rows.append(("time", _time(story)))
+    usage = _usage(story)
+    if usage:
+        rows.append(("tokens", usage))
+    rows.append(("money", _money(story)))
+    tags = story.get("tags")
+    if tags:
+        rows.append(("tags", ", ".join(map(str, tags)) if isinstance(tags, list) else str(tags)))
+    return rows
+
+
+def _who(story: Mapping[str, Any]) -> str:
+    unit = story.get("unit")
+    return f"user {story.get('uid')}, process {story.get('pid')}" + (
+        f", unit {unit}" if unit and unit != "user" else ""
+    )
+
+
+def _time(story: Mapping[str, Any]) -> str:
+    total = number_of(story, "total_s")
+    waited, provider = number_of(story, "queue_s") or 0.0, number_of(story, "provider_s") or 0.0
+    if total is None:
+        return NOT_KNOWN
+    rest = max(0.0, total - waited - provider)
+    return f"{seconds(total)}: {seconds(waited)} waiting, {seconds(provider)} at the provider, {seconds(rest)} in the daemon"
+
+
+def _usage(story: Mapping[str, Any]) -> str:
+    names = (
+        ("input_tokens", "in"),
+        ("cache_read_tokens", "read from the provider's cache"),
+        ("cache_write_tokens", "written to it"),
+        ("output_tokens", "out"),
+        ("reasoning_tokens", "of reasoning"),
+    )
+    return ", ".join(f"{count(number)} {word}" for name, word in names if (number := number_of(story, name)))
+
+
+def _money(story: Mapping[str, Any]) -> Cell:
+    cost, saved = number_of(story, "cost_usd"), number_of(story, "saved_usd")
+    shared = story.get("cache") not in ("miss", "none")
+    if cost is None:
+        return Words("cost unknown: the model has no price in the configuration, or told no usage", "doubtful")
+    if not shared:
+        return f"cost {money(cost)}"
+    return f"cost {money(cost)}, saved {money(saved)}"
+
+
+def _timeline(told: Mapping[str, Any]) -> list[tuple[Cell, ...]]:
+    """Put what the stages noted and when attempts began in one order."""
+    notes = [note for note in told.get("notes") or () if isinstance(note, list) and len(note) == 3]
+    events: list[tuple[float, str, str, Tone]] = [
+        (float(note[0]), str(note[1]), str(note[2]), "plain") for note in notes
+    ]
+    for attempt in told.get("attempts") or ():
+        if isinstance(attempt, dict):
+            began = number_of(attempt, "began_s") or 0.0
+            what = f"attempt {attempt.get('number')} began: {attempt.get('model')} at {attempt.get('provider')}"
+            events.append((began, "attempt", what, "plain"))
+            ended = began + sum(number_of(attempt, name) or 0.0 for name in ("queue_s", "provider_s"))
+            tone: Tone = "good" if attempt.get("verdict") == "ok" else "bad"
+            events.append((ended, "attempt", f"attempt {attempt.get('number')} ended: {_ending(attempt)}", tone))
+    events.sort(key=lambda event: event[0])
+    return [(seconds(at), who, Words(what, tone)) for at, who, what, tone in events]
+
+
+def _ending(attempt: Mapping[str, Any]) -> str:
+    if attempt.get("verdict") == "ok":
+        return "answered"
+    parts = [str(attempt.get("code") or attempt.get("verdict"))]
+    if attempt.get("message"):
+        parts.append(str(attempt["message"]))
+    return ": ".join(parts)
+
+
+def _attempts(attempts: list[Any]) -> Table:
+    columns = (
+        Column("attempt", right=True),
+        Column("model"),
+        Column("waited", right=True),
+        Column("provider", right=True),
+        Column("first token", right=True),
+        Column("status", right=True),
+        Column("tokens", right=True),
+        Column("cost", right=True),
+        Column("told to wait", right=True),
+    )
+    rows = [
+        (
+            count(number_of(attempt, "number")),
+            str(attempt.get("model")),
+            seconds(number_of(attempt, "queue_s")),
+            seconds(number_of(attempt, "provider_s")),
+            *(_or_dash(attempt, name, seconds) for name in ("first_token_s",)),
+            str(attempt.get("status", "–")),
+            _or_dash(attempt, "tokens", count),
+            money(number_of(attempt, "cost_usd"))
+            if attempt.get("verdict") == "ok"
+            else _or_dash(attempt, "cost_usd", money),
+            _or_dash(attempt, "retry_after_s", seconds),
+        )
+        for attempt in attempts
+        if isinstance(attempt, dict)
+    ]
+    return Table(columns, rows, "Attempts")
+
+
+def _or_dash(attempt: Mapping[str, Any], name: str, written: Any) -> str:
+    number = number_of(attempt, name)
+    return "–" if number is None else str(written(number))

@@ -1,0 +1,67 @@
+"""The table of models with prices, limits and live state, as ``models list`` and ``status`` show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiorchctl.page import Cell, Column, Table, Words
+from aiorchctl.quantities import NOT_KNOWN, count, money, number_of, seconds
+
+
+def targets_table(models: Sequence[Mapping[str, Any]], *, prices: bool = True) -> Table:
+    """Make the table; without prices it has room for what is going on."""
+    columns = [Column("model"), Column("at")]
+    if prices:
+        columns += [Column("in / 1M", right=True), Column("out / 1M", right=True)]
+    columns += [Column("running", right=True), Column("waiting", right=True), Column("requests left", right=True)]
+    columns += [Column("tokens left", right=True), Column("state")]
+    return Table(columns, [_row(model, prices=prices) for model in models], "Models")
+
+
+def _row(model: Mapping[str, Any], *, prices: bool) -> list[Cell]:
+    at = str(model.get("provider") or "")
+    if model.get("id") not in (None, model.get("name")):
+        at += f" ({model['id']})"
+    row: list[Cell] = [str(model.get("name")), at]
+    if prices:
+        row += [_price(number_of(model, f"{kind}_usd_per_1m")) for kind in ("input", "output")]
+    live = model.get("live")
+    if not isinstance(live, dict):
+        return [*row, "–", "–", "–", "–", _state(model)]
+    in_use, permits = number_of(live, "in_use"), number_of(live, "permits")
+    running = "–" if in_use is None else f"{count(in_use)} of {count(permits)}"
+    return [
+        *row,
+        running,
+        count(number_of(live, "waiting") or 0),
+        _left(live, "requests_left", model.get("requests_per_minute")),
+        _left(live, "tokens_left", model.get("tokens_per_minute")),
+        _state(model),
+    ]
+
+
+def _price(usd: float | None) -> Cell:
+    return Words(NOT_KNOWN, "doubtful") if usd is None else money(usd)
+
+
+def _left(live: Mapping[str, Any], name: str, per_minute: Any) -> str:
+    left = number_of(live, name)
+    if left is None:
+        return "no limit"
+    limit = f" ({count(per_minute)}/min)" if isinstance(per_minute, int) else ""
+    return f"{count(left)}{limit}"
+
+
+def _state(model: Mapping[str, Any]) -> Cell:
+    """Say the one thing that matters most."""
+    if model.get("enabled") is False:
+        return Words("switched off", "quiet")
+    if model.get("key_problem"):
+        return Words(str(model["key_problem"]), "bad")
+    closed_s = number_of(model, "live", "closed_s") or 0.0
+    if closed_s > 0:
+        return Words(f"closed by its provider for {seconds(closed_s)}", "doubtful")
+    if model.get("simulated"):
+        return Words("simulated", "doubtful")
+    return Words("ready", "good")

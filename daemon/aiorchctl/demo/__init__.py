@@ -1,0 +1,1 @@
+"""The demonstration: real calls being saved, on real text, between real processes."""

@@ -1,0 +1,84 @@
+"""From whatever went wrong to a sentence, a map for machines, and an exit code of sysexits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiorch
+
+EXIT_CODES: Final[Mapping[str, int]] = {
+    "invalid_request": os.EX_USAGE,
+    "unknown_method": os.EX_USAGE,
+    "unknown_operation": os.EX_USAGE,
+    "unknown_model": os.EX_USAGE,
+    "not_found": os.EX_USAGE,
+    "too_large": os.EX_USAGE,
+    "context_exceeded": os.EX_USAGE,
+    "budget_exceeded": os.EX_TEMPFAIL,
+    "unauthorized": os.EX_NOPERM,
+    "forbidden": os.EX_NOPERM,
+    "no_models": os.EX_CONFIG,
+    "provider_auth": os.EX_CONFIG,
+}
+"""For the daemon's error codes that have one of their own. The others: 75 when trying again may help, else 70."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is told of an error: ``sentence`` to a person, ``details`` to a machine."""
+
+    exit_code: int
+    sentence: str
+    details: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the map that goes to standard error with ``--json``."""
+        return {**self.details, "exit_code": self.exit_code}
+
+
+class Failed(Exception):
+    """A command failed for a reason of its own that it can name."""
+
+    def __init__(self, code: str, sentence: str, exit_code: int, **details: Any) -> None:
+        super().__init__(sentence)
+        self.failure = Failure(exit_code, sentence, {"code": code, "message": sentence, **details})
+
+
+def failure_of(error: aiorch.AiorchError) -> Failure:
+    """Tell what a client's error means to whoever typed the command."""
+    if isinstance(error, aiorch.CallError):
+        return _refused(error)
+    if isinstance(error, aiorch.Unreachable):
+        sentence = unreachable_sentence(error.tried)
+        tried = [{"socket": socket, "reason": reason} for socket, reason in error.tried]
+        return Failure(os.EX_UNAVAILABLE, sentence, _details("unreachable", sentence, retryable=True, tried=tried))
+    if isinstance(error, aiorch.ConnectionLost):
+        sentence = f"{error}. The daemon may have carried it out; look with `aiorchctl status`, then try again."
+        return Failure(os.EX_TEMPFAIL, sentence, _details("connection_lost", str(error), retryable=True))
+    return Failure(os.EX_SOFTWARE, str(error), _details("protocol", str(error)))
+
+
+def unreachable_sentence(tried: Sequence[tuple[str, str]], *, uid: int | None = None) -> str:
+    """Say which sockets were tried and what to do about it."""
+    uid = os.getuid() if uid is None else uid
+    places = " and ".join(f"{socket} ({reason})" for socket, reason in tried) or "any socket"
+    begin = f"no daemon answers at {places}."
+    if any("permission denied" in reason for _, reason in tried):
+        return f"{begin} Join the group of the socket, or name your own daemon's with --socket PATH."
+    service = "systemctl start aiorchd.socket" if uid == 0 else "systemctl --user start aiorchd.socket"
+    return f"{begin} Start it with `aiorchd &` or `{service}`, or name another socket with --socket PATH."
+
+
+def _refused(error: aiorch.CallError) -> Failure:
+    otherwise = os.EX_TEMPFAIL if error.retryable else os.EX_SOFTWARE
+    sentence = str(error)
+    if error.retryable and error.retry_after_s:
+        sentence += f" (try again in {error.retry_after_s:.3g} s)"
+    return Failure(EXIT_CODES.get(error.code, otherwise), sentence, error.to_wire())
+
+
+def _details(code: str, message: str, *, retryable: bool = False, **more: Any) -> dict[str, Any]:
+    return {"code": code, "message": message, "retryable": retryable, **more}

@@ -1,0 +1,61 @@
+"""Pages on a terminal, drawn by rich. Loaded only when there is one: rich costs a command more than everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, TextIO
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from aiorchctl.page import Block, Cell, Fields, Page, Paragraph, Tone, text_of
+
+_STYLES: Final[Mapping[Tone, str]] = {
+    "plain": "",
+    "good": "green",
+    "bad": "bold red",
+    "doubtful": "yellow",
+    "quiet": "dim",
+    "strong": "bold",
+}
+
+
+def draw(page: Page, stream: TextIO) -> None:
+    """Draw a page on a terminal."""
+    console = Console(file=stream, highlight=False)
+    before: Block | None = None
+    for block in page:
+        if before is not None and not (isinstance(before, Paragraph) and isinstance(block, Paragraph)):
+            console.print()
+        console.print(renderable(block))
+        before = block
+
+
+def renderable(block: Block) -> RenderableType:
+    """Give a block the form that rich draws."""
+    if isinstance(block, Paragraph):
+        return _text(block.words)
+    if isinstance(block, Fields):
+        grid = RichTable.grid(padding=(0, 2))
+        grid.title = Text(block.title, style="bold") if block.title is not None else None
+        grid.title_justify = "left"
+        grid.add_column(style="cyan", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, value in block.rows:
+            grid.add_row(Text(name), _text(value))
+        return Padding(grid, (0, 0, 0, 1))
+    table = RichTable(box=box.SIMPLE_HEAD, header_style="bold cyan", title_justify="left", pad_edge=False)
+    table.title = Text(block.title, style="bold") if block.title is not None else None
+    for column in block.columns:
+        table.add_column(column.name, justify="right" if column.right else "left", overflow="fold")
+    for row in block.rows:
+        table.add_row(*(_text(cell) for cell in row))
+    return table
+
+
+def _text(cell: Cell) -> Text:
+    """Make rich's text; never markup, since names and answers may hold brackets."""
+    return Text(text_of(cell), style="" if isinstance(cell, str) else _STYLES[cell.tone])

@@ -1,0 +1,150 @@
+"""`aiorchctl explain`: one call as a timeline."""
+
+import json
+import time
+
+import pytest
+
+from aiorch.errors import NotFound
+
+MISS = {
+    "id": "b7-1",
+    "at": 3600.0,
+    "uid": 1000,
+    "pid": 42,
+    "unit": "web.service",
+    "kind": "chat",
+    "operation": None,
+    "task": "classification",
+    "model": "large",
+    "provider": "backup",
+    "cache": "miss",
+    "error": None,
+    "simulated": False,
+    "streamed": False,
+    "attempts": 2,
+    "throttled": 1,
+    "fallbacks": 1,
+    "input_tokens": 1200,
+    "cache_read_tokens": 0,
+    "cache_write_tokens": 0,
+    "output_tokens": 12,
+    "reasoning_tokens": 0,
+    "cost_usd": 0.0042,
+    "saved_usd": 0.0,
+    "queue_s": 0.5,
+    "provider_s": 1.25,
+    "total_s": 1.76,
+    "source_id": None,
+    "tags": ["nightly", "pages"],
+    "story": {
+        "notes": [
+            [0.0001, "cache", "not kept: nothing in memory, nothing on disk"],
+            [0.26, "route", "fell back to large"],
+        ],
+        "attempts": [
+            {
+                "number": 1,
+                "model": "small",
+                "provider": "main",
+                "began_s": 0.001,
+                "queue_s": 0.0,
+                "provider_s": 0.25,
+                "verdict": "throttled",
+                "code": "rate_limited",
+                "message": "too many requests",
+                "status": 429,
+                "retry_after_s": 30.0,
+            },
+            {
+                "number": 2,
+                "model": "large",
+                "provider": "backup",
+                "began_s": 0.261,
+                "queue_s": 0.5,
+                "provider_s": 1.0,
+                "verdict": "ok",
+                "status": 200,
+                "tokens": 1212,
+                "cost_usd": 0.0042,
+            },
+        ],
+    },
+}
+
+SHOWN = """\
+Call b7-1
+asked   1970-01-01 01:00:00 by user 1000, process 42, unit web.service
+what    chat classification
+how     asked a provider
+model   large at backup
+time    1.76 s: 500 ms waiting, 1.25 s at the provider, 10 ms in the daemon
+tokens  1,200 in, 12 out
+money   cost $0.0042
+tags    nightly, pages
+
+What happened
+ after  who      what
+0.1 ms  cache    not kept: nothing in memory, nothing on disk
+  1 ms  attempt  attempt 1 began: small at main
+251 ms  attempt  attempt 1 ended: rate_limited: too many requests
+260 ms  route    fell back to large
+261 ms  attempt  attempt 2 began: large at backup
+1.76 s  attempt  attempt 2 ended: answered
+
+Attempts
+attempt  model  waited  provider  first token  status  tokens     cost  told to wait
+      1  small     0 s    250 ms            –     429       –        –        30.0 s
+      2  large  500 ms    1.00 s            –     200   1,212  $0.0042             –
+"""
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_a_call_that_fell_back(daemon, ctl):
+    daemon.answers["explain"] = MISS
+    assert ctl("explain", "b7-1").out == SHOWN
+    assert daemon.arguments_of("explain") == {"request_id": "b7-1"}
+    assert json.loads(ctl("explain", "b7-1", "--json").out) == MISS
+
+
+def test_a_hit(daemon, ctl):
+    daemon.answers["explain"] = {
+        **MISS,
+        "cache": "exact",
+        "story": None,
+        "source_id": "b7-0",
+        "cost_usd": 0.0,
+        "saved_usd": 0.0042,
+        "queue_s": 0.0,
+        "provider_s": 0.0,
+        "total_s": 0.00002,
+    }
+    out = ctl("explain", "b7-1").out
+    assert "how                    the same question was answered before: taken from the cache\n" in out
+    assert "the answer is of call  b7-0\n" in out
+    assert "money                  cost $0, saved $0.0042\n" in out
+    assert out.endswith("Answered from memory at once; there is nothing more to tell.\n")
+
+
+def test_a_failure(daemon, ctl):
+    story = {"error": {"message": "the provider refused the key", "stage": "dispatch"}}
+    daemon.answers["explain"] = {**MISS, "cache": "none", "error": "provider_auth", "cost_usd": None, "story": story}
+    out = ctl("explain", "b7-1").out
+    assert "error   provider_auth: the provider refused the key (decided by dispatch)\n" in out
+    assert "how     ended without an answer\n" in out
+    assert "money   cost unknown" in out
+
+
+def test_a_call_nobody_knows(daemon, ctl):
+    daemon.answers["explain"] = NotFound("request_id: no call 'x' is known")
+    ran = ctl("explain", "x")
+    assert ran.code == 64
+    assert ran.err.startswith("aiorchctl: not_found: ")

@@ -1,0 +1,88 @@
+"""Exit codes follow sysexits, and each error says what to do."""
+
+import pytest
+
+from aiorch.errors import CALL_ERRORS, CallError, ConnectionLost, RemoteProtocolError, Unreachable
+from aiorchctl.failures import EXIT_CODES, failure_of, unreachable_sentence
+
+EXPECTED = {
+    "invalid_request": 64,
+    "unauthorized": 77,
+    "forbidden": 77,
+    "unknown_method": 64,
+    "unknown_operation": 64,
+    "unknown_model": 64,
+    "no_models": 78,
+    "too_large": 64,
+    "validation_failed": 70,
+    "rate_limited": 75,
+    "budget_exceeded": 75,
+    "overloaded": 75,
+    "deadline_exceeded": 75,
+    "provider_error": 75,
+    "provider_auth": 78,
+    "incomplete_stream": 75,
+    "context_exceeded": 64,
+    "content_filtered": 70,
+    "not_found": 64,
+    "storage": 75,
+    "cancelled": 70,
+    "going_away": 75,
+    "host_error": 70,
+    "internal": 70,
+}
+
+
+@pytest.mark.parametrize("kind", CALL_ERRORS, ids=lambda kind: kind.code)
+def test_every_code_has_its_exit_code(kind):
+    failure = failure_of(kind("what happened"))
+    assert failure.exit_code == EXPECTED[kind.code]
+    assert failure.sentence == f"{kind.code}: what happened"
+    assert failure.to_json()["code"] == kind.code
+    assert failure.to_json()["exit_code"] == failure.exit_code
+
+
+def test_the_table_names_existing_codes_only():
+    assert EXIT_CODES.keys() <= {kind.code for kind in CALL_ERRORS}
+
+
+def test_what_the_daemon_says_about_trying_again_decides():
+    assert failure_of(CallError("odd", retryable=True)).exit_code == 75
+    failure = failure_of(CallError("odd", retryable=True, retry_after_s=2.5, stage="gate", details={"a": 1}))
+    assert failure.sentence.endswith("(try again in 2.5 s)")
+    assert failure.to_json() == {
+        "code": "internal",
+        "message": "odd",
+        "retryable": True,
+        "retry_after_s": 2.5,
+        "stage": "gate",
+        "details": {"a": 1},
+        "exit_code": 75,
+    }
+
+
+def test_not_reachable_names_every_socket_tried_and_what_to_do():
+    tried = (("/run/user/7/aiorch/aiorch.sock", "no such socket"), ("/run/aiorch/aiorch.sock", "nobody listens there"))
+    failure = failure_of(Unreachable("…", tried=tried))
+    assert failure.exit_code == 69
+    for socket, reason in tried:
+        assert f"{socket} ({reason})" in failure.sentence
+    assert "aiorchd &" in failure.sentence
+    assert failure.to_json()["tried"][0] == {"socket": tried[0][0], "reason": tried[0][1]}
+    assert failure.to_json()["retryable"] is True
+
+
+def test_the_remedy_fits_who_asks():
+    tried = (("/s", "no such socket"),)
+    assert "`systemctl start aiorchd.socket`" in unreachable_sentence(tried, uid=0)
+    assert "`systemctl --user start aiorchd.socket`" in unreachable_sentence(tried, uid=1000)
+    refused = unreachable_sentence(
+        (("/s", "permission denied: your user is not in the group of this socket"),), uid=1000
+    )
+    assert "Join the group" in refused
+    assert "systemctl" not in refused
+
+
+def test_a_lost_connection_may_be_tried_again_and_nonsense_may_not():
+    assert failure_of(ConnectionLost("the daemon closed the connection")).exit_code == 75
+    assert failure_of(RemoteProtocolError("not MessagePack")).exit_code == 70
