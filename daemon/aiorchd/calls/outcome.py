@@ -57,6 +57,9 @@ RULES: Final = MappingProxyType(
 """By error code. ``overloaded`` and ``budget_exceeded`` are our own refusals before anything was sent. An error that
 is marked as not retryable is not asked again on the same target whatever its row says."""
 
+REFUSED_BY_US: Final = frozenset({"overloaded", "budget_exceeded"})
+"""Codes of our own refusals: nothing was sent, so they are no attempt and use up none."""
+
 _OTHERWISE: Final = Rule(Verdict.FAULT, retry=False, fall_back=False)
 
 
