@@ -127,14 +127,15 @@ class Http1Connection:
     def release(self) -> bool:
         """Let go after the body's end; whether the connection can carry another request.
 
-        Bytes beyond the end of the answer would be taken for the next one: such a connection is not kept.
+        Bytes beyond the end of the answer would be taken for the next one: such a connection is not kept, nor is one
+        whose end was the end of the answer.
         """
         connection = self._h11
         if (
             self._sent
             and connection.our_state is h11.DONE
             and connection.their_state is h11.DONE
-            and not connection.trailing_data[0]
+            and connection.trailing_data == (b"", False)
         ):
             connection.start_next_cycle()
             return True
