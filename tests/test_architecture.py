@@ -60,7 +60,7 @@ LIBRARIES: dict[str, set[str]] = {
     "aiorchd.config": {"msgspec"},
     "aiorch": {"msgpack", "trio", "outcome"},
     "aiorchsim": {"msgspec"},
-    "aiorchd.stages": {"trio", "msgpack", "jsonschema", "referencing", "structlog"},
+    "aiorchd.stages": {"trio", "msgpack", "jsonschema", "referencing"},
 }
 HTTP_LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "requests", "aiohttp"}
 CORE_BANNED = {"time", "random", "datetime", "asyncio", "threading", "socket", "os", "sqlite3", "trio"}

@@ -38,3 +38,15 @@ class Question:
     quality_threshold: float | None = None
     cost_limit_usd: float | None = None
     vectors_as_bytes: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A question with its identity worked out by the pipeline that made it."""
+
+    question: Question
+    key: bytes | None
+    """None when the answer may neither be looked up nor shared."""
+    owner: object
+    quick: bool
+    """Whether a hit may be answered in the reader: not streamed, and nothing about it needs a task."""

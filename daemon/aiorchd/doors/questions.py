@@ -16,22 +16,13 @@ from aiorchd.calls.answer import fixed_fields, own_fields, timing_fields
 from aiorchd.calls.call import Call
 from aiorchd.calls.caller import Caller
 from aiorchd.calls.ports import DeltaSink
-from aiorchd.calls.question import Question
+from aiorchd.calls.question import Prepared, Question
 from aiorchd.calls.reply import Reply
 from aiorchd.doors.arguments import named_arguments, parse_complete, parse_embed
 from aiorchd.doors.session import Asked, Deltas, Packed
 
 _REMEMBERED_BYTES: Final = 8192
 """Longer requests are not remembered by their bytes; working out their key is little beside sending them."""
-
-
-class Prepared(Protocol):
-    """A question with its identity worked out. Belongs to the pipeline that made it."""
-
-    @property
-    def question(self) -> Question:
-        """What was asked."""
-        ...
 
 
 class Answering(Protocol):
@@ -59,10 +50,6 @@ class Answering(Protocol):
 
     async def answer(self, call: Call) -> Reply:
         """Send it down the stages."""
-        ...
-
-    def owns(self, prepared: object) -> bool:
-        """Tell whether this pipeline, and no earlier generation, prepared it."""
         ...
 
 
@@ -96,8 +83,8 @@ class Questions:
         """Handle ``complete``."""
         caller = asked.session.caller
         with self._lease() as pipeline:
-            prepared: Any = asked.prepared
-            if prepared is None or not pipeline.owns(prepared):
+            prepared = asked.prepared
+            if not isinstance(prepared, Prepared) or prepared.owner is not pipeline:
                 prepared = pipeline.prepare(caller, parse_complete(named_arguments(asked.params)))
             question = prepared.question
             sink = None

@@ -60,15 +60,15 @@ class Recall(Protocol):
 class Log(Protocol):
     """As much of a structured logger as a session needs."""
 
-    def exception(self, event: str, **fields: Any) -> Any:
+    def exception(self, event: str, /, **fields: Any) -> Any:
         """Tell of a defect, with its traceback."""
         ...
 
-    def info(self, event: str, **fields: Any) -> Any:
+    def info(self, event: str, /, **fields: Any) -> Any:
         """Tell of something."""
         ...
 
-    def debug(self, event: str, **fields: Any) -> Any:
+    def debug(self, event: str, /, **fields: Any) -> Any:
         """Tell of a detail."""
         ...
 

@@ -12,9 +12,8 @@ place to go; its answer is kept all the same, and given whole to whoever repeats
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-import structlog
 import trio
 
 from aiorch.errors import CallError, DeadlineExceeded, InternalError, InvalidRequest
@@ -55,6 +54,14 @@ class _Running:
     error: CallError | None = None
 
 
+class Log(Protocol):
+    """As much of a log as this stage needs."""
+
+    def exception(self, event: str, /, **fields: Any) -> Any:
+        """Tell of a defect, with its traceback."""
+        ...
+
+
 class Repeats:
     """Answer a repeated key without asking again. ``kept`` outlives a reload; ``nursery`` outlives the calls.
 
@@ -67,13 +74,13 @@ class Repeats:
         kept: MemoryCache[Kept],
         nursery: trio.Nursery,
         wall_clock: WallClock,
-        log: Any = None,
+        log: Log,
     ) -> None:
         self._inner = inner
         self._kept = kept
         self._nursery = nursery
         self._wall_clock = wall_clock
-        self._log = log if log is not None else structlog.get_logger("aiorchd.repeats")
+        self._log = log
         # This is all the mutable state.
         self._running: dict[bytes, _Running] = {}
         self._repeated = 0
@@ -97,7 +104,9 @@ class Repeats:
             await running.done.wait()
             return self._result(running)
         self._check(running.question, question)
-        call.journal.note(trio.current_time(), "repeats", f"waits for the call {running.call_id}, which has the same key")
+        call.journal.note(
+            trio.current_time(), "repeats", f"waits for the call {running.call_id}, which has the same key"
+        )
         await running.done.wait()
         reply = self._result(running)
         return await self._give_again(call, reply, running.call_id)
@@ -145,7 +154,9 @@ class Repeats:
     @staticmethod
     def _check(kept: bytes, asked: bytes) -> None:
         if kept != asked:
-            raise InvalidRequest("key: was used for another question in the last ten minutes; use a new key for a new question")
+            raise InvalidRequest(
+                "key: was used for another question in the last ten minutes; use a new key for a new question"
+            )
 
     @staticmethod
     def _result(running: _Running) -> Reply:

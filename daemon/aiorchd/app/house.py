@@ -1,0 +1,164 @@
+"""Answers the methods about the daemon itself: health, figures, stories, models, cache, configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiorch.errors import NotFound
+from aiorch.version import PROTOCOL, __version__
+from aiorchd.app.places import Places
+from aiorchd.app.plain import plain
+from aiorchd.app.supply import Supply
+from aiorchd.config.compare import flatten
+from aiorchd.config.schema import Config
+from aiorchd.doors.unix import UnixDoor
+from aiorchd.pipeline import Lasting, Pipeline, Plan
+from aiorchd.runtime.generations import Generations
+from aiorchd.runtime.reloading import Reloading
+from aiorchd.runtime.watch import FileWatch
+from aiorchd.store.opening import Store
+
+
+@dataclass(slots=True)
+class Household:
+    """Everything that `House` tells about; filled by `app.life` as it is built."""
+
+    places: Places
+    started_at: float
+    generations: Generations[Plan, Pipeline]
+    lasting: Lasting
+    reloading: Reloading
+    watch: FileWatch | None
+    insight: Any
+    store: Store
+    supply: Supply
+    door: UnixDoor | None = None
+    on_applied: Callable[[Config], None] | None = None
+    stopping: bool = False
+
+
+class House:
+    """See `doors.methods.House`."""
+
+    def __init__(self, household: Household) -> None:
+        self._at = household
+
+    async def status(self) -> dict[str, Any]:
+        """Tell health first, then where everything is, then what goes on."""
+        at = self._at
+        loaded = at.reloading.loaded
+        concerns = self._concerns()
+        health = "stopping" if at.stopping else "degraded" if concerns else "ok"
+        return {
+            "health": health,
+            "concerns": concerns,
+            "version": __version__,
+            "protocol": PROTOCOL,
+            "pid": os.getpid(),
+            "started_at": at.started_at,
+            "uptime_s": max(0.0, at.lasting.wall_clock() - at.started_at),
+            "simulated": loaded.simulated,
+            "generation": at.generations.statistics().number,
+            "config": {
+                "path": plain(loaded.path),
+                "rule": at.places.config_rule,
+                "watched_by": plain(at.watch.statistics()) if at.watch is not None else None,
+                "verdict": at.reloading.verdict.to_wire(),
+                "verdicts": plain(at.reloading.statistics()),
+            },
+            "socket": {"path": plain(at.places.socket.path), "rule": at.places.socket.rule},
+            "state": {"path": str(at.places.state.path), "rule": at.places.state.rule},
+            "models": await self.models(),
+            "stages": plain(at.generations.current.statistics()),
+            "generations": plain(at.generations.statistics()),
+            "door": plain(at.door.statistics()) if at.door is not None else None,
+            "store": plain(at.store.statistics()),
+            "transport": plain(at.supply.statistics()),
+        }
+
+    async def stats(self, *, uid: int | None, since_s: float | None, by: str | None) -> dict[str, Any]:
+        """Add up finished calls."""
+        found: dict[str, Any] = plain(await self._at.insight.stats(uid=uid, since_s=since_s, by=by))
+        return found
+
+    async def explain(self, request_id: str) -> dict[str, Any] | None:
+        """Tell the story of one call."""
+        story = await self._at.insight.explain(request_id)
+        return None if story is None else plain(story)
+
+    async def models(self) -> list[dict[str, Any]]:
+        """List the models of the file in its order, with the live state of those that are enabled."""
+        at = self._at
+        config = at.reloading.loaded.config
+        live = at.generations.current.target_statistics()
+        problems = at.supply.key_problems()
+        listed = []
+        for model in config.models:
+            provider = config.providers[model.provider]
+            listed.append(
+                {
+                    "name": model.name,
+                    "provider": model.provider,
+                    "dialect": provider.dialect,
+                    "id": model.provider_model,
+                    "enabled": model.enabled,
+                    "input_usd_per_1m": model.input_usd_per_1m,
+                    "output_usd_per_1m": model.output_usd_per_1m,
+                    "cache_read_usd_per_1m": model.cache_read_usd_per_1m,
+                    "cache_write_usd_per_1m": model.cache_write_usd_per_1m,
+                    "requests_per_minute": model.requests_per_minute,
+                    "tokens_per_minute": model.tokens_per_minute,
+                    "context_tokens": model.context_tokens,
+                    "simulated": provider.dialect == "simulated",
+                    "key_problem": problems.get(model.provider),
+                    "live": plain(live.get(model.name)),
+                }
+            )
+        return listed
+
+    async def cache_stats(self) -> dict[str, Any]:
+        """Tell what the cache holds."""
+        found: dict[str, Any] = plain(self._at.generations.current.cache_statistics())
+        return found
+
+    async def cache_forget(
+        self, *, uid: int | None, request_id: str | None, tag: str | None, operation: str | None
+    ) -> int:
+        """Delete kept answers."""
+        if operation is not None:
+            return 0  # no operation is configured, so nothing was kept for one
+        with self._at.generations.lease() as pipeline:
+            return await pipeline.forget(uid=uid, request_id=request_id, tag=tag)
+
+    async def config_get(self, key: str | None) -> Any:
+        """Give the configuration in force as dotted keys, or the value of one, or those below it."""
+        flat = plain(flatten(self._at.reloading.loaded.config))
+        if key is None:
+            return flat
+        if key in flat:
+            return flat[key]
+        below = {name: value for name, value in flat.items() if name.startswith((f"{key}.", f"{key}["))}
+        if not below:
+            raise NotFound(f"key: there is no {key[:100]!r} in the configuration")
+        return below
+
+    async def config_reload(self) -> dict[str, Any]:
+        """Read the file now."""
+        return (await self._at.reloading.reload("call")).to_wire()
+
+    def _concerns(self) -> list[str]:
+        """Say in sentences what keeps the daemon from being wholly well."""
+        at = self._at
+        concerns = [
+            f"{name}: {file.fault} (since {file.since})"
+            for name, file in at.store.statistics().files.items()
+            if file.state != "ok"
+        ]
+        if at.reloading.verdict.result == "refused":
+            problems = at.reloading.verdict.problems
+            concerns.append(f"the configuration file is refused, the last good one is in force: {problems[0]}")
+        concerns += [f"provider {name}: {problem}" for name, problem in at.supply.key_problems().items()]
+        return concerns

@@ -1,0 +1,308 @@
+"""The life of the daemon as nested blocks: what is opened first is closed last.
+
+store - transport - generations - socket - serving ... drain - generations - transport - store
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import stat
+import sys
+import time
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from aiorch.protocol import Limits
+from aiorch.version import __version__
+from aiorchd.app.house import House, Household
+from aiorchd.app.places import Places
+from aiorchd.app.supply import Supply, open_supply
+from aiorchd.config.compare import Changes
+from aiorchd.config.load import Loaded
+from aiorchd.config.schema import Config
+from aiorchd.doors.identity import Access, group_numbers, user_numbers
+from aiorchd.doors.listener import SocketPathError, bound_socket, inherited_socket
+from aiorchd.doors.methods import method_table
+from aiorchd.doors.questions import Questions
+from aiorchd.doors.session import SessionLimits
+from aiorchd.doors.unix import DoorPolicy, UnixDoor
+from aiorchd.pipeline import Lasting, Pipeline, Plan, lasting_state, open_pipeline
+from aiorchd.runtime.generations import Generations
+from aiorchd.runtime.logs import Log, Logging
+from aiorchd.runtime.notify import Notifier, feed_watchdog
+from aiorchd.runtime.reloading import Reloading
+from aiorchd.runtime.signals import watch_signals
+from aiorchd.runtime.watch import FileWatch
+from aiorchd.store.answers import AnswerBounds
+from aiorchd.store.opening import Store, open_store
+from aiorchd.store.records import RecordBounds
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What the process was started with."""
+
+    places: Places
+    loaded: Loaded
+    environ: MutableMapping[str, str]
+    notifier: Notifier
+    watchdog_s: float | None
+    logging: Logging
+
+
+async def live(launch: Launch) -> int:
+    """Be the daemon until told to stop; returns the exit code. Raises what `app.start` turns into sentences."""
+    log = Log("")
+    config = launch.loaded.config
+    launch.logging.set_levels(config.daemon.log_level, config.daemon.log_levels)
+    stop = _Stop()
+    async with (
+        open_store(
+            launch.places.state.path,
+            release=__version__,
+            wall_clock=time.time,
+            answers=_answer_bounds(config),
+            records=_record_bounds(config),
+        ) as store,
+        open_supply(launch.environ, config.pool, time.time) as supply,
+        trio.open_nursery() as background,
+    ):
+        lasting = lasting_state(
+            config, answers=store.answers, records=store.records, wall_clock=time.time, rng=random.SystemRandom()
+        )
+        generations: Generations[Plan, Pipeline] = Generations(lambda plan: open_pipeline(plan, lasting), background)
+        household = await _household(launch, store, supply, lasting, generations)
+        questions = Questions(lambda: generations.current, generations.lease)
+        methods = method_table(questions, House(household))
+        policy = _Policy(config)
+        household.on_applied = policy.follow
+        await background.start(_signals, stop, household.reloading, background)
+        async with trio.open_nursery() as sessions:
+            with _listening(launch.places) as listening:
+                door = UnixDoor(listening, methods, questions.recall, policy.current, Log("door"))
+                household.door = door
+                if household.watch is not None:
+                    background.start_soon(household.reloading.follow, household.watch)
+                if launch.watchdog_s is not None:
+                    background.start_soon(feed_watchdog, launch.notifier, launch.watchdog_s)
+                async with trio.open_nursery() as accepting:
+                    accepting.start_soon(door.serve, sessions)
+                    _say_ready(launch, log)
+                    await stop.asked.wait()
+                    household.stopping = True
+                    launch.notifier.stopping("finishing the calls in flight")
+                    door.stop_accepting()
+            # The socket is closed: new clients find a successor or nobody, and do not wait in a queue that nobody serves.
+            await _drain(door, sessions, stop, launch, household.reloading.loaded.config.daemon.drain_timeout_s, log)
+        generations.close()
+        background.cancel_scope.cancel()
+    log.info("stopped")
+    return 0
+
+
+class _Stop:
+    """The wish to end: asked for once, insisted upon by a second signal."""
+
+    def __init__(self) -> None:
+        self.asked = trio.Event()
+        self.insisted = trio.Event()
+        self.reason = ""
+
+    def ask(self, reason: str) -> None:
+        self.reason = reason
+        self.asked.set()
+
+
+async def _signals(
+    stop: _Stop, reloading: Reloading, background: trio.Nursery, task_status: trio.TaskStatus[None]
+) -> None:
+    await watch_signals(
+        stop=stop.ask,
+        insist=stop.insisted.set,
+        reload=lambda: background.start_soon(reloading.reload, "signal"),
+        task_status=task_status,
+    )
+
+
+async def _household(
+    launch: Launch, store: Store, supply: Supply, lasting: Lasting, generations: Generations[Plan, Pipeline]
+) -> Household:
+    """Put the first configuration in force, and keep those that follow."""
+    started_at = lasting.wall_clock()
+
+    async def put_in_force(loaded: Loaded) -> int:
+        number = await generations.replace(await supply.plan(loaded))
+        lasting.reconfigure(loaded.config)
+        store.answers.reconfigure(_answer_bounds(loaded.config))
+        store.records.reconfigure(_record_bounds(loaded.config))
+        supply.reconfigure(loaded.config.pool)
+        launch.logging.set_levels(loaded.config.daemon.log_level, loaded.config.daemon.log_levels)
+        launch.logging.hide(supply.secrets())
+        return number
+
+    async def apply(loaded: Loaded, changed: Changes) -> int:
+        launch.notifier.reloading()
+        try:
+            number = await put_in_force(loaded)
+            if household.on_applied is not None:
+                household.on_applied(loaded.config)
+            return number
+        finally:
+            launch.notifier.ready(_status_line(loaded, len(changed.restart)))
+
+    generation = await put_in_force(launch.loaded)
+    path = launch.places.config_path
+    reloading = Reloading(
+        launch.loaded,
+        generation,
+        path=path,
+        environ=launch.environ,
+        apply=apply,
+        wall_clock=lasting.wall_clock,
+        log=Log("reload"),
+    )
+    household = Household(
+        places=launch.places,
+        started_at=started_at,
+        generations=generations,
+        lasting=lasting,
+        reloading=reloading,
+        watch=None if path is None else FileWatch(path),
+        insight=None,
+        store=store,
+        supply=supply,
+    )
+    return household
+
+
+def _answer_bounds(config: Config) -> AnswerBounds:
+    return AnswerBounds(max_entries=config.cache.disk_max_entries, max_bytes=config.cache.disk_max_bytes)
+
+
+def _record_bounds(config: Config) -> RecordBounds:
+    return RecordBounds(keep_calls=config.metrics.keep_calls, keep_days=config.metrics.keep_days)
+
+
+class _Policy:
+    """What new connections meet; follows the configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._policy = _door_policy(config)
+
+    def current(self) -> DoorPolicy:
+        return self._policy
+
+    def follow(self, config: Config) -> None:
+        self._policy = _door_policy(config)
+
+
+def _door_policy(config: Config) -> DoorPolicy:
+    daemon = config.daemon
+    found = [user_numbers(daemon.allow_users), group_numbers(daemon.allow_groups)]
+    admins = [user_numbers(daemon.admin_users), group_numbers(daemon.admin_groups)]
+    for _, unknown in (*found, *admins):
+        for name in unknown:
+            Log("door").warning("a name in [daemon] is unknown on this host", name=name)
+    return DoorPolicy(
+        access=Access(
+            restricted=bool(daemon.allow_users or daemon.allow_groups),
+            users=found[0][0],
+            groups=found[1][0],
+            admin_users=admins[0][0],
+            admin_groups=admins[1][0],
+            own_uid=os.getuid(),
+        ),
+        session=SessionLimits(
+            wire=Limits(daemon.max_frame_bytes, daemon.max_elements),
+            max_in_flight=daemon.max_in_flight_per_connection,
+            max_pending_write_bytes=daemon.max_pending_write_bytes,
+            write_stall_s=daemon.write_stall_s,
+        ),
+        max_connections=daemon.max_connections,
+    )
+
+
+@contextmanager
+def _listening(places: Places) -> Iterator[socket.socket]:
+    if places.descriptor is not None:
+        with inherited_socket(places.descriptor) as listening:
+            yield listening
+        return
+    path = places.socket.path
+    assert path is not None
+    _make_parent(path, places.socket.mode)
+    with bound_socket(path, mode=places.socket.mode) as listening:
+        yield listening
+
+
+def _make_parent(path: Path, mode: int) -> None:
+    """Make the socket's own directory if that is all that is missing."""
+    parent = path.parent
+    try:
+        if not parent.exists() and parent.parent.is_dir():
+            parent.mkdir(mode=0o755 if mode & stat.S_IRWXG else 0o700)
+    except OSError as error:
+        raise SocketPathError(f"{parent}: {error.strerror}; make it, or choose another --socket") from error
+
+
+def _say_ready(launch: Launch, log: Log) -> None:
+    loaded, places = launch.loaded, launch.places
+    launch.notifier.ready(_status_line(loaded, 0))
+    log.info(
+        "ready",
+        socket=str(places.socket),
+        config=str(places.config or "built in"),
+        state=str(places.state.path),
+        pid=os.getpid(),
+    )
+    for problem in loaded.warnings:
+        log.warning("configuration", problem=str(problem))
+    if loaded.simulated:
+        log.warning(
+            "no provider is configured: an embedded simulated model answers; write a configuration to reach a real one"
+        )
+    if sys.stderr.isatty():
+        log.info("stop with Ctrl-C")
+
+
+def _status_line(loaded: Loaded, pending: int) -> str:
+    models = sum(model.enabled for model in loaded.config.models)
+    line = "simulated model only: nothing is configured" if loaded.simulated else f"{models} models"
+    return f"{line}; {pending} settings wait for a restart" if pending else line
+
+
+async def _drain(
+    door: UnixDoor, sessions: trio.Nursery, stop: _Stop, launch: Launch, drain_timeout_s: float, log: Log
+) -> None:
+    """Let calls in flight finish, for as long as the configuration allows or until somebody insists."""
+    waiting = door.statistics()
+    log.info(
+        "stopping",
+        signal=stop.reason,
+        connections=waiting.connections,
+        in_flight=waiting.in_flight,
+        at_most_s=drain_timeout_s,
+    )
+    launch.notifier.extend_timeout(drain_timeout_s + 10.0)
+    async with trio.open_nursery() as nursery:
+
+        async def insist() -> None:
+            await stop.insisted.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(insist)
+        with trio.move_on_after(drain_timeout_s) as patience:
+            await door.drain(drain_timeout_s)
+        nursery.cancel_scope.cancel()
+    cut = door.statistics().in_flight
+    if cut:
+        why = "insisted" if stop.insisted.is_set() else "drain_timeout_s" if patience.cancelled_caught else "left"
+        log.warning("calls cut", in_flight=cut, because=why)
+    door.cut()
+    sessions.cancel_scope.cancel()

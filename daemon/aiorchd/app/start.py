@@ -1,0 +1,104 @@
+"""From the command line to a running daemon, or to one sentence and an exit code that say why not."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import MutableMapping, Sequence
+
+import trio
+
+from aiorch.version import __version__
+from aiorchd.app.life import Launch, live
+from aiorchd.app.places import Places
+from aiorchd.config.load import Loaded, load
+from aiorchd.config.places import Place, PlaceError, find_config, find_socket, find_state
+from aiorchd.config.problems import ConfigError
+from aiorchd.doors.listener import SocketInUseError, SocketPathError
+from aiorchd.runtime.logs import Log, logging_to
+from aiorchd.runtime.notify import Inherited, take_descriptors, take_notifier, take_watchdog_s
+from aiorchd.store.errors import StateError
+
+
+def start(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
+    """Run the daemon until it is told to stop. Returns 0, 64 usage, 70 internal, 75 try again, 77 not permitted or 78
+    configuration.
+    """
+    options = _parser().parse_args(arguments)
+    descriptors = take_descriptors(environ, os.getpid())
+    notifier = take_notifier(environ)
+    watchdog_s = take_watchdog_s(environ, os.getpid())
+    with logging_to(environ=environ) as logging:
+        log = Log("")
+        try:
+            config = find_config(options.config, environ, os.getuid())
+            loaded = load(None if config is None else config.path, environ)
+            if options.check:
+                return _told(loaded)
+            places = _places(options, environ, config, descriptors)
+            launch = Launch(
+                places=places, loaded=loaded, environ=environ, notifier=notifier, watchdog_s=watchdog_s, logging=logging
+            )
+            return trio.run(live, launch, strict_exception_groups=True)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("configuration refused", problem=str(problem))
+            notifier.status(f"configuration refused: {error.problems[0]}")
+            return error.exit_code
+        except PlaceError as error:
+            log.error(str(error))
+            return error.exit_code
+        except (SocketPathError, SocketInUseError) as error:
+            log.error(str(error))
+            return os.EX_TEMPFAIL if isinstance(error, SocketInUseError) else os.EX_USAGE
+        except StateError as error:
+            log.error(str(error))
+            return error.exit_code
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            notifier.close()
+
+
+def _places(
+    options: argparse.Namespace,
+    environ: MutableMapping[str, str],
+    config: Place | None,
+    descriptors: tuple[Inherited, ...],
+) -> Places:
+    uid = os.getuid()
+    return Places(
+        config=config,
+        socket=find_socket(options.socket, environ, uid, inherited=bool(descriptors)),
+        state=find_state(options.state_dir, environ, uid),
+        descriptor=descriptors[0].descriptor if descriptors and options.socket is None else None,
+    )
+
+
+def _told(loaded: Loaded) -> int:
+    """Answer ``--check``: problems raise before this is reached."""
+    for warning in loaded.warnings:
+        sys.stdout.write(f"warning: {warning}\n")
+    where = "built-in defaults" if loaded.path is None else str(loaded.path)
+    models = ", ".join(model.name for model in loaded.config.models if model.enabled) or "none enabled"
+    sys.stdout.write(f"{where}: fine; models: {models}\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="aiorchd",
+        description="One daemon per host between its processes and the language models they pay for. "
+        "Runs in the foreground and logs to stderr; SIGTERM drains and ends it, a second one ends it at once, "
+        "SIGHUP reads the configuration again.",
+        epilog="Without a configuration an embedded simulated model answers, so that it can be tried at once.",
+    )
+    parser.add_argument("--config", metavar="FILE", help="the TOML (else $AIORCH_CONFIG, then the usual places)")
+    parser.add_argument(
+        "--socket", metavar="PATH", help="where to listen (else systemd's descriptor, $AIORCH_SOCKET, …)"
+    )
+    parser.add_argument("--state-dir", metavar="DIRECTORY", help="where cache, metrics and ledger are kept")
+    parser.add_argument("--check", action="store_true", help="check the configuration, say what is wrong, and end")
+    parser.add_argument("--version", action="version", version=f"aiorchd {__version__}")
+    return parser

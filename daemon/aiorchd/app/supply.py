@@ -1,0 +1,112 @@
+"""Where answers come from: the shared transport, and a provider object for each provider of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+import trio
+
+from aiorchd.calls.ports import Provider as ProviderPort
+from aiorchd.calls.ports import WallClock
+from aiorchd.config.load import Loaded
+from aiorchd.config.problems import ConfigError, Problem
+from aiorchd.config.schema import Config, Pool, Provider
+from aiorchd.config.secrets import ProviderKey, find_key
+from aiorchd.pipeline import Plan
+from aiorchd.providers.openai import OpenAiOptions, OpenAiProvider
+from aiorchd.providers.secret import MissingKey, Secret
+from aiorchd.providers.simulated import SimulatedProvider
+from aiorchd.providers.transport import PoolLimits, Timeouts, Transport, TransportStatistics, open_transport
+
+SIMULATED_ADDRESS: Final = "simulated"
+
+
+class Supply:
+    """Makes plans of configurations. Providers' connections are the transport's and survive a reload."""
+
+    def __init__(self, transport: Transport, environ: Mapping[str, str], wall_clock: WallClock) -> None:
+        self._transport = transport
+        self._environ = environ
+        self._wall_clock = wall_clock
+        self._keys: Mapping[str, ProviderKey] = {}
+
+    async def plan(self, loaded: Loaded) -> Plan:
+        """Make the providers of a configuration. Raises `ConfigError` for what cannot work on this host."""
+        config = loaded.config
+        keys = await trio.to_thread.run_sync(partial(_find_keys, config, self._environ))
+        made: dict[str, ProviderPort] = {}
+        addresses: dict[str, str] = {}
+        problems: list[Problem] = []
+        for name, provider in config.providers.items():
+            if provider.dialect == "simulated":
+                made[name], addresses[name] = SimulatedProvider(name), SIMULATED_ADDRESS
+                continue
+            try:
+                made[name] = self._openai(name, provider, keys[name], config)
+                addresses[name] = f"{provider.dialect} {provider.base_url}"
+            except ValueError as error:
+                problems.append(Problem(str(loaded.path or "built in"), f"providers.{name}", None, f"{error}."))
+        if problems:
+            raise ConfigError(problems, fingerprint=loaded.fingerprint)
+        self._keys = keys
+        return Plan(config=config, providers=made, addresses=addresses, simulated=loaded.simulated)
+
+    def reconfigure(self, pool: Pool) -> None:
+        """Change the bounds of the transport, live."""
+        self._transport.reconfigure(_limits(pool))
+
+    def key_problems(self) -> dict[str, str]:
+        """Say, by provider, why a key that the configuration names could not be had."""
+        return {name: key.problem for name, key in self._keys.items() if key.problem}
+
+    def secrets(self) -> list[str]:
+        """Give the keys in use, for the log to hide."""
+        return [value for key in self._keys.values() if (value := key.reveal()) is not None]
+
+    def statistics(self) -> TransportStatistics:
+        """Tell about connections."""
+        return self._transport.statistics()
+
+    def _openai(self, name: str, provider: Provider, key: ProviderKey, config: Config) -> OpenAiProvider:
+        times = config.timeouts
+        return OpenAiProvider(
+            name,
+            OpenAiOptions(base_url=provider.base_url or "", http2=provider.http2, headers=provider.headers),
+            _key(key),
+            self._transport,
+            Timeouts(
+                connect_s=times.connect_s,
+                first_byte_s=times.first_byte_s,
+                idle_s=times.idle_s,
+                attempt_s=times.attempt_s,
+            ),
+            self._wall_clock,
+        )
+
+
+@asynccontextmanager
+async def open_supply(environ: Mapping[str, str], pool: Pool, wall_clock: WallClock) -> AsyncIterator[Supply]:
+    """Have a supply for the length of the block; leaving it closes every connection."""
+    async with open_transport(_limits(pool), environ) as transport:
+        yield Supply(transport, environ, wall_clock)
+
+
+def _limits(pool: Pool) -> PoolLimits:
+    return PoolLimits(max_connections=pool.max_connections, max_keepalive=pool.max_keepalive, idle_s=pool.idle_s)
+
+
+def _find_keys(config: Config, environ: Mapping[str, str]) -> dict[str, ProviderKey]:
+    return {
+        name: find_key(provider.api_key_env, provider.api_key_credential, environ)
+        for name, provider in config.providers.items()
+    }
+
+
+def _key(found: ProviderKey) -> Secret | MissingKey | None:
+    if found.problem:
+        return MissingKey(found.problem)
+    value = found.reveal()
+    return None if value is None else Secret(value)

@@ -1,0 +1,429 @@
+"""The one file that knows the order of the stages, and what of the configuration each of them is given.
+
+A pipeline is built from one accepted configuration and never changes. What must outlive it (the memory cache, who waits
+for which target, what is kept for callers' own keys) is in `Lasting`, which is reconfigured and handed from generation to
+generation.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from struct import pack
+from typing import Any, Final
+
+import trio
+
+from aiorch.errors import InvalidRequest
+from aiorch.protocol import pack_unchecked
+from aiorchd.calls.call import Attempt, Call
+from aiorchd.calls.caller import UNMAPPED_UID, Caller
+from aiorchd.calls.journal import Journal
+from aiorchd.calls.ports import AnswerStore, DeltaSink, Provider, RecordSink, Service, WallClock
+from aiorchd.calls.question import Prepared, Question
+from aiorchd.calls.reply import Reply
+from aiorchd.calls.target import Price, Target
+from aiorchd.config.schema import Config, Model
+from aiorchd.core.backoff import Backoff
+from aiorchd.core.memory_cache import MemoryCache
+from aiorchd.core.occupancy import Occupancy
+from aiorchd.core.request_key import PolicyForm, UncanonicalError, policy_form, request_key, samples
+from aiorchd.core.token_estimate import TokenEstimator
+from aiorchd.runtime.cpu_limit import CpuLimit
+from aiorchd.runtime.logs import Log
+from aiorchd.runtime.turnstile import TargetTurnstile, TurnstileStatistics
+from aiorchd.stages.admit import Admit
+from aiorchd.stages.cache import Cache, CacheStatistics, Kept
+from aiorchd.stages.coalesce import Coalesce
+from aiorchd.stages.deadline import Deadline
+from aiorchd.stages.dispatch import Dispatch
+from aiorchd.stages.gate import Gate
+from aiorchd.stages.json_schema import JsonSchemas
+from aiorchd.stages.observe import Observe
+from aiorchd.stages.repeats import Kept as KeptForKey
+from aiorchd.stages.repeats import Repeats
+from aiorchd.stages.retry import Retry
+from aiorchd.stages.route import Route
+from aiorchd.stages.validate import Validate
+
+_REMEMBERED_ENTRIES: Final = 4096
+_REMEMBERED_BYTES: Final = 4 * 1024 * 1024
+_KEYED_ENTRIES: Final = 10_000
+_KEYED_BYTES: Final = 32 * 1024 * 1024
+_SCHEMA_CPU_S: Final = 0.25
+
+_ID_PAIR: Final = b"\xa2id"
+# {"queue_s": 0.0, "provider_s": 0.0, "overhead_s": X, "total_s": X} of a hit: all its time is overhead.
+_TIMING: Final = b"\xa6timing\x84\xa7queue_s\xcb" + bytes(8) + b"\xaaprovider_s\xcb" + bytes(8) + b"\xaaoverhead_s\xcb"
+_TIMING_TOTAL: Final = b"\xa7total_s\xcb"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a generation is built from: the configuration, and a provider object for each provider in it."""
+
+    config: Config
+    providers: Mapping[str, Provider]
+    addresses: Mapping[str, str]
+    """Provider name to where its answers come from: dialect and base URL, never a key."""
+    simulated: bool
+    """Whether the embedded simulated model serves because nothing was configured."""
+
+
+class Names:
+    """Makes the ids of calls: unique over restarts, and short."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._boot = f"{rng.getrandbits(48):012x}-"
+        self._count = 0
+
+    def next(self) -> str:
+        """Make one."""
+        self._count += 1
+        return f"{self._boot}{self._count:x}"
+
+
+@dataclass(slots=True)
+class Lasting:
+    """State that outlives a generation, with its owner's clock, sink, store and chance."""
+
+    memory: MemoryCache[Kept]
+    keyed: MemoryCache[KeptForKey]
+    answers: AnswerStore
+    records: RecordSink
+    wall_clock: WallClock
+    rng: random.Random
+    names: Names
+    occupancy: Occupancy
+    estimator: TokenEstimator
+    schemas: JsonSchemas
+    turnstiles: dict[str, TargetTurnstile]
+    """By the name of the model: who waits for it and what it was granted is known however often the file is edited."""
+
+    def reconfigure(self, config: Config) -> None:
+        """Follow a configuration that came into force; what runs or waits goes on."""
+        self.memory.reconfigure(config.cache.max_entries, config.cache.max_bytes)
+        self.occupancy.reconfigure(config.queue.max_inside, config.queue.max_inside_per_caller)
+        names = {model.name for model in config.models}
+        now = trio.current_time()
+        for model in config.models:
+            turnstile = self.turnstiles.get(model.name)
+            if turnstile is None:
+                self.turnstiles[model.name] = _turnstile(config, model)
+            else:
+                turnstile.reconfigure(
+                    now,
+                    permits=_permits(config, model),
+                    requests_per_minute=model.requests_per_minute,
+                    tokens_per_minute=model.tokens_per_minute,
+                    max_waiting=config.queue.max_waiting,
+                )
+        for name in [name for name in self.turnstiles if name not in names]:
+            del self.turnstiles[name]  # calls that lease an older generation keep the object itself
+        self.estimator.keep_only(names)
+
+
+def lasting_state(
+    config: Config, *, answers: AnswerStore, records: RecordSink, wall_clock: WallClock, rng: random.Random
+) -> Lasting:
+    """Make the state that generations hand on."""
+    return Lasting(
+        memory=MemoryCache(config.cache.max_entries, config.cache.max_bytes),
+        keyed=MemoryCache(_KEYED_ENTRIES, _KEYED_BYTES),
+        answers=answers,
+        records=records,
+        wall_clock=wall_clock,
+        rng=rng,
+        names=Names(rng),
+        occupancy=Occupancy(config.queue.max_inside, config.queue.max_inside_per_caller),
+        estimator=TokenEstimator(),
+        schemas=JsonSchemas(cpu_limit=CpuLimit(_SCHEMA_CPU_S)),
+        turnstiles={model.name: _turnstile(config, model) for model in config.models},
+    )
+
+
+@asynccontextmanager
+async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]:
+    """Build the stages of one generation, inside out; leaving it waits for the flights that are still under way."""
+    config = plan.config
+    targets = {model.name: _target(model, plan) for model in config.models if model.enabled}
+    policies = _Policies(tuple(targets.values()), config.routing.fallback)
+    backoff = Backoff(config.retry.backoff_s, uniform=lasting.rng.random, jitter=config.retry.jitter)
+    async with trio.open_nursery() as flights:
+        stacks: dict[str, Service[Attempt]] = {}
+        inner_stages: dict[str, Any] = {}
+        for name, target in targets.items():
+            turnstile = lasting.turnstiles.get(name)
+            if turnstile is None:
+                model = next(model for model in config.models if model.name == name)
+                turnstile = lasting.turnstiles[name] = _turnstile(config, model)
+            # Innermost: one wire call, no longer than an attempt may take.
+            dispatch = Dispatch(plan.providers[target.provider], timeout_s=config.timeouts.attempt_s)
+            # A permit and quotas are held for the length of one wire call, and by nothing that sleeps.
+            gate = Gate(dispatch, turnstile)
+            # Above the gate: whoever backs off holds neither permit nor quota.
+            retry = Retry(gate, backoff)
+            stacks[name] = retry
+            inner_stages |= {f"retry {name}": retry, f"gate {name}": gate, f"dispatch {name}": dispatch}
+        # One call becomes attempts here, and nowhere else: one budget of attempts over the whole chain.
+        route = Route(
+            stacks,
+            tuple(targets.values()),
+            fallback=config.routing.fallback,
+            disabled=[model.name for model in config.models if not model.enabled],
+            max_attempts=config.retry.max_attempts,
+            estimator=lasting.estimator,
+        )
+        # Outside the router: a bad answer may be asked for again elsewhere.
+        validate = Validate(route, lasting.schemas, max_reasks=config.validation.max_reasks)
+        # Outside validation: a re-ask is still the same call inside the house.
+        admit = Admit(validate, lasting.occupancy)
+        # Outside the house's bounds: who shares a flight takes no room of their own.
+        coalesce = Coalesce(admit, flights, Log("coalesce"))
+        # Outside the flights: a kept answer needs none, and only whole, validated answers come up to be kept.
+        cache = Cache(
+            coalesce,
+            strategy=config.cache.strategy,
+            memory=lasting.memory,
+            store=lasting.answers,
+            wall_clock=lasting.wall_clock,
+            ttl_s=config.cache.ttl_s,
+        )
+        # Outside the cache: the caller's own key promises the same answer even where the cache is bypassed.
+        repeats = Repeats(cache, lasting.keyed, flights, lasting.wall_clock, Log("repeats"))
+        # The one scope of the call: it ends the waiting for a shared flight, and the flight only when it is the last.
+        deadline = Deadline(repeats)
+        # Outermost: sees every end, refusals and timeouts too.
+        observe = Observe(deadline, lasting.records)
+        stages = {
+            "observe": observe,
+            "deadline": deadline,
+            "repeats": repeats,
+            "cache": cache,
+            "coalesce": coalesce,
+            "admit": admit,
+            "validate": validate,
+            "route": route,
+            **inner_stages,
+        }
+        yield Pipeline(config, lasting, policies, observe, cache, stages)
+
+
+class Pipeline:
+    """All stages of one generation, and the short way for what is known already."""
+
+    def __init__(
+        self,
+        config: Config,
+        lasting: Lasting,
+        policies: _Policies,
+        observe: Observe,
+        cache: Cache,
+        stages: Mapping[str, Any],
+    ) -> None:
+        self._config = config
+        self._lasting = lasting
+        self._policies = policies
+        self._observe = observe
+        self._cache = cache
+        self._stages = stages
+        self._default_timeout_s = config.timeouts.total_s
+        self._max_timeout_s = config.timeouts.max_total_s
+        # What was prepared for equal bytes of equal users, oldest first.
+        self._remembered: dict[tuple[int, bytes], Prepared] = {}
+        self._remembered_bytes = 0
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The models of this generation, in the order of the file."""
+        return self._policies.targets
+
+    def prepare(self, caller: Caller, question: Question) -> Prepared:
+        """Work out the identity of a question. Raises `InvalidRequest` for what has none."""
+        try:
+            key = request_key(
+                question.kind,
+                question.request,
+                uid=caller.uid,
+                partition=question.partition,
+                policy=self._policies.form(question.model),
+                task=question.task,
+                quality_threshold=question.quality_threshold,
+            )
+        except UncanonicalError as error:
+            raise InvalidRequest(str(error)) from error
+        kept = caller.uid != UNMAPPED_UID and not samples(question.request)
+        return Prepared(
+            question=question,
+            key=key if kept or question.key is not None else None,
+            owner=self,
+            quick=kept
+            and question.kind == "chat"
+            and not question.stream
+            and question.key is None
+            and question.cache in ("use", "only"),
+        )
+
+    def recognise(self, caller: Caller, argument_bytes: bytes) -> Prepared | None:
+        """Find what `remember` was told of equal bytes from this user."""
+        return self._remembered.get((caller.uid, argument_bytes))
+
+    def remember(self, caller: Caller, argument_bytes: bytes, prepared: Prepared) -> None:
+        """Keep a prepared question for when the same bytes come again."""
+        if not prepared.quick:
+            return
+        remembered = self._remembered
+        while remembered and (
+            len(remembered) >= _REMEMBERED_ENTRIES or self._remembered_bytes + len(argument_bytes) > _REMEMBERED_BYTES
+        ):
+            oldest = next(iter(remembered))
+            self._remembered_bytes -= len(oldest[1])
+            del remembered[oldest]
+        remembered[(caller.uid, argument_bytes)] = prepared
+        self._remembered_bytes += len(argument_bytes)
+
+    def try_hit(self, caller: Caller, prepared: Prepared, received_at: float) -> bytes | None:
+        """Give the packed reply if a fresh exact answer is in memory; counted and journalled like any call."""
+        if not prepared.quick or prepared.key is None:
+            return None
+        wall = self._lasting.wall_clock()
+        kept = self._cache.peek_fresh(prepared.key, wall)
+        if kept is None:
+            return None
+        call_id = self._lasting.names.next()
+        total_s = trio.current_time() - received_at
+        question = prepared.question
+        self._observe.observe_hit(
+            call_id, wall, caller, kept.reply, kept.source_id, total_s, task=question.task, tags=question.tags
+        )
+        took = pack(">d", total_s)
+        return b"".join(
+            (
+                pack(">BH", 0xDE, kept.pair_count + 2),
+                kept.packed_pairs,
+                _ID_PAIR,
+                pack_unchecked(call_id),
+                _TIMING,
+                took,
+                _TIMING_TOTAL,
+                took,
+            )
+        )
+
+    def open_call(self, caller: Caller, prepared: Prepared, received_at: float, sink: DeltaSink | None) -> Call:
+        """Make the call, with its id, deadline and journal."""
+        question = prepared.question
+        timeout_s = self._default_timeout_s if question.timeout_s is None else question.timeout_s
+        shared = caller.uid != UNMAPPED_UID and not samples(question.request)
+        return Call(
+            id=self._lasting.names.next(),
+            caller=caller,
+            kind=question.kind,
+            request=question.request,
+            deadline=received_at + min(timeout_s, self._max_timeout_s),
+            journal=Journal(started=received_at, at=self._lasting.wall_clock()),
+            model=question.model,
+            task=question.task,
+            key=prepared.key if shared else None,
+            repeat_key=None if question.key is None else _repeat_key(caller.uid, question.key),
+            repeat_question=prepared.key or b"",
+            sink=sink,
+            priority=question.priority,
+            cache=question.cache,
+            cache_ttl_s=question.cache_ttl_s,
+            partition=question.partition,
+            tags=question.tags,
+            session=question.session,
+            quality_threshold=question.quality_threshold,
+            cost_limit_usd=question.cost_limit_usd,
+        )
+
+    async def answer(self, call: Call) -> Reply:
+        """Send a call down the stages."""
+        return await self._observe(call)
+
+    async def forget(self, *, uid: int | None, request_id: str | None, tag: str | None) -> int:
+        """Delete kept answers, of one user or (uid None) of all; of everything when no mark is given."""
+        return await self._cache.forget(
+            uid=uid, source_id=request_id, tag=tag, everything=request_id is None and tag is None
+        )
+
+    def statistics(self) -> dict[str, Any]:
+        """Tell the present state of every stage, outermost first."""
+        return {name: stage.statistics() for name, stage in self._stages.items()}
+
+    def target_statistics(self) -> dict[str, TurnstileStatistics]:
+        """Tell, by model, who waits and what was granted."""
+        return {
+            target.name: self._lasting.turnstiles[target.name].statistics()
+            for target in self._policies.targets
+            if target.name in self._lasting.turnstiles
+        }
+
+    def cache_statistics(self) -> CacheStatistics:
+        """Tell what both tiers hold."""
+        return self._cache.statistics()
+
+
+class _Policies:
+    """What was asked for, as the cache key has it: a model by name or none, and every candidate that may answer."""
+
+    def __init__(self, targets: tuple[Target, ...], fallback: Sequence[str]) -> None:
+        self.targets = targets
+        self._by_name = {target.name: target for target in targets}
+        self._fallback = tuple(fallback)
+        self._forms: dict[str | None, PolicyForm] = {name: self._form(name) for name in (None, *self._by_name)}
+
+    def form(self, asked: str | None) -> PolicyForm:
+        """Give the form for a model asked for by name, or None. An unknown one has no candidates; Route will refuse it."""
+        known = self._forms.get(asked)
+        return known if known is not None else policy_form(asked, ())
+
+    def _form(self, asked: str | None) -> PolicyForm:
+        first = self._by_name.get(asked) if asked is not None else next(iter(self.targets), None)
+        chain = [] if first is None else [first]
+        chain += [
+            self._by_name[name] for name in self._fallback if name in self._by_name and self._by_name[name] is not first
+        ]
+        return policy_form(asked, [(target.address, target.provider_model) for target in chain])
+
+
+def _target(model: Model, plan: Plan) -> Target:
+    provider = plan.config.providers[model.provider]
+    return Target(
+        name=model.name,
+        provider=model.provider,
+        dialect=provider.dialect,
+        provider_model=model.provider_model,
+        address=plan.addresses[model.provider],
+        price=Price(
+            input_usd_per_1m=model.input_usd_per_1m,
+            output_usd_per_1m=model.output_usd_per_1m,
+            cache_read_usd_per_1m=model.cache_read_usd_per_1m,
+            cache_write_usd_per_1m=model.cache_write_usd_per_1m,
+        ),
+        context_tokens=model.context_tokens,
+        simulated=provider.dialect == "simulated",
+        extra=model.extra,
+    )
+
+
+def _permits(config: Config, model: Model) -> int:
+    return config.concurrency.max if model.max_concurrency is None else model.max_concurrency
+
+
+def _turnstile(config: Config, model: Model) -> TargetTurnstile:
+    return TargetTurnstile(
+        model.name,
+        permits=_permits(config, model),
+        requests_per_minute=model.requests_per_minute,
+        tokens_per_minute=model.tokens_per_minute,
+        max_waiting=config.queue.max_waiting,
+    )
+
+
+def _repeat_key(uid: int, key: str) -> bytes:
+    return blake2b(f"{uid} {key}".encode(), digest_size=16).digest()
