@@ -2,10 +2,11 @@
 
 import json
 import tracemalloc
+from array import array
 
 import pytest
 
-from aiorchsim.replay import Recorded, Replay, ReplayError
+from aiorchsim.replay import Recorded, Replay, ReplayError, _hash
 
 
 def written(path, rows):
@@ -78,6 +79,13 @@ def test_a_file_that_was_changed_is_told(tmp_path, opened):
     path.write_text("gone")
     with pytest.raises(ReplayError, match="changed while in use"):
         replay.find("a", "one")
+
+
+def test_another_prompt_with_the_same_hash_is_not_taken_for_it(tmp_path):
+    path = written(tmp_path / "rows.jsonl", [{"model": "a", "prompt": "one", "answer": "A1"}])
+    with path.open("rb") as file:
+        replay = Replay(file, array("Q", [_hash("a", "two")]), array("Q", [0]), ["a"])
+        assert replay.find("a", "two") is None
 
 
 def test_many_rows_cost_little_memory(tmp_path, opened):

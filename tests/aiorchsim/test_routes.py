@@ -149,6 +149,18 @@ def test_jitter_stays_within_its_bounds_and_follows_the_seed():
     )
 
 
+def test_a_reset_brings_back_the_beginning():
+    provider = simulation(latency_s=0.5, latency_jitter_s=0.2, requests_per_minute=6, burst_s=30)
+
+    def plans():
+        return [(plan.status, plan.delay_s) for plan in (respond(provider, post(chat()), 0.0, 0) for _ in range(5))]
+
+    first = plans()
+    assert [status for status, _ in first] == [200, 200, 200, 429, 429]
+    provider.reset(0.0)
+    assert plans() == first
+
+
 def test_a_hang_has_no_end_and_a_cut_one_does():
     assert respond(simulation(fault="hang"), post(chat()), 0.0, 0).ending is Ending.NEVER
     assert respond(simulation(fault="cut_stream"), post(chat()), 0.0, 0).ending is Ending.CUT
