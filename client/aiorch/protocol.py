@@ -90,13 +90,14 @@ class Connection:
 
     ``receive_data`` is fed whatever arrived and returns the complete messages in it; ``pack_*`` return bytes to be
     written in full and in order. Ids of requests this side sends are made by ``pack_request``; matching answers to
-    them is the shell's work, since only it knows who waits.
+    them is the shell's work, since only it knows who waits. A ``trusted`` other side is believed that its map keys are
+    text; nothing else is taken on trust.
     """
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, *, trusted: bool = False) -> None:
         self._limits = limits if limits is not None else Limits()
         self._decoding = {
-            "object_hook": _text_keys,
+            "object_hook": None if trusted else _text_keys,
             "strict_map_key": True,
             "unicode_errors": "surrogateescape",
             "ext_hook": _no_extension,
@@ -122,22 +123,18 @@ class Connection:
             raise RemoteProtocolError(self._dead)
         events: list[Event] = []
         try:
-            if len(data) <= self._chunk_bytes:
-                self._take(data, events)
-            else:
-                for start in range(0, len(data), self._chunk_bytes):
-                    self._take(data[start : start + self._chunk_bytes], events)
+            for start in range(0, len(data), self._chunk_bytes):
+                chunk = data if len(data) <= self._chunk_bytes else data[start : start + self._chunk_bytes]
+                while chunk:
+                    if self._unfinished is None:
+                        chunk = self._decode(chunk, events)
+                    else:
+                        chunk = self._go_on(self._unfinished, chunk, events)
             return events
         except RemoteProtocolError as error:
             self._dead = str(error)
             error.events = events
             raise
-
-    def _take(self, data: bytes, events: list[Event]) -> None:
-        while data:
-            data = (
-                self._decode(data, events) if self._unfinished is None else self._go_on(self._unfinished, data, events)
-            )
 
     def _decode(self, data: bytes, events: list[Event]) -> bytes:
         """Decode the whole frames at the start of ``data``. What the quick way cannot take is left to the walk."""
@@ -204,13 +201,15 @@ class Connection:
         Raises `LocalProtocolError` naming the argument that cannot be sent.
         """
         self._next_msgid = msgid = (self._next_msgid + 1) & 0x7FFFFFFF
+        message = [0, msgid, method, params if type(params) is list else [params]]
         try:
-            return msgid, pack([0, msgid, method, params if isinstance(params, list) else [params]])
-        except LocalProtocolError:
-            wrong = _unsendable(method, "method", 0) or _unsendable(params, "", 0)
-            if wrong is None:
-                raise
-            raise LocalProtocolError(wrong) from None
+            packed: bytes = msgpack.packb(message)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            said = _unsendable(method, "method", 0) or _unsendable(params, "", 0) or str(error)
+            raise LocalProtocolError(said) from error
+        if _suspect(params, 2) and (wrong := _unsendable(params, "", 2)) is not None:
+            raise LocalProtocolError(wrong)
+        return msgid, packed
 
     @staticmethod
     def pack_result(msgid: int, result: Any) -> bytes:
@@ -429,6 +428,8 @@ def _event(message: Any, data: bytes = b"", start: int = 0, end: int = 0) -> Eve
     kind = message[0] if type(message[0]) is int else None
     if kind == 0 and len(message) == 4:
         _, msgid, method, params = message
+        if type(method) is bytes:  # some clients send names as binary
+            method = method.decode(errors="surrogateescape")
         if type(msgid) is int and 0 <= msgid < 2**63 and type(method) is str and type(params) is list:
             raw = None
             if end and data[start] == 0x94 and data[start + 1] == 0:
@@ -437,8 +438,10 @@ def _event(message: Any, data: bytes = b"", start: int = 0, end: int = 0) -> Eve
         raise RemoteProtocolError("a request must be [0, msgid (integer), method (text), params (array)]")
     if kind == 1 and len(message) == 4 and type(message[1]) is int:
         return Response(message[1], message[2], message[3])
-    if kind == 2 and len(message) == 3 and type(message[1]) is str and type(message[2]) is list:
-        return Notification(message[1], message[2])
+    if kind == 2 and len(message) == 3 and type(message[2]) is list:
+        method = message[1].decode(errors="surrogateescape") if type(message[1]) is bytes else message[1]
+        if type(method) is str:
+            return Notification(method, message[2])
     raise RemoteProtocolError(
         "a message must be [0, msgid, method, params], [1, msgid, error, result] or [2, method, params]"
     )

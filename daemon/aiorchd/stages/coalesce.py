@@ -24,9 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
-import structlog
 import trio
 
 from aiorch.errors import CallError, DeadlineExceeded, GoingAway, InternalError
@@ -66,6 +65,14 @@ class _Flight:
         self.error: CallError | None = None
 
 
+class Log(Protocol):
+    """As much of a log as this stage needs."""
+
+    def exception(self, event: str, /, **fields: Any) -> Any:
+        """Tell of a defect, with its traceback."""
+        ...
+
+
 class Coalesce:
     """Let identical calls share a flight. ``nursery`` holds the flights and must outlive the calls.
 
@@ -73,10 +80,10 @@ class Coalesce:
     reaches every passenger as `InternalError`; passengers of a nursery that is torn down get `GoingAway`.
     """
 
-    def __init__(self, inner: Service[Call], nursery: trio.Nursery, log: Any = None) -> None:
+    def __init__(self, inner: Service[Call], nursery: trio.Nursery, log: Log) -> None:
         self._inner = inner
         self._nursery = nursery
-        self._log = log if log is not None else structlog.get_logger("aiorchd.coalesce")
+        self._log = log
         # This is all the mutable state: flights that may still be boarded, and counts.
         self._boarding: dict[bytes, _Flight] = {}
         self._flights = self._passengers = 0

@@ -22,6 +22,7 @@ from harness import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from kept_log import KeptLog
 
 from aiorch.errors import NotFound, ProviderError
 from aiorchd.calls.answer import fixed_fields, from_body, own_fields, to_body
@@ -645,7 +646,7 @@ async def test_identical_calls_at_any_moment_are_asked_once(
             return a_reply()
 
         inner.answer = answer
-        house = House(strategy, inner=Coalesce(inner, nursery))
+        house = House(strategy, inner=Coalesce(inner, nursery, KeptLog()))
 
         async def arrive(at_s: float, yields: int) -> None:
             await trio.sleep(at_s)

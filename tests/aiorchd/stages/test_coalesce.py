@@ -9,6 +9,7 @@ import trio
 from harness import RecordedSink, a_call, a_reply, ask, cancel_at_every_checkpoint, harness
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kept_log import KeptLog
 
 from aiorch.errors import (
     DeadlineExceeded,
@@ -45,7 +46,7 @@ def idle(service: Coalesce) -> None:
 
 async def test_three_callers_share_one_flight(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         first = asking(id="first")
         asked = [ask(nursery, service, first)]
         received = await inner.next()
@@ -68,7 +69,7 @@ async def test_three_callers_share_one_flight(autojump_clock: trio.testing.MockC
 
 async def test_the_notes_of_a_follower_say_whom_it_joined(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         ask(nursery, service, asking(id="first"))
         received = await inner.next()
         follower = asking()
@@ -80,7 +81,7 @@ async def test_the_notes_of_a_follower_say_whom_it_joined(autojump_clock: trio.t
 
 async def test_an_unknown_price_stays_unknown(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         asked = [ask(nursery, service, asking()) for _ in range(2)]
         (await inner.next()).reply(cost_usd=None)
         assert {(await one.reply()).saved_usd for one in asked} == {None, 0.0}
@@ -88,7 +89,7 @@ async def test_an_unknown_price_stays_unknown(autojump_clock: trio.testing.MockC
 
 async def test_flights_one_after_the_other_are_two(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         inner.answer = lambda _: a_reply()
         assert (await service(asking())).cache == "miss"
         assert (await service(asking())).cache == "miss"
@@ -102,7 +103,7 @@ async def test_flights_one_after_the_other_are_two(autojump_clock: trio.testing.
 )
 async def test_what_is_not_shared(autojump_clock: trio.testing.MockClock, fields: dict[str, Any]) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         first = ask(nursery, service, asking())
         ours = asking(**fields)
         second = ask(nursery, service, ours)
@@ -117,7 +118,7 @@ async def test_what_is_not_shared(autojump_clock: trio.testing.MockClock, fields
 
 async def test_a_refreshing_call_shares(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         asked = [ask(nursery, service, asking(cache=mode)) for mode in ("use", "refresh", "refresh")]
         (await inner.next()).reply()
         for one in asked:
@@ -130,7 +131,7 @@ async def test_a_refreshing_call_shares(autojump_clock: trio.testing.MockClock) 
 
 async def test_the_first_may_leave_and_the_next_pays_with_the_account(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         first = asking(id="first")
         leaver = ask(nursery, service, first)
         received = await inner.next()
@@ -170,7 +171,7 @@ async def test_the_first_may_leave_and_the_next_pays_with_the_account(autojump_c
 
 async def test_the_first_sees_its_notes_while_it_flies(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         first = asking()
         asked = ask(nursery, service, first)
         received = await inner.next()
@@ -183,7 +184,7 @@ async def test_the_first_sees_its_notes_while_it_flies(autojump_clock: trio.test
 
 async def test_the_last_to_leave_cancels_the_flight_and_sees_it_unwind(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         unwound: list[float] = []
 
         async def slow_to_end(call: Call) -> Reply:
@@ -225,7 +226,7 @@ async def test_the_last_to_leave_cancels_the_flight_and_sees_it_unwind(autojump_
 
 async def test_an_answer_that_came_while_leaving_is_taken(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
 
         async def answers_all_the_same(_: Call) -> Reply:
             with trio.CancelScope(shield=True):
@@ -245,7 +246,7 @@ async def test_an_answer_that_came_while_leaving_is_taken(autojump_clock: trio.t
 
 async def test_the_deadline_is_the_latest_passengers(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         first = asking(timeout_s=5)
         asked = [ask(nursery, service, first)]
         received = await inner.next()
@@ -265,7 +266,7 @@ async def test_the_deadline_is_the_latest_passengers(autojump_clock: trio.testin
 
 async def test_a_flight_ends_at_its_deadline(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         asked = [ask(nursery, service, asking(timeout_s=timeout_s)) for timeout_s in (5, 7)]
         received = await inner.next()
         started_at = trio.current_time()
@@ -278,7 +279,7 @@ async def test_a_flight_ends_at_its_deadline(autojump_clock: trio.testing.MockCl
 
 async def test_the_flight_is_outside_its_callers_scopes(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         inner_deadline: list[float] = []
 
         async def look(_: Call) -> Reply:
@@ -298,7 +299,7 @@ async def test_the_flight_is_outside_its_callers_scopes(autojump_clock: trio.tes
 
 async def test_each_passenger_gets_a_copy_of_the_error(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         asked = [ask(nursery, service, asking()) for _ in range(3)]
         raised = RateLimited("not now", retry_after_s=7.0, stage="dispatch", details={"status": 429})
         (await inner.next()).fail(raised)
@@ -314,7 +315,7 @@ async def test_each_passenger_gets_a_copy_of_the_error(autojump_clock: trio.test
 
 async def test_nobody_boards_a_failed_flight(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         inner.answer = lambda _: ProviderError("broken")
         with pytest.raises(ProviderError):
             await service(asking())
@@ -343,7 +344,7 @@ async def test_a_defect_reaches_all_passengers_and_the_log(autojump_clock: trio.
 
 async def test_passengers_of_a_nursery_torn_down_are_told(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as outside, trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery)
+        service, inner = harness(Coalesce, nursery, KeptLog())
         asked = [ask(outside, service, asking()) for _ in range(2)]
         await inner.next()
         nursery.cancel_scope.cancel()
@@ -359,7 +360,7 @@ async def test_cancelled_anywhere_it_is_idle(autojump_clock: trio.testing.MockCl
     for failing in (False, True):
 
         def scenario(nursery: trio.Nursery, failing: bool = failing) -> Any:
-            service, inner = harness(Coalesce, nursery)
+            service, inner = harness(Coalesce, nursery, KeptLog())
 
             async def answer(_: Call) -> Reply:
                 await trio.sleep(1)
@@ -394,7 +395,7 @@ events = st.tuples(st.sampled_from(["ask", "ask", "leave", "reply", "fail", "wai
 def test_whatever_happens_one_pays_and_all_are_served(plan: list[tuple[str, int]]) -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            service, inner = harness(Coalesce, nursery)
+            service, inner = harness(Coalesce, nursery, KeptLog())
             asked: list[Any] = []
             flights: list[Any] = []
             for event, number in plan:

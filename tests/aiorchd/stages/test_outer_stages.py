@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 from harness import InnerService, a_call, a_reply, ask, cancel_at_every_checkpoint
+from kept_log import KeptLog
 
 from aiorch.errors import CallError, DeadlineExceeded
 from aiorchd.calls.call import Call
@@ -40,7 +41,7 @@ class Stack:
         self.inner: InnerService[Call] = InnerService()
         self.records = Records()
         self.validate = Validate(self.inner, JsonSchemas())
-        self.coalesce = Coalesce(self.validate, nursery)
+        self.coalesce = Coalesce(self.validate, nursery, KeptLog())
         memory: MemoryCache[Kept] = MemoryCache(100, 10**7)
         self.cache = Cache(
             self.coalesce, strategy="memory", memory=memory, store=None, wall_clock=lambda: 1_700_000_000.0, ttl_s=60.0

@@ -1,0 +1,124 @@
+"""Dispatch: the provider's answer, signed, and no longer than an attempt may take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import trio
+from harness import InnerService, RecordedSink, a_call, a_reply, a_target, an_attempt, ask, cancel_at_every_checkpoint
+
+from aiorch.errors import IncompleteStream, ProviderError, RateLimited
+from aiorchd.stages.dispatch import Dispatch, DispatchStatistics
+
+
+class PlayedProvider:
+    """Both faces of a provider, each played by the test."""
+
+    def __init__(self):
+        self.chat = InnerService()
+        self.embed = InnerService()
+
+
+def dispatch(timeout_s=30.0):
+    provider = PlayedProvider()
+    return Dispatch(provider, timeout_s=timeout_s), provider
+
+
+async def test_chat_and_embed_go_their_ways(autojump_clock):
+    service, provider = dispatch()
+    async with trio.open_nursery() as nursery:
+        asked = ask(nursery, service, attempt := an_attempt())
+        received = await provider.chat.next()
+        assert received.request is attempt
+        received.reply(text="hello")
+        assert (await asked.reply()).text == "hello"
+        asked = ask(nursery, service, an_attempt(a_call(kind="embed", request={"input": ["a"]})))
+        (await provider.embed.next()).reply(vectors=(b"1234",))
+        assert (await asked.reply()).vectors == (b"1234",)
+
+
+async def test_the_reply_is_signed_by_its_target(autojump_clock):
+    service, provider = dispatch()
+    target = a_target("fast", provider="there", provider_model="fast-2026", simulated=True)
+    provider.chat.answer = lambda attempt: a_reply(model="", provider="", provider_model=None)
+    reply = await service(an_attempt(target=target))
+    assert (reply.model, reply.provider, reply.provider_model, reply.simulated) == ("fast", "there", "fast-2026", True)
+    provider.chat.answer = lambda attempt: a_reply(model="its own name", provider_model="fast-2026-11-20")
+    reply = await service(an_attempt(target=target))
+    assert (reply.model, reply.provider_model) == ("fast", "fast-2026-11-20")
+    signed = replace(reply)
+    provider.chat.answer = lambda attempt: signed
+    assert await service(an_attempt(target=target)) is signed
+
+
+async def test_an_attempt_ends_when_it_takes_too_long(autojump_clock):
+    service, provider = dispatch(timeout_s=5.0)
+    async with trio.open_nursery() as nursery:
+        asked = ask(nursery, service, an_attempt())
+        received = await provider.chat.next()
+        error = await asked.error()
+        assert (error.code, error.retryable, error.stage) == ("provider_error", True, "dispatch")
+        assert "small did not finish its answer within 5 s" in error.message
+        assert received.cancelled
+    assert trio.current_time() == pytest.approx(5.0)
+    assert service.statistics() == DispatchStatistics(in_flight=0, sent=1, answered=0, failed=1, timed_out=1)
+
+
+async def test_a_stream_that_takes_too_long_is_incomplete(autojump_clock):
+    service, provider = dispatch(timeout_s=5.0)
+    sink = RecordedSink()
+
+    async def half(attempt):
+        await attempt.call.sink.send(text="half an ")
+        await trio.sleep_forever()
+
+    provider.chat.answer = half
+    with pytest.raises(IncompleteStream, match="within 5 s"):
+        await service(an_attempt(a_call(sink=sink)))
+    assert sink.text == "half an "
+
+
+async def test_the_calls_own_deadline_is_left_to_the_stage_that_keeps_it(autojump_clock):
+    service, provider = dispatch(timeout_s=50.0)
+    provider.chat.answer = lambda attempt: trio.sleep_forever()
+    with trio.move_on_after(20.0) as scope:
+        await service(an_attempt(a_call(timeout_s=20.0)))
+    assert scope.cancelled_caught
+    assert service.statistics() == DispatchStatistics(in_flight=0, sent=1, answered=0, failed=0, timed_out=0)
+
+
+async def test_errors_of_the_provider_pass(autojump_clock):
+    service, provider = dispatch()
+    provider.chat.answer = lambda attempt: RateLimited("slow down", retry_after_s=3)
+    with pytest.raises(RateLimited) as caught:
+        await service(an_attempt())
+    assert caught.value.retry_after_s == 3
+    assert service.statistics().failed == 1
+
+
+async def test_idle_after_cancelling_at_any_checkpoint(autojump_clock):
+    def scenario(nursery):
+        service, provider = dispatch(timeout_s=1.5)
+
+        async def slowly(attempt):
+            await trio.sleep(1)
+            return a_reply()
+
+        async def never(attempt):
+            await trio.sleep_forever()
+
+        async def run():
+            provider.chat.answer = slowly
+            await service(an_attempt())
+            await service(an_attempt(a_call(timeout_s=1.2)))
+            provider.chat.answer = never
+            with pytest.raises(ProviderError):
+                await service(an_attempt())
+
+        return service, run
+
+    def idle(service):
+        assert service.statistics().in_flight == 0
+
+    assert await cancel_at_every_checkpoint(scenario, idle) >= 5

@@ -1,0 +1,396 @@
+"""Route: who is asked, who is asked next, and what the caller hears when nobody could answer."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import trio
+from harness import InnerService, RecordedSink, a_call, a_reply, a_target, a_usage, ask, cancel_at_every_checkpoint
+
+from aiorch.errors import (
+    BudgetExceeded,
+    CallError,
+    ContentFiltered,
+    ContextExceeded,
+    IncompleteStream,
+    InvalidRequest,
+    NoModels,
+    Overloaded,
+    ProviderAuth,
+    ProviderError,
+    RateLimited,
+    UnknownModel,
+)
+from aiorchd.core.backoff import Backoff
+from aiorchd.core.token_estimate import TokenEstimator
+from aiorchd.stages.retry import Retry
+from aiorchd.stages.route import Route
+
+
+def route(*names, fallback=(), max_attempts=4, retries=False, targets=None, **options):
+    """A route to targets of these names, and what stands below each. With ``retries`` there is a Retry in between."""
+    inners = {name: InnerService() for name in names}
+    stacks = inners
+    if retries:
+        stacks = {name: Retry(inner, Backoff((1.0,), uniform=lambda: 0.5)) for name, inner in inners.items()}
+    service = Route(
+        stacks,
+        targets or [a_target(name) for name in names],
+        estimator=options.pop("estimator", TokenEstimator()),
+        max_attempts=max_attempts,
+        fallback=fallback,
+        **options,
+    )
+    return service, inners
+
+
+def answering(inner, reply=None):
+    inner.answer = lambda attempt: reply or a_reply(text=attempt.target.name)
+
+
+def failing(inner, error):
+    inner.answer = lambda attempt: error.again()
+
+
+# --- who is asked --------------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_enabled_serves_who_names_none(autojump_clock):
+    service, inners = route("small", "large")
+    answering(inners["small"])
+    answering(inners["large"])
+    assert (await service(a_call())).text == "small"
+    assert (await service(a_call(model="large"))).text == "large"
+    assert service.statistics().answered_by == {"small": 1, "large": 1}
+
+
+async def test_what_an_attempt_carries(autojump_clock):
+    service, inners = route("small", fallback=["small"], max_attempts=3)
+    async with trio.open_nursery() as nursery:
+        call = a_call(
+            "word " * 100, request={"messages": [{"role": "user", "content": "word " * 100}], "max_tokens": 50}
+        )
+        asked = ask(nursery, service, call)
+        received = await inners["small"].next()
+        attempt = received.request
+        assert attempt.call is call
+        assert attempt.target.name == "small"
+        assert attempt.number == 1
+        assert attempt.estimated_tokens == pytest.approx(125 + 4 + 50, abs=3)
+        assert (attempt.budget.limit, attempt.budget.held_back) == (3, 0)
+        received.reply()
+        await asked.reply()
+
+
+async def test_an_unknown_model_is_told_what_there_is(autojump_clock):
+    service, _ = route("gpt-4o", "gpt-4o-mini", "claude", disabled=["gpt-3"])
+    with pytest.raises(
+        UnknownModel, match=r"there is no model 'gpt-4o-mni', did you mean gpt-4o-mini or gpt-4o"
+    ) as caught:
+        await service(a_call(model="gpt-4o-mni"))
+    assert "aiorchctl models list" in caught.value.message
+    assert caught.value.details["models"] == ["gpt-4o", "gpt-4o-mini", "claude"]
+    with pytest.raises(UnknownModel, match="there is no model 'zzz' Models: gpt-4o, gpt-4o-mini, claude"):
+        await service(a_call(model="zzz"))
+    with pytest.raises(UnknownModel, match="'gpt-3' is switched off"):
+        await service(a_call(model="gpt-3"))
+
+
+async def test_a_name_of_a_megabyte_costs_nothing_and_is_not_sent_back(autojump_clock):
+    service, _ = route(*(f"model {k}" for k in range(100)))
+    with pytest.raises(UnknownModel) as caught:
+        await service(a_call(model="m" * 1_000_000))
+    assert len(caught.value.message) < 1000
+    assert len(caught.value.details["models"]) == 10
+
+
+async def test_nothing_to_ask(autojump_clock):
+    service, _ = route(disabled=["small"])
+    with pytest.raises(NoModels, match="no AI models available"):
+        await service(a_call())
+
+
+async def test_a_model_that_is_switched_off_is_answered_by_the_fallback(autojump_clock):
+    service, inners = route("large", fallback=["small", "large"], disabled=["small"])
+    answering(inners["large"])
+    call = a_call(model="small")
+    assert (await service(call)).text == "large"
+    assert call.journal.fallbacks == 1
+    assert "small is switched off" in call.journal.notes[0][2]
+
+
+async def test_every_target_needs_a_stack():
+    with pytest.raises(ValueError, match="no stack for"):
+        Route({}, [a_target("small")], estimator=TokenEstimator(), max_attempts=1)
+
+
+# --- who is asked next ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RateLimited("slow down"),
+        ProviderError("broken"),
+        ProviderAuth("key refused"),
+        UnknownModel("the provider knows no such model"),
+        Overloaded("1000 wait"),
+        BudgetExceeded("spent"),
+        ContextExceeded("too long"),
+        ContentFiltered("withheld"),
+    ],
+)
+async def test_falls_back_along_the_chain(autojump_clock, error):
+    service, inners = route("small", "large", "huge", fallback=["small", "large"])
+    failing(inners["small"], error)
+    answering(inners["large"])
+    call = a_call()
+    reply = await service(call)
+    assert reply.text == "large"
+    assert inners["huge"].asked == 0
+    assert call.journal.fallbacks == 1
+    assert call.journal.notes == [(0.0, "route", f"small: {error.code}; asking large instead")]
+    assert service.statistics().fallbacks == 1
+
+
+async def test_each_target_once_and_no_unknown_ones(autojump_clock):
+    service, inners = route("a", "b", "c", fallback=["b", "gone", "c", "b"], disabled=["gone"])
+    asked = []
+    for name, inner in inners.items():
+
+        def answer(attempt, name=name):
+            asked.append(name)
+            return ProviderError("broken")
+
+        inner.answer = answer
+    for model, chain in ((None, ["a", "b", "c"]), ("c", ["c", "b"]), ("b", ["b", "c"])):
+        asked.clear()
+        with pytest.raises(ProviderError):
+            await service(a_call(model=model))
+        assert asked == chain
+
+
+async def test_a_callers_mistake_ends_at_once(autojump_clock):
+    service, inners = route("small", "large", fallback=["large"])
+    failing(inners["small"], InvalidRequest("no messages"))
+    with pytest.raises(InvalidRequest):
+        await service(a_call())
+    assert inners["large"].asked == 0
+
+
+async def test_a_prompt_that_is_surely_too_long_is_not_sent(autojump_clock):
+    targets = [a_target("small", context_tokens=100), a_target("large", context_tokens=100_000)]
+    service, inners = route("small", "large", targets=targets)
+    with pytest.raises(ContextExceeded, match="small takes 100") as caught:
+        await service(a_call("word " * 1000))
+    assert caught.value.details["attempts"] == [
+        {
+            "model": "small",
+            "provider": "main",
+            "sent": False,
+            "code": "context_exceeded",
+            "message": caught.value.message,
+        }
+    ]
+    assert inners["small"].asked == 0
+    answering(inners["small"])
+    await service(a_call("word " * 90))  # about 117 tokens: perhaps too long, the provider decides
+    service, inners = route("small", "large", targets=targets, fallback=["large"])
+    answering(inners["large"])
+    assert (await service(a_call("word " * 1000))).text == "large"
+
+
+async def test_once_content_is_out_there_is_no_way_back(autojump_clock):
+    service, inners = route("small", "large", fallback=["large"])
+    sink = RecordedSink()
+
+    async def half(attempt):
+        await sink.send(text="half an ")
+        return ProviderError("connection cut", details={"status": 200})
+
+    inners["small"].answer = half
+    with pytest.raises(IncompleteStream, match="broke off: connection cut") as caught:
+        await service(a_call(sink=sink))
+    assert caught.value.details["cause"] == "provider_error"
+    assert caught.value.details["status"] == 200
+    assert caught.value.__cause__.code == "provider_error"
+    assert inners["large"].asked == 0
+    assert service.statistics().failed == 1
+
+
+async def test_a_stream_that_says_itself_that_it_broke_off(autojump_clock):
+    service, inners = route("small", "large", fallback=["large"])
+    sink = RecordedSink(pieces=["half"])
+    failing(inners["small"], IncompleteStream("silence"))
+    with pytest.raises(IncompleteStream, match=r"^incomplete_stream: silence"):
+        await service(a_call(sink=sink))
+
+
+async def test_a_stream_falls_back_before_its_first_word(autojump_clock):
+    service, inners = route("small", "large", fallback=["large"])
+    failing(inners["small"], ProviderError("broken"))
+    answering(inners["large"])
+    assert (await service(a_call(sink=RecordedSink()))).text == "large"
+
+
+# --- one budget for all ----------------------------------------------------------------------------------------------------
+
+
+async def test_one_budget_for_the_whole_chain(autojump_clock):
+    service, inners = route("a", "b", "c", fallback=["b", "c"], max_attempts=5, retries=True)
+    for inner in inners.values():
+        failing(inner, ProviderError("broken", details={"status": 500}))
+    call = a_call(timeout_s=1000)
+    with pytest.raises(ProviderError) as caught:
+        await service(call)
+    assert [inner.asked for inner in inners.values()] == [3, 1, 1]
+    assert [record.number for record in call.journal.attempts] == [1, 2, 3, 4, 5]
+    assert [attempt["model"] for attempt in caught.value.details["attempts"]] == ["a", "a", "a", "b", "c"]
+    assert caught.value.details["attempts"][0] == {
+        "model": "a",
+        "provider": "main",
+        "code": "provider_error",
+        "message": "broken",
+        "status": 500,
+    }
+
+
+async def test_a_budget_smaller_than_the_chain_ends_it(autojump_clock):
+    service, inners = route("a", "b", "c", fallback=["b", "c"], max_attempts=2, retries=True)
+    for inner in inners.values():
+        failing(inner, ProviderError("broken"))
+    with pytest.raises(ProviderError):
+        await service(a_call())
+    assert [inner.asked for inner in inners.values()] == [1, 1, 0]
+
+
+async def test_our_own_refusals_use_up_nothing(autojump_clock):
+    service, inners = route("a", "b", "c", fallback=["b", "c"], max_attempts=1, retries=True)
+    failing(inners["a"], Overloaded("1000 wait"))
+    failing(inners["b"], Overloaded("1000 wait"))
+    answering(inners["c"])
+    reply = await service(a_call())
+    assert (reply.text, reply.attempts) == ("c", 1)
+
+
+async def test_a_hint_past_the_deadline_goes_to_the_fallback_at_once(autojump_clock):
+    service, inners = route("a", "b", fallback=["b"], retries=True)
+    failing(inners["a"], RateLimited("slow down", retry_after_s=60))
+    answering(inners["b"])
+    assert (await service(a_call(timeout_s=30))).text == "b"
+    assert trio.current_time() == 0.0
+
+
+async def test_the_reply_tells_what_it_took(autojump_clock):
+    service, inners = route("a", "b", fallback=["b"], max_attempts=3, retries=True)
+
+    async def slow_failure(attempt):
+        attempt.call.journal.provider_s += 2.0
+        return ProviderError("broken")
+
+    inners["a"].answer = slow_failure
+    answering(inners["b"])
+    reply = await service(a_call())
+    assert (reply.attempts, reply.provider_s) == (3, 4.0)
+    assert reply.queue_s == pytest.approx(1.0)  # asleep before the second attempt
+
+
+# --- what the caller hears -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "raised"),
+    [
+        (ProviderError("one"), ProviderError("two"), "two"),
+        (RateLimited("may pass"), ProviderAuth("stays"), "may pass"),
+        (ProviderAuth("stays"), RateLimited("may pass"), "may pass"),
+        (ProviderError("the provider's word"), Overloaded("our own refusal"), "the provider's word"),
+        (Overloaded("our own refusal"), ContextExceeded("the provider's word"), "the provider's word"),
+        (Overloaded("first"), Overloaded("second"), "second"),
+        (RateLimited("may pass"), InvalidRequest("only for the second"), "may pass"),
+    ],
+)
+async def test_the_most_telling_error_is_raised(autojump_clock, first, second, raised):
+    service, inners = route("a", "b", fallback=["b"])
+    failing(inners["a"], first)
+    failing(inners["b"], second)
+    with pytest.raises(CallError) as caught:
+        await service(a_call())
+    assert caught.value.message == raised
+    assert [attempt["code"] for attempt in caught.value.details["attempts"]] == [first.code, second.code]
+
+
+async def test_the_soonest_hint_of_all_is_given(autojump_clock):
+    service, inners = route("a", "b", "c", fallback=["b", "c"])
+    failing(inners["a"], RateLimited("one", retry_after_s=20))
+    failing(inners["b"], RateLimited("two", retry_after_s=9))
+    failing(inners["c"], ProviderError("three"))
+    with pytest.raises(ProviderError) as caught:
+        await service(a_call())
+    assert caught.value.retry_after_s == 9
+
+
+# --- learning ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_learns_how_long_answers_are(autojump_clock):
+    estimator = TokenEstimator()
+    service, inners = route("small", estimator=estimator)
+    answering(inners["small"], a_reply(usage=a_usage(10, 30, reasoning=12)))
+    await service(a_call())
+    assert estimator.mean_outputs() == {"small": 42.0}
+    answering(inners["small"], a_reply(usage=a_usage(10, 3000, estimated=True)))
+    await service(a_call())
+    answering(inners["small"], a_reply(usage=None))
+    await service(a_call())
+    answering(inners["small"], a_reply(usage=a_usage(10, 0), vectors=(b"1234",)))
+    await service(a_call(kind="embed", request={"input": ["word " * 100]}))
+    assert estimator.mean_outputs() == {"small": 42.0}
+    assert inners["small"].requests[-1].estimated_tokens == pytest.approx(126, abs=2)
+
+
+class Prompt(dict):
+    """Something large that can be looked for."""
+
+
+async def test_a_failed_call_is_forgotten_at_once(autojump_clock):
+    service, inners = route("a", "b", fallback=["b"], retries=True, max_attempts=3)
+    for inner in inners.values():
+        failing(inner, ProviderError("broken"))
+    prompt = Prompt(messages=[])
+    seen = weakref.ref(prompt)
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ProviderError):
+            await service(a_call(request=prompt))
+        del prompt
+        for inner in inners.values():
+            inner.requests.clear()
+        assert seen() is None
+    finally:
+        gc.enable()
+
+
+async def test_idle_after_cancelling_at_any_checkpoint(autojump_clock):
+    def scenario(nursery):
+        service, inners = route("a", "b", fallback=["b"], retries=True, max_attempts=3)
+
+        async def slow_failure(attempt):
+            await trio.sleep(1)
+            return ProviderError("broken")
+
+        async def slowly(attempt):
+            await trio.sleep(1)
+            return a_reply()
+
+        inners["a"].answer = slow_failure
+        inners["b"].answer = slowly
+        return service, lambda: service(a_call())
+
+    def idle(service):
+        assert service.statistics().inside == 0
+
+    assert await cancel_at_every_checkpoint(scenario, idle) >= 6
