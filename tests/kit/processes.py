@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 class DaemonProcess:
     """One aiorchd in the foreground, with its standard error in ``log``."""
 
-    def __init__(self, folder: Path, config: str | None, extra: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, config: str | None, extra: tuple[str, ...], environment: Mapping[str, str]
+    ) -> None:
         self.folder = folder
         self.socket = folder / "a.sock"
         self.state = folder / "state"
@@ -49,7 +51,10 @@ class DaemonProcess:
         """Start it; with ``wait`` until it answers at its socket."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "aiorchd", *self._arguments], env=self._environment, stderr=log, stdin=subprocess.DEVNULL
+                [sys.executable, "-m", "aiorchd", *self._arguments],
+                env=self._environment,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
             )
         if wait:
             self.wait_ready()
@@ -93,7 +98,11 @@ class DaemonProcess:
 
 @contextmanager
 def daemon(
-    folder: Path, config: str | None = None, *extra: str, start: bool = True, environment: Mapping[str, str] | None = None
+    folder: Path,
+    config: str | None = None,
+    *extra: str,
+    start: bool = True,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[DaemonProcess]:
     """Run a daemon for the length of the block."""
     process = DaemonProcess(folder, config, extra, environment or {})

@@ -222,17 +222,19 @@ async def connect_proxy(
             await wire.send(http(b"", 502))
             return
         other = await trio.open_tcp_stream("127.0.0.1", names[host])
-        if connect:
-            await wire.send(b"HTTP/1.1 200 Connection established\r\nproxy-agent: test\r\n\r\n")
-            log.tunnels += 1
-        else:
-            path = "/" + request.target.split("/", 3)[3]
-            head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(request.body)}\r\n\r\n"
-            await other.send_all(head.encode() + request.body)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_copy, wire.stream, other, nursery.cancel_scope)
-            nursery.start_soon(_copy, other, wire.stream, nursery.cancel_scope)
-        other.socket.close()
+        try:
+            if connect:
+                await wire.send(b"HTTP/1.1 200 Connection established\r\nproxy-agent: test\r\n\r\n")
+                log.tunnels += 1
+            else:
+                path = "/" + request.target.split("/", 3)[3]
+                head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(request.body)}\r\n\r\n"
+                await other.send_all(head.encode() + request.body)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_copy, wire.stream, other, nursery.cancel_scope)
+                nursery.start_soon(_copy, other, wire.stream, nursery.cancel_scope)
+        finally:
+            other.socket.close()
 
     async with raw_server(handler, tls=tls) as server:
         yield server, log

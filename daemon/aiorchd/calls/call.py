@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,7 +93,9 @@ class AttemptBudget:
 class Attempt:
     """One call sent to one target, once. ``number`` counts from 1 over the whole call, fallbacks included.
 
-    ``estimated_tokens`` is what the rate limits reserve before it starts: prompt and expected answer. ``notes`` is where
+    ``estimated_tokens`` is what the rate limits reserve before it starts: prompt and expected answer. ``start_by`` is the
+    latest moment (Trio's clock) at which it is worth starting, before the call's deadline when another target could still
+    be asked: a wait known to last longer is not begun. ``notes`` is where
     the stages below Retry leave what its record needs: ``queue_s`` and ``provider_s`` (Gate), and whatever a provider knows
     of ``status``, ``first_token_s``, ``cost_usd``.
     """
@@ -101,5 +104,6 @@ class Attempt:
     target: Target
     number: int = 1
     estimated_tokens: int = 0
+    start_by: float = math.inf
     budget: AttemptBudget = field(default_factory=lambda: AttemptBudget(1))
     notes: dict[str, Any] = field(default_factory=dict)

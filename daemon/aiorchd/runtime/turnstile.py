@@ -191,7 +191,7 @@ class TargetTurnstile:
         """Wait for a turn; hold it for the length of the block.
 
         Does not yield when it is granted at once. Raises `Overloaded` with ``retry_after_s`` when too many wait, or when it is
-        known that the turn would come after the call's deadline.
+        known that the turn would come after the call's deadline (or the attempt's ``start_by``).
         """
         return Turn(self, attempt)
 
@@ -251,12 +251,13 @@ class TargetTurnstile:
             return True
         call = turn.attempt.call
         uid = call.caller.uid
+        start_by = min(turn.attempt.start_by, call.deadline)
         earliest_s = self._account.earliest_s(now, self._queue.backlog(uid) + 1)
-        if call.deadline < now + earliest_s:
+        if start_by < now + earliest_s:
             self._refuse_late(turn, earliest_s)
             return False
         cost = self._account.share_s(turn.attempt.estimated_tokens)
-        turn.entry, turned_away = self._queue.put(uid, turn, deadline=call.deadline, cost=cost)
+        turn.entry, turned_away = self._queue.put(uid, turn, deadline=start_by, cost=cost)
         if turned_away is not None:
             self._refuse_full(turned_away, now)
         self.decide(now)
@@ -316,7 +317,7 @@ class TargetTurnstile:
 
     def _refuse_late(self, turn: Turn, delay_s: float) -> None:
         self._refused_late += 1
-        message = f"{self._name}: no turn within {delay_s:.3g} s, and the call's deadline comes before that"
+        message = f"{self._name}: no turn for {delay_s:.3g} s, which is longer than this call can wait here"
         self._refuse(turn, message, delay_s, {"reason": "deadline"})
 
     def _refuse_full(self, turn: Turn, now: float) -> None:

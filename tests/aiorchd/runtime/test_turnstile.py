@@ -206,13 +206,23 @@ async def test_who_cannot_make_its_deadline_is_refused_at_once(autojump_clock):
     turnstile = TargetTurnstile("small", permits=10, requests_per_minute=6)  # one in ten seconds
     async with turnstile.pass_through(attempt()):
         pass
-    with pytest.raises(Overloaded, match="deadline") as caught:
+    with pytest.raises(Overloaded, match="longer than this call can wait") as caught:
         async with turnstile.pass_through(attempt(timeout_s=5.0)):
             pass
     assert trio.current_time() == 0.0
     assert caught.value.retry_after_s == pytest.approx(10.0)
     assert caught.value.details == {"reason": "deadline", "model": "small"}
     assert_idle(turnstile)
+
+
+async def test_who_could_be_asked_elsewhere_waits_less_long(autojump_clock):
+    turnstile = TargetTurnstile("small", permits=1)
+    turnstile.cool_down(0.0, 10.0)
+    with pytest.raises(Overloaded):
+        async with turnstile.pass_through(an_attempt(a_call(timeout_s=15.0), start_by=7.5)):
+            pass
+    async with turnstile.pass_through(an_attempt(a_call(timeout_s=15.0), start_by=15.0)):
+        assert trio.current_time() == pytest.approx(10.0)
 
 
 async def test_who_stands_too_far_back_is_refused_at_once(autojump_clock):

@@ -15,6 +15,7 @@ from aiorchd.core.token_bucket import TokenBucket
 from aiorchd.core.token_estimate import TokenEstimator
 from aiorchd.runtime.turnstile import TargetTurnstile
 from aiorchd.stages.admit import Admit
+from aiorchd.stages.deadline import Deadline
 from aiorchd.stages.dispatch import Dispatch
 from aiorchd.stages.gate import Gate
 from aiorchd.stages.retry import Retry
@@ -65,10 +66,11 @@ class House:
         self.route = Route(
             self.retries, targets, estimator=TokenEstimator(), max_attempts=max_attempts, fallback=list(providers)
         )
-        self.call = Admit(self.route, Occupancy(1000))
+        self.admit = Admit(self.route, Occupancy(1000))
+        self.call = Deadline(self.admit)
 
     def assert_idle(self):
-        assert self.call.statistics().inside == 0
+        assert self.call.statistics().inside == self.admit.statistics().inside == 0
         assert self.route.statistics().inside == 0
         for name, turnstile in self.turnstiles.items():
             assert (turnstile.statistics().in_use, turnstile.statistics().waiting) == (0, 0)
@@ -145,10 +147,10 @@ async def test_the_second_model_takes_over_when_the_first_cannot_make_it(autojum
     narrow = StrictProvider(chance, requests_per_minute=6, tokens_per_minute=10**9, burst_s=10)
     wide = StrictProvider(chance, requests_per_minute=6000, tokens_per_minute=10**9, burst_s=10)
     house = House({"narrow": narrow, "wide": wide}, chance=chance, permits=10)
-    served, errors = await _callers(house, chance, until=60.0, timeout_s=8.0)
+    _, errors = await _callers(house, chance, until=60.0, timeout_s=8.0)
     assert errors == []
     assert wide.answered > 100
-    assert narrow.refused <= 20
+    assert narrow.answered >= 6
     house.assert_idle()
 
 
@@ -175,4 +177,4 @@ async def test_idle_after_cancelling_the_whole_stack_at_any_checkpoint(autojump_
     def idle(house):
         house.assert_idle()
 
-    assert await cancel_at_every_checkpoint(scenario, idle) >= 20
+    assert await cancel_at_every_checkpoint(scenario, idle) >= 12

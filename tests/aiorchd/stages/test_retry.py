@@ -150,7 +150,15 @@ async def test_a_wait_past_the_deadline_is_not_begun(autojump_clock):
     assert trio.current_time() == 0.0
     assert caught.value.retry_after_s == 30.0
     assert service.statistics().out_of_time == 1
-    assert "deadline" in call.journal.notes[-1][2]
+    assert "no time to wait 30 s" in call.journal.notes[-1][2]
+
+
+async def test_a_wait_past_the_moment_to_ask_another_is_not_begun(autojump_clock):
+    service, inner = retry()
+    inner.answer = lambda attempt: RateLimited("slow down", retry_after_s=30.0)
+    with pytest.raises(RateLimited):
+        await service(an_attempt(a_call(timeout_s=100.0), start_by=20.0, budget=AttemptBudget(4)))
+    assert (trio.current_time(), inner.asked) == (0.0, 1)
 
 
 async def test_the_error_says_how_long_the_wait_would_have_been(autojump_clock):

@@ -283,6 +283,29 @@ async def test_a_hint_past_the_deadline_goes_to_the_fallback_at_once(autojump_cl
     assert trio.current_time() == 0.0
 
 
+async def test_waiting_for_one_leaves_time_for_the_others(autojump_clock):
+    service, inners = route("a", "b", "c", fallback=["b", "c"])
+    start_by = {}
+
+    def answer(attempt):
+        start_by[attempt.target.name] = attempt.start_by
+        return ProviderError("broken")
+
+    for inner in inners.values():
+        inner.answer = answer
+    with pytest.raises(ProviderError):
+        await service(a_call(timeout_s=40.0))
+    assert start_by == {"a": 20.0, "b": 20.0, "c": 40.0}
+
+
+async def test_a_long_hint_goes_to_the_fallback_while_there_is_time(autojump_clock):
+    service, inners = route("a", "b", fallback=["b"], retries=True)
+    failing(inners["a"], RateLimited("slow down", retry_after_s=25))
+    answering(inners["b"])
+    assert (await service(a_call(timeout_s=30))).text == "b"
+    assert trio.current_time() == 0.0
+
+
 async def test_the_reply_tells_what_it_took(autojump_clock):
     service, inners = route("a", "b", fallback=["b"], max_attempts=3, retries=True)
 

@@ -1,0 +1,161 @@
+"""Asks the same target again after a failure that may pass, as long as there are attempts and time left.
+
+There is one owner of retries for a whole call: the budget that Route made and that all its attempts carry. Between two
+attempts nothing is held: no permit, no quota, no connection. A provider's word on when to come back is a floor, and a
+wait that would end after the deadline (or after the attempt's ``start_by``) is not begun: the error then goes up at once,
+while there is time for another target, and says how long the wait would have been.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import trio
+
+from aiorch.errors import CallError
+from aiorchd.calls.call import Attempt
+from aiorchd.calls.journal import AttemptRecord
+from aiorchd.calls.outcome import REFUSED_BY_US, Verdict, judge
+from aiorchd.calls.ports import Service
+from aiorchd.calls.reply import Reply
+from aiorchd.core.backoff import Backoff
+
+_MESSAGE_CHARACTERS: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class RetryStatistics:
+    """Attempts under way below and calls asleep between two attempts, now; since this stage was built: attempts sent again,
+    calls answered after a failure, and calls given up because the attempts or the time were used up."""
+
+    inside: int
+    sleeping: int
+    retries: int
+    recovered: int
+    out_of_attempts: int
+    out_of_time: int
+
+
+class Retry:
+    """Ask ``inner`` until it answers or there is no point. Writes every attempt that was sent into the journal."""
+
+    def __init__(self, inner: Service[Attempt], backoff: Backoff) -> None:
+        self._inner = inner
+        self._backoff = backoff
+        self._inside = self._sleeping = 0
+        self._retries = self._recovered = self._out_of_attempts = self._out_of_time = 0
+
+    async def __call__(self, attempt: Attempt) -> Reply:
+        """Answer ``attempt``, asking again under new numbers. Raises the last error."""
+        failures = 0
+        while True:
+            attempt.budget.take()
+            result = await self._try(attempt)
+            if isinstance(result, Reply):
+                self._recovered += failures > 0
+                return result
+            failures += 1
+            delay_s = self._wait_before_next(attempt, result, failures)
+            if delay_s is None:
+                try:
+                    raise result
+                finally:
+                    del result  # its traceback refers to this frame: no cycle that would keep the prompt
+            await self._sleep(attempt, result, delay_s)
+            self._retries += 1
+            attempt = replace(attempt, number=len(attempt.call.journal.attempts) + 1, notes={})
+
+    def statistics(self) -> RetryStatistics:
+        """Tell who is inside and who sleeps."""
+        return RetryStatistics(
+            inside=self._inside,
+            sleeping=self._sleeping,
+            retries=self._retries,
+            recovered=self._recovered,
+            out_of_attempts=self._out_of_attempts,
+            out_of_time=self._out_of_time,
+        )
+
+    async def _try(self, attempt: Attempt) -> Reply | CallError:
+        """Ask once and write down how it went, however it went."""
+        began_at = trio.current_time()
+        result: Reply | CallError | None = None
+        self._inside += 1
+        try:
+            result = await self._inner(attempt)
+        except CallError as error:
+            result = error
+        finally:
+            self._inside -= 1
+            if attempt.notes.get("unsent") or (isinstance(result, CallError) and result.code in REFUSED_BY_US):
+                attempt.budget.give_back()
+            else:
+                _record(attempt, began_at, result)
+        try:
+            return result
+        finally:
+            del result  # as above
+
+    def _wait_before_next(self, attempt: Attempt, error: CallError, failures: int) -> float | None:
+        """Decide how long to wait before asking this target again; None when it is not to be asked again."""
+        call = attempt.call
+        if not judge(error).retry or (call.sink is not None and call.sink.started):
+            return None
+        if not attempt.budget.may_retry:
+            self._out_of_attempts += 1
+            return None
+        delay_s = self._backoff.delay_s(failures, error.retry_after_s)
+        now = trio.current_time()
+        if now + delay_s >= min(attempt.start_by, call.deadline):
+            self._out_of_time += 1
+            if error.retry_after_s is None:
+                error.retry_after_s = delay_s
+            call.journal.note(now, "retry", f"{attempt.target.name}: there is no time to wait {delay_s:.3g} s")
+            return None
+        return delay_s
+
+    async def _sleep(self, attempt: Attempt, error: CallError, delay_s: float) -> None:
+        """Wait, holding nothing."""
+        began_at = trio.current_time()
+        journal = attempt.call.journal
+        journal.note(began_at, "retry", f"{attempt.target.name}: {error.code}; asking again in {delay_s:.3g} s")
+        self._sleeping += 1
+        try:
+            await trio.sleep(delay_s)
+        finally:
+            self._sleeping -= 1
+            journal.queue_s += trio.current_time() - began_at
+
+
+def _record(attempt: Attempt, began_at: float, result: Reply | CallError | None) -> None:
+    """Add the attempt to the journal. No result: the caller went away, or a defect is on its way to the door."""
+    journal, notes, target = attempt.call.journal, attempt.notes, attempt.target
+    ran_s = trio.current_time() - began_at
+    queue_s = notes.get("queue_s", 0.0)
+    verdict, error, reply = Verdict.IGNORED, None, None
+    if isinstance(result, Reply):
+        verdict, reply = Verdict.OK, result
+    elif result is not None:
+        verdict, error = judge(result).verdict, result
+        journal.throttled += verdict is Verdict.THROTTLED
+    details = error.details if error is not None else {}
+    usage = reply.usage if reply is not None else None
+    journal.attempts.append(
+        AttemptRecord(
+            number=attempt.number,
+            model=target.name,
+            provider=target.provider,
+            began_s=began_at - journal.started,
+            queue_s=queue_s,
+            provider_s=notes.get("provider_s", ran_s - queue_s),
+            verdict=str(verdict),
+            code=None if reply is not None else "cancelled" if error is None else error.code,
+            message=None if error is None else error.message[:_MESSAGE_CHARACTERS],
+            status=details.get("status", notes.get("status")),
+            tokens=None if usage is None else usage.total,
+            cost_usd=notes.get("cost_usd") if reply is None else reply.cost_usd,
+            first_token_s=notes.get("first_token_s"),
+            retry_after_s=None if error is None else error.retry_after_s,
+        )
+    )
