@@ -31,11 +31,15 @@ _CONNECT_HEAD_BYTES: Final = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An open connection: the stream to speak on, the socket below it, and whether HTTP/2 is spoken."""
+    """An open connection: the stream to speak on, the socket below it, and whether HTTP/2 is spoken.
+
+    ``forwarder`` is the proxy that passes single requests on, where there is no tunnel through it.
+    """
 
     stream: trio.abc.Stream
     socket: trio.SocketStream
-    http2: bool
+    http2: bool = False
+    forwarder: Proxy | None = None
 
 
 async def dial(origin: Origin, proxy: Proxy | None, tls: TlsContexts) -> Line:
@@ -54,8 +58,9 @@ async def dial(origin: Origin, proxy: Proxy | None, tls: TlsContexts) -> Line:
         if proxy is not None:
             if proxy.origin.secure:
                 stream, _ = await _start_tls(stream, proxy.origin.host, tls, ("http/1.1",))
-            if origin.secure:
+            if origin.secure or origin.http2:
                 await _tunnel(stream, origin, proxy)
+                proxy = None
         # Without TLS nothing is negotiated: who configures http2 for http:// says that the server knows.
         http2 = origin.http2
         if origin.secure:
@@ -63,7 +68,7 @@ async def dial(origin: Origin, proxy: Proxy | None, tls: TlsContexts) -> Line:
             stream, protocol = await _start_tls(stream, origin.host, tls, protocols)
             http2 = protocol == "h2"
         on_failure.pop_all()
-    return Line(stream, base, http2)
+    return Line(stream, base, http2, proxy)
 
 
 def _keep_alive(base: trio.SocketStream) -> None:

@@ -25,13 +25,17 @@ _Event: TypeAlias = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
 class Http1Connection:
     """A connection that carries one request after the other."""
 
-    __slots__ = ("_acknowledged", "_closed_by_peer", "_h11", "_heard", "_sent", "_socket", "_stream", "origin", "phase")
+    __slots__ = (
+        "_acknowledged", "_closed_by_peer", "_forwarder", "_h11", "_heard", "_sent", "_socket", "_stream", "origin",
+        "phase",
+    )  # fmt: skip
 
     def __init__(self, origin: Origin, line: Line, max_head_bytes: int) -> None:
         self.origin = origin
         self.phase: Phase = "sending"
         self._stream = line.stream
         self._socket = line.socket.socket
+        self._forwarder = line.forwarder
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=max_head_bytes)
         self._heard = False
         self._sent = False
@@ -150,9 +154,15 @@ class Http1Connection:
         headers = [(b"host", question.authority), *question.headers]
         if question.body or question.method == b"POST":
             headers.append((b"content-length", b"%d" % len(question.body)))
+        target = question.target
+        if self._forwarder is not None:
+            # A proxy is told the whole address (RFC 9112 section 3.2.2), and who we are, which is between it and us.
+            target = b"http://" + question.authority + target
+            if self._forwarder.authorization is not None:
+                headers.append((b"proxy-authorization", self._forwarder.authorization))
         connection = self._h11
         try:
-            request = h11.Request(method=question.method, target=question.target, headers=headers)
+            request = h11.Request(method=question.method, target=target, headers=headers)
             head = connection.send(request) or b""
             body = connection.send(h11.Data(data=question.body)) or b"" if question.body else b""
             connection.send(h11.EndOfMessage())

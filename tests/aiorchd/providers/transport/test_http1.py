@@ -191,7 +191,7 @@ async def _pair() -> tuple[Http1Connection, trio.SocketStream]:
     ours = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
     theirs = await listener.accept()
     await listener.aclose()
-    connection = Http1Connection(Origin("http", "127.0.0.1", 80), Line(ours, ours, False), 65_536)
+    connection = Http1Connection(Origin("http", "127.0.0.1", 80), Line(ours, ours), 65_536)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.ask, QUESTION)
         await theirs.receive_some(65_536)
@@ -273,8 +273,8 @@ async def test_what_was_not_processed_is_sent_again_once() -> None:
 
     async def closing(wire: Wire) -> None:
         await wire.read_request()
-        await wire.send(http(b"1"))
         servers_ends.append(wire)
+        await wire.send(http(b"1"))
         await trio.sleep_forever()
 
     servers_ends: list[Wire] = []
