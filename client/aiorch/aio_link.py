@@ -1,0 +1,151 @@
+"""One connection of an asynchronous client, and what it needs of the event loop it runs on."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from aiorch.exchange import Pending
+from aiorch.line import READ_BYTES, Line
+from aiorch.questions import Question
+
+
+class Runtime(Protocol):
+    """What asyncio and trio do differently, and nothing else. Belongs to one client on one running loop."""
+
+    def now(self) -> float:
+        """Give the loop's time, which deadlines are on."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let that much time pass."""
+        ...
+
+    def lock(self) -> AbstractAsyncContextManager[Any]:
+        """Make a lock."""
+        ...
+
+    async def park(self, pending: Pending, deadline: float) -> None:
+        """Wait until `wake` is called for it. Raises TimeoutError, and whatever cancels a task."""
+        ...
+
+    async def step(self) -> None:
+        """Let others run, where the loop's manners ask for it, when there is nothing to wait for."""
+        ...
+
+    def wake(self, pending: Pending) -> None:
+        """Let whoever is parked on it go on; without anybody parked do nothing."""
+        ...
+
+    def soon(self, act: Callable[[], None]) -> None:
+        """Have something done in the loop; from any thread, in the middle of anything, even after its end."""
+        ...
+
+    def watch(self, link: AsyncLink) -> None:
+        """Call ``link.readable`` whenever there is something to read, until `unwatch`."""
+        ...
+
+    def watch_for_room(self, link: AsyncLink) -> None:
+        """Call ``link.writable`` whenever the socket takes bytes, until that has written all."""
+        ...
+
+    def unwatch(self, link: AsyncLink) -> None:
+        """Stop all watching: the socket is about to be closed."""
+        ...
+
+    async def open(self) -> None:
+        """Begin."""
+        ...
+
+    async def close(self) -> None:
+        """End all that runs on behalf of the client."""
+        ...
+
+
+class AsyncLink(Line):
+    """A connection for tasks. Everything happens in the loop's thread, and only `wait` lets others run."""
+
+    def __init__(self, connection: socket.socket, runtime: Runtime) -> None:
+        super().__init__(connection)
+        self._runtime = runtime
+        self._abandoned: deque[Pending] = deque()
+        self.waits_for_room = False
+        """Whether somebody watches for the socket to take more; kept by the runtime."""
+        runtime.watch(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the socket is closed."""
+        return self.connection.fileno() < 0
+
+    def ask(self, question: Question[Any]) -> Pending:
+        """Send a question; what the socket does not take at once leaves in the background. Raises as `Exchange.ask`."""
+        pending = self.exchange.ask(question)
+        self._written(self.flush())
+        return pending
+
+    async def wait(self, pending: Pending, deadline: float) -> None:
+        """Wait until the question has moved on. Raises TimeoutError; the question then still stands."""
+        if pending.moved:
+            await self._runtime.step()
+            return
+        while not pending.moved:
+            await self._runtime.park(pending, deadline)
+
+    def forget(self, pending: Pending) -> None:
+        """Lose interest in an answer; the daemon is told."""
+        self.exchange.forget(pending)
+        self._written(self.flush())
+
+    def abandon(self, pending: Pending) -> None:
+        """Do as `forget` does from a destructor, which may run in any thread and in the middle of anything."""
+        self._abandoned.append(pending)
+        self._runtime.soon(self._forget_abandoned)
+
+    def close(self) -> None:
+        """End it; whoever waits is told."""
+        self._wake(self.exchange.lost("this client was closed"))
+        self._reap()
+
+    def readable(self) -> None:
+        """Read what there is; for the runtime."""
+        try:
+            data = self.connection.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._wake(self.exchange.lost(error.strerror or str(error)))
+            self._reap()
+            return
+        self._written(self.take(data))
+
+    def writable(self) -> None:
+        """Write what waits; for the runtime."""
+        self._written(self.flush())
+
+    def _written(self, moved: list[Pending]) -> None:
+        """Wake who moved, and see to it that what was not written will be."""
+        if moved:
+            self._wake(moved)
+        exchange = self.exchange
+        if exchange.retiring:
+            self._reap()
+        if not (exchange.written or self.waits_for_room or self.closed):
+            self._runtime.watch_for_room(self)
+
+    def _wake(self, moved: list[Pending]) -> None:
+        for pending in moved:
+            self._runtime.wake(pending)
+
+    def _forget_abandoned(self) -> None:
+        while self._abandoned:
+            self.forget(self._abandoned.popleft())
+
+    def _reap(self) -> None:
+        exchange = self.exchange
+        if exchange.retiring and (exchange.ended is not None or not exchange.in_flight) and not self.closed:
+            self._runtime.unwatch(self)
+            self.connection.close()

@@ -1,0 +1,256 @@
+"""The blocking client: thread-safe, with many calls in flight on one connection."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from aiorch import questions
+from aiorch.address import candidates
+from aiorch.connections import Connections
+from aiorch.errors import ConnectionLost
+from aiorch.exchange import Pending, Resending, whole_answer
+from aiorch.link import Link
+from aiorch.questions import CompleteOptions, EmbedOptions, Question, too_late
+from aiorch.reply import Delta, Embedding, Reply, Server
+
+T = TypeVar("T")
+
+
+class Client:
+    """A blocking client of the daemon. Threads share it; calls in flight do not wait for each other.
+
+    ``socket`` names the daemon's socket; without it ``$AIORCH_SOCKET``, then the user's own daemon, then the system's is
+    used, and once one has answered, that one. ``timeout_s`` is for every call that names none (None: the daemon's own
+    limits hold). Connecting waits up to ``connect_timeout_s`` for a socket that is missing, refuses or is full, as it is
+    while the daemon restarts. When the daemon does not keep a deadline it was told, the call fails ``grace_s`` later.
+
+    It connects when first used, again when the daemon was restarted, and by itself in a forked child. Every method may
+    raise `Unreachable`, `ConnectionLost`, `LocalProtocolError` and `CallError`. A call that is interrupted, by its
+    timeout or by an exception such as KeyboardInterrupt, is cancelled in the daemon.
+
+    Use it as a context manager or ``close`` it; one that is forgotten closes itself.
+    """
+
+    def __init__(
+        self,
+        socket: str | os.PathLike[str] | None = None,
+        *,
+        timeout_s: float | None = None,
+        connect_timeout_s: float = 2.0,
+        grace_s: float = 1.0,
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._connections = Connections(
+            candidates(socket, os.environ), connect_timeout_s=connect_timeout_s, grace_s=grace_s
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection. Calls that other threads wait for fail with `ConnectionLost`; later ones with RuntimeError."""
+        self._connections.close()
+
+    # asking
+
+    def complete(self, prompt: str | None = None, **options: Unpack[CompleteOptions]) -> Reply:
+        """Ask for one answer; see `CompleteOptions` for the options. Give a prompt, or ``messages=``, or ``operation=``."""
+        return self._ask(questions.complete("complete", prompt, options, self._timeout_s))
+
+    def stream(self, prompt: str | None = None, **options: Unpack[CompleteOptions]) -> Stream:
+        """Ask for one answer piece by piece: iterate over the result. Options as in `complete`.
+
+        The question is sent when the first piece is asked for.
+        """
+        return Stream(self._connections, questions.complete("stream", prompt, options, self._timeout_s, streams=True))
+
+    def embed(self, input: Sequence[str] | str, **options: Unpack[EmbedOptions]) -> Embedding:  # noqa: A002 - its name
+        """Ask for the vectors of some texts, or of one."""
+        return self._ask(questions.embed(input, options, self._timeout_s))
+
+    def ping(self) -> str:
+        """Ask whether the daemon is there; gives ``"pong"``."""
+        return self._ask(questions.ping(self._timeout_s))
+
+    def hello(self) -> Server:
+        """Ask who answers, and who it takes this process for."""
+        return self._ask(questions.hello(self._timeout_s))
+
+    def status(self) -> dict[str, Any]:
+        """Ask for health, generation, configuration and every stage's statistics."""
+        return self._ask(questions.status(self._timeout_s))
+
+    def stats(self, *, since_s: float | None = None, by: str | None = None, own: bool | None = None) -> dict[str, Any]:
+        """Ask what was called, saved and spent in the last ``since_s`` seconds, split ``by`` operation, model, caller or unit.
+
+        Everybody sees their own; administrators see everybody's unless they say ``own=True``.
+        """
+        return self._ask(questions.stats(since_s, by, own, self._timeout_s))
+
+    def explain(self, request_id: str) -> dict[str, Any]:
+        """Ask for the whole story of one call, by the ``id`` of its reply. Raises `NotFound`, `Forbidden`."""
+        return self._ask(questions.explain(request_id, self._timeout_s))
+
+    def models_list(self) -> list[dict[str, Any]]:
+        """Ask for the models with their live state."""
+        return self._ask(questions.models_list(self._timeout_s))
+
+    def cache_stats(self) -> dict[str, Any]:
+        """Ask what the cache holds."""
+        return self._ask(questions.cache_stats(self._timeout_s))
+
+    def cache_clear(self, *, operation: str | None = None) -> int:
+        """Forget all answers, or all of one operation; gives how many. For administrators: raises `Forbidden`."""
+        return self._ask(questions.cache_clear(operation, self._timeout_s))
+
+    def cache_forget(
+        self, *, request_id: str | None = None, tag: str | None = None, operation: str | None = None
+    ) -> int:
+        """Forget your own answers (administrators: everybody's) by what is named; gives how many."""
+        return self._ask(questions.cache_forget(request_id, tag, operation, self._timeout_s))
+
+    def config_get(self, key: str | None = None) -> Any:
+        """Ask for the configuration in force, or the part below a dotted key. For administrators."""
+        return self._ask(questions.config_get(key, self._timeout_s))
+
+    def config_reload(self) -> dict[str, Any]:
+        """Have the configuration file read now; gives the verdict. For administrators."""
+        return self._ask(questions.config_reload(self._timeout_s))
+
+    def call(self, method: str, /, **arguments: Any) -> Any:
+        """Call any method with its named arguments as the wire has them; those that are None are not sent."""
+        return self._ask(questions.plain(method, arguments, self._timeout_s))
+
+    @property
+    def server(self) -> Server | None:
+        """Who answered last, as far as it has said so yet; `hello` asks."""
+        return self._connections.server
+
+    def _ask(self, question: Question[T]) -> T:
+        connections = self._connections
+        deadline = connections.deadline(question)
+        resending: Resending | None = None
+        while True:
+            link, pending = connections.send(question, deadline)
+            try:
+                link.wait(pending, deadline)
+            except TimeoutError:
+                raise too_late(question) from None
+            finally:
+                if not pending.answered:
+                    link.forget(pending)
+            if pending.failure is None:
+                return question.parse(pending.result)
+            if resending is None:
+                resending = Resending(question)
+            question = connections.again(question, pending, resending, deadline)
+
+
+class Stream:
+    """One streamed answer; iterating gives its text piece by piece.
+
+    Asking for a piece may raise what `Client.complete` raises, and `IncompleteStream` when the answer broke off after
+    some of it came. Leaving the loop early and dropping the object, ``close`` or leaving the ``with`` block cancels the
+    rest. For one thread at a time; it does not survive a fork.
+    """
+
+    def __init__(self, connections: Connections, question: Question[Reply]) -> None:
+        self._connections = connections
+        self._question = question
+        self._deadline = math.inf
+        self._link: Link | None = None
+        self._pending: Pending | None = None
+        self._resending = Resending(question)
+        self._over = False
+        self._reply: Reply | None = None
+
+    @property
+    def reply(self) -> Reply:
+        """The whole answer, once the last piece has been taken. Raises RuntimeError before."""
+        if self._reply is None:
+            raise RuntimeError("the stream has not come to its end")
+        return self._reply
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        while True:
+            delta = self._next()
+            if delta is None:
+                raise StopIteration
+            if delta.text:
+                return delta.text
+
+    def events(self) -> Iterator[Delta]:
+        """Iterate over all pieces, parts of tool calls included."""
+        while (delta := self._next()) is not None:
+            yield delta
+
+    def close(self) -> None:
+        """Cancel what has not come yet."""
+        self._over = True
+        link, pending = self._link, self._pending
+        if link is not None and pending is not None and not pending.answered and link.pid == os.getpid():
+            link.forget(pending)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        link, pending = getattr(self, "_link", None), getattr(self, "_pending", None)
+        if link is not None and pending is not None and not pending.answered and link.pid == os.getpid():
+            link.abandon(pending)
+
+    def _next(self) -> Delta | None:
+        while not self._over:
+            link, pending = self._link, self._pending
+            if link is None or pending is None:
+                self._deadline = self._connections.deadline(self._question)
+                self._send()
+            elif link.pid != os.getpid():
+                self._over = True
+                raise ConnectionLost("this stream belongs to the process that began it, not to its forked child")
+            elif pending.deltas:
+                return pending.deltas.popleft()
+            elif not pending.answered:
+                self._wait(link, pending)
+            elif pending.failure is None:
+                self._over = True
+                self._reply = reply = self._question.parse(pending.result)
+                return whole_answer(pending, reply)
+            else:
+                self._send_again(pending)
+        return None
+
+    def _send(self) -> None:
+        self._link, self._pending = self._connections.send(self._question, self._deadline)
+
+    def _wait(self, link: Link, pending: Pending) -> None:
+        try:
+            link.wait(pending, self._deadline)
+        except TimeoutError:
+            raise too_late(self._question) from None
+        finally:
+            if not pending.moved:
+                self.close()
+
+    def _send_again(self, failed: Pending) -> None:
+        self._over = True  # unless
+        self._question = self._connections.again(self._question, failed, self._resending, self._deadline)
+        self._over = False
+        self._send()

@@ -1,0 +1,131 @@
+"""The connections of a blocking client: which one to ask on, making one, sending again, forks, the end."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from typing import Any, TypeVar
+
+from aiorch.address import Dial
+from aiorch.exchange import Pending, Resending
+from aiorch.link import Link
+from aiorch.questions import Question, too_late
+from aiorch.reply import Server
+
+T = TypeVar("T")
+
+
+class _Home:
+    """What one process has of a client: its connections, and the lock of whoever makes a new one."""
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        self.paths = paths
+        self.dialing = threading.Lock()
+        self.link: Link | None = None
+        self.links: tuple[Link, ...] = ()
+
+
+class Connections:
+    """Thread-safe. Questions go to the newest connection; older ones live until what was asked on them is answered."""
+
+    def __init__(self, paths: tuple[str, ...], *, connect_timeout_s: float, grace_s: float) -> None:
+        self._paths = paths
+        self._connect_timeout_s = connect_timeout_s
+        self._grace_s = grace_s
+        self._homes: dict[int, _Home] = {}
+        """By process id: a forked child finds none of its own here and makes one."""
+        self._closed = False
+
+    def __del__(self) -> None:
+        for home in self._homes.values():
+            for link in home.links:
+                link.connection.close()
+
+    @property
+    def server(self) -> Server | None:
+        """Who answered last, as far as it has said so."""
+        home = self._homes.get(os.getpid())
+        links = home.links if home is not None else ()
+        return next((link.exchange.server for link in reversed(links) if link.exchange.server is not None), None)
+
+    def deadline(self, question: Question[Any]) -> float:
+        """Give the monotonic time until which an answer is awaited from now: a little more than the daemon is told."""
+        if question.timeout_s is None:
+            return math.inf
+        return time.monotonic() + question.timeout_s + (self._grace_s if question.carries_timeout else 0.0)
+
+    def send(self, question: Question[Any], deadline: float) -> tuple[Link, Pending]:
+        """Send a question on the connection there is, or on a new one.
+
+        Raises `Unreachable`, `DeadlineExceeded`, and what `Exchange.ask` raises.
+        """
+        while True:
+            home = self._homes.get(os.getpid())
+            link = home.link if home is not None else None
+            if link is None or not link.usable:
+                link = self._connect(deadline)
+            try:
+                pending = link.ask(question, deadline)
+            except TimeoutError:
+                raise too_late(question) from None
+            if pending is not None:
+                return link, pending
+
+    def again(self, question: Question[T], failed: Pending, resending: Resending, deadline: float) -> Question[T]:
+        """Give the question to send once more, when it is time to; or raise what failed it."""
+        question, pause_s = resending.again(question, failed, deadline - self._grace_s - time.monotonic())
+        time.sleep(pause_s)
+        return question
+
+    def close(self) -> None:
+        """End all; whoever waits is told."""
+        self._closed = True
+        home = self._homes.get(os.getpid())
+        for link in home.links if home is not None else ():
+            link.close()
+
+    def _connect(self, deadline: float) -> Link:
+        self._refuse_if_closed()
+        home = self._homes.setdefault(
+            os.getpid(), _Home(self._paths)
+        )  # one operation: threads of a child may race here
+        self._leave_the_parents(home)
+        started = time.monotonic()
+        give_up_at = min(deadline, started + self._connect_timeout_s)
+        mine = home.dialing.acquire(timeout=max(0.0, give_up_at - started))
+        try:
+            if home.link is not None and home.link.usable:
+                return home.link
+            dial = Dial(home.paths)
+            while (connected := dial.attempt()) is None:
+                now = time.monotonic()
+                if now + dial.delay_s > give_up_at:
+                    raise dial.unreachable(now - started)
+                time.sleep(dial.delay_s)
+            connection, path = connected
+            link = Link(connection)
+            home.links = (*(old for old in home.links if not old.closed), link)
+            home.link = link
+            home.paths = (path,)  # another daemon, with another configuration, is no replacement for the one it knows
+            if self._closed:
+                link.close()
+            self._refuse_if_closed()
+            return link
+        finally:
+            if mine:
+                home.dialing.release()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise RuntimeError("this client was closed")
+
+    def _leave_the_parents(self, home: _Home) -> None:
+        """After a fork: close the child's copies of the parent's sockets, so that their end is the parent's alone to say."""
+        for pid, other in tuple(self._homes.items()):
+            if other is not home:
+                home.paths = other.paths
+                for link in other.links:
+                    link.connection.close()
+                self._homes.pop(pid, None)

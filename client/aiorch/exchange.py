@@ -1,0 +1,359 @@
+"""The client's half of a connection without I/O: who asked what, what has come back, what is still to be written.
+
+One `Exchange` belongs to one connected socket. The shells only move bytes: they write what is ``unsent`` and report
+what they ``wrote``, hand what they read to ``receive``, wake those whose `Pending` moved on, and say when the connection
+is ``lost``. All that is decided about a question is decided here, once, for threads, asyncio and trio alike.
+
+Sending again. A lost connection leaves open whether a question was carried out, and asking twice may cost twice. So
+`Resending` allows it only for what never left in full, what carried a ``key``, what its owner gave ``retries`` for, and
+what the daemon refused unseen because it is going away.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+from aiorch.errors import (
+    AiorchError,
+    CallError,
+    ConnectionLost,
+    GoingAway,
+    IncompleteStream,
+    LocalProtocolError,
+    Overloaded,
+    RemoteProtocolError,
+    TooLarge,
+    UnknownMethod,
+    error_from_wire,
+)
+from aiorch.protocol import Connection, Limits, Notification, Request, Response
+from aiorch.questions import Question, hello
+from aiorch.reply import Delta, Reply, Server
+
+T = TypeVar("T")
+
+RECEIVE_LIMITS: Final = Limits(max_frame_bytes=64 * 1024 * 1024, max_elements=2_000_000)
+"""What is taken from the daemon: more than it takes from us, since it is trusted and lists of vectors are long."""
+
+_BUFFERS_AT_ONCE: Final = 64
+_SENT_AGAIN_UNASKED: Final = 3
+"""A question that fells the daemon must not do so for ever."""
+_REFUSED_AT_MOST: Final = 14
+"""Pauses double from 10 ms up to 0.25 s: some two seconds for a daemon to be gone and its successor to be there."""
+
+
+class Pending:
+    """One question on one connection, and what has come back so far. Its exchange writes it; shells read it."""
+
+    __slots__ = ("answered", "call_id", "deltas", "failure", "msgid", "result", "seen", "sent", "waiter")
+
+    def __init__(self, msgid: int, call_id: str | int | None) -> None:
+        self.msgid = msgid
+        self.sent = False
+        """Whether the request has left in full."""
+        self.answered = False
+        """Whether it is over: with ``failure`` when that is not None, else with ``result``."""
+        self.result: Any = None
+        self.failure: AiorchError | None = None
+        self.call_id = call_id
+        """By what name pieces of a streamed answer come; None when it does not stream."""
+        self.deltas: deque[Delta] | None = None
+        """Those pieces that were not picked up yet."""
+        self.seen = 0
+        """How many came."""
+        self.waiter: Any = None
+        """Whoever is to be woken when it moves; the shell's own."""
+
+    @property
+    def moved(self) -> bool:
+        """Whether there is something to pick up."""
+        return self.answered or bool(self.deltas)
+
+
+class Exchange:
+    """The state of one connection. Not thread-safe: its shell has a lock, or is a single thread."""
+
+    def __init__(self) -> None:
+        self._connection = Connection(RECEIVE_LIMITS, trusted=True)
+        # This is all the mutable state: what waits to be written, whose it is, and who waits for what.
+        self._queue: deque[tuple[bytes, Pending | None]] = deque()
+        self._head_written = 0
+        self._waiting: dict[int, Pending] = {}
+        self._streams: dict[str | int, Pending] = {}
+        self._streams_made = 0
+        self._max_frame_bytes = Limits().max_frame_bytes
+        self._last_words: CallError | None = None
+        self.retiring = False
+        """Whether new questions belong elsewhere: the daemon goes away, or nothing can be written any more."""
+        self.ended: str | None = None
+        """Why there is no connection any more."""
+        self.server: Server | None = None
+        """Who answers, once it has said so."""
+        # The greeting leaves with the first question: no round trip of its own.
+        self._hello = self.ask(hello())
+
+    @property
+    def in_flight(self) -> int:
+        """Questions that wait for their answers, the greeting aside."""
+        return len(self._waiting) - (self._hello.msgid in self._waiting)
+
+    # asking
+
+    def ask(self, question: Question[Any]) -> Pending:
+        """Queue a question. Raises `LocalProtocolError` or `TooLarge` for what cannot be sent; nothing is queued then."""
+        if not question.streams:
+            return self._ask(question, question.arguments)
+        call_id = question.arguments.get("call_id")
+        if call_id is None:
+            # Never used twice: pieces of a cancelled stream may still be on their way.
+            self._streams_made += 1
+            call_id = f"s{self._streams_made}"
+        if call_id in self._streams:
+            raise LocalProtocolError(f"call_id: {call_id!r} is still streaming on this connection; use another")
+        pending = self._ask(question, {**question.arguments, "call_id": call_id}, call_id)
+        self._streams[call_id] = pending
+        return pending
+
+    def _ask(self, question: Question[Any], arguments: Mapping[str, Any], call_id: str | int | None = None) -> Pending:
+        msgid, data = self._connection.pack_request(question.method, arguments)
+        while msgid in self._waiting:  # ids have come round to one that is still in flight
+            msgid, data = self._connection.pack_request(question.method, arguments)
+        if len(data) > self._max_frame_bytes:
+            raise TooLarge(
+                f"the request has {len(data)} bytes and the daemon takes {self._max_frame_bytes}; "
+                "split the input, or raise its limit",
+                stage="client",
+            )
+        pending = Pending(msgid, call_id)
+        self._waiting[msgid] = pending
+        self._queue.append((data, pending))
+        return pending
+
+    def forget(self, pending: Pending) -> None:
+        """Lose interest: unqueue the question if none of it has left, else tell the daemon to cancel it."""
+        if self._waiting.pop(pending.msgid, None) is None:
+            return
+        self._streams.pop(pending.call_id, None)  # type: ignore[arg-type]
+        if not pending.sent:
+            for place, (_, owner) in enumerate(self._queue):
+                if owner is pending and (place or not self._head_written):
+                    del self._queue[place]
+                    return
+        self._queue.append((Connection.pack_notification("cancel", {"msgid": pending.msgid}), None))
+
+    # writing
+
+    @property
+    def written(self) -> bool:
+        """Whether nothing waits to be written."""
+        return not self._queue
+
+    def unsent(self) -> Sequence[bytes | memoryview]:
+        """Give what is to be written next, in order; empty when nothing is."""
+        queue = self._queue
+        if not self._head_written:
+            if len(queue) == 1:
+                return (queue[0][0],)
+            return [data for data, _ in islice(queue, _BUFFERS_AT_ONCE)]
+        rest = memoryview(queue[0][0])[self._head_written :]
+        return [rest, *(data for data, _ in islice(queue, 1, _BUFFERS_AT_ONCE))]
+
+    def wrote(self, count: int) -> bool:
+        """Take note that the first ``count`` unsent bytes have left; tells whether that was all."""
+        queue = self._queue
+        while count:
+            data, owner = queue[0]
+            left = len(data) - self._head_written
+            if count < left:
+                self._head_written += count
+                return False
+            count -= left
+            self._head_written = 0
+            queue.popleft()
+            if owner is not None:
+                owner.sent = True
+        return not queue
+
+    def cannot_write(self, reason: str) -> list[Pending]:
+        """The other end takes nothing any more. What never left fails now; answers to the rest may still be read."""
+        self.retiring = True
+        unsent = [owner for _, owner in self._queue if owner is not None and owner.msgid in self._waiting]
+        self._queue.clear()
+        self._head_written = 0
+        for pending in unsent:
+            del self._waiting[pending.msgid]
+            self._streams.pop(pending.call_id, None)  # type: ignore[arg-type]
+            self._fail(pending, reason, alone=False)
+        return unsent
+
+    # receiving
+
+    def receive(self, data: bytes) -> list[Pending]:
+        """Take what was read; gives the questions that moved on. Afterwards there may be something new to write."""
+        try:
+            events = self._connection.receive_data(data)
+        except RemoteProtocolError as error:
+            moved = self._handle(error.events)
+            return moved + self.lost(f"the daemon broke the protocol: {error}")
+        return self._handle(events)
+
+    def lost(self, reason: str) -> list[Pending]:
+        """The connection is over; gives the questions that ended with it."""
+        if self.ended is not None:
+            return []
+        self.ended = reason
+        self.retiring = True
+        self._queue.clear()
+        self._head_written = 0
+        self._waiting.pop(self._hello.msgid, None)
+        moved = list(self._waiting.values())
+        self._waiting.clear()
+        self._streams.clear()
+        for pending in moved:
+            self._fail(pending, reason, alone=len(moved) == 1)
+        return moved
+
+    def _handle(self, events: Sequence[Request | Response | Notification]) -> list[Pending]:
+        moved: list[Pending] = []
+        for event in events:
+            if type(event) is Response:
+                self._take_answer(event, moved)
+            elif type(event) is Notification:
+                self._take_notification(event, moved)
+            elif type(event) is Request:
+                self._take_request(event)
+        return moved
+
+    def _take_answer(self, answer: Response, moved: list[Pending]) -> None:
+        pending = self._waiting.pop(answer.msgid, None)
+        if pending is None:
+            return  # of a question that was cancelled
+        if pending is self._hello:
+            self._take_greeting(answer)
+            return
+        if pending.call_id is not None:
+            self._streams.pop(pending.call_id, None)
+        pending.answered = True
+        if answer.error is None:
+            pending.result = answer.result
+        else:
+            pending.failure = failure = error_from_wire(answer.error)
+            if isinstance(failure, GoingAway):
+                self.retiring = True
+        moved.append(pending)
+
+    def _take_greeting(self, answer: Response) -> None:
+        # A refusal needs no handling: whoever may not greet may not ask, and the answers will say so.
+        if answer.error is None and type(answer.result) is dict:
+            self.server = Server.from_wire(answer.result)
+            most = answer.result.get("max_frame_bytes")
+            if type(most) is int and most > 0:
+                self._max_frame_bytes = most
+
+    def _take_notification(self, notification: Notification, moved: list[Pending]) -> None:
+        content = notification.params[0] if notification.params else None
+        if notification.method == "delta":
+            if type(content) is dict:
+                self._take_delta(content, moved)
+        elif notification.method == "going_away":
+            self.retiring = True
+        elif notification.method == "error":
+            self._last_words = error_from_wire(content)
+        # Unknown notifications are ignored, as the protocol says.
+
+    def _take_delta(self, content: dict[str, Any], moved: list[Pending]) -> None:
+        call_id = content.get("call_id")
+        pending = self._streams.get(call_id) if isinstance(call_id, (str, int)) else None
+        if pending is None:
+            return  # of a stream that was cancelled
+        index, text, tool_calls = content.get("index"), content.get("text"), content.get("tool_calls")
+        if type(index) is int and index != pending.seen:
+            self.forget(pending)
+            pending.answered = True
+            pending.failure = IncompleteStream(
+                f"piece {pending.seen} of the answer is missing; {index} came instead", stage="client"
+            )
+        else:
+            pending.seen += 1
+            if pending.deltas is None:
+                pending.deltas = deque()
+            pending.deltas.append(
+                Delta(
+                    pending.seen - 1,
+                    text if type(text) is str else "",
+                    tuple(tool_calls) if type(tool_calls) is list else (),
+                )
+            )
+        moved.append(pending)
+
+    def _take_request(self, request: Request) -> None:
+        """Answer a request of the daemon. This is where it would call back functions of this process."""
+        refusal = UnknownMethod(f"this client offers no method {request.method[:60]!r}")
+        self._queue.append((Connection.pack_error(request.msgid, refusal.to_wire()), None))
+
+    def _fail(self, pending: Pending, reason: str, *, alone: bool) -> None:
+        pending.answered = True
+        words = self._last_words
+        if words is not None and (alone or not pending.sent or isinstance(words, Overloaded)):
+            pending.failure = words.again()  # it was said because of this question, or to everybody
+            return
+        said = f"; its last words were: {words}" if words is not None else ""
+        if pending.seen:
+            pending.failure = IncompleteStream(
+                f"the connection was lost after {pending.seen} pieces of the answer ({reason}){said}", stage="client"
+            )
+        elif pending.sent:
+            pending.failure = ConnectionLost(
+                f"the connection was lost before the answer came ({reason}){said}; whether the question was carried out "
+                "is not known. Give it a key, or retries=1, to have it sent again"
+            )
+        else:
+            pending.failure = ConnectionLost(f"the connection was lost before the question had left ({reason}){said}")
+
+
+class Resending:
+    """Whether one question may be sent once more, by the rule that asking twice may cost twice."""
+
+    def __init__(self, question: Question[Any]) -> None:
+        self._retries = question.retries
+        self._unasked = _SENT_AGAIN_UNASKED
+        self._keyed = question.keyed
+        self._refused = 0
+
+    def again(self, question: Question[T], failed: Pending, left_s: float) -> tuple[Question[T], float]:
+        """Give the question to send once more and how long to wait before that; or raise what failed it.
+
+        ``left_s`` is what is left of the time that the daemon may be told.
+        """
+        pause_s = self._pause_s(failed)
+        if pause_s is None or pause_s >= left_s:
+            raise failed.failure or RuntimeError("asked to repeat a question that did not fail")
+        return question.with_time_left(left_s - pause_s), pause_s
+
+    def _pause_s(self, failed: Pending) -> float | None:
+        if failed.seen:
+            return None
+        if isinstance(failed.failure, GoingAway):  # it was not carried out: another connection reaches the successor
+            self._refused += 1
+            if self._refused > _REFUSED_AT_MOST:
+                return None
+            return 0.0 if self._refused == 1 else min(0.25, 0.01 * (1 << (self._refused - 2)))
+        if not isinstance(failed.failure, ConnectionLost):
+            return None
+        if (not failed.sent or self._keyed) and self._unasked:
+            self._unasked -= 1
+            return 0.0
+        if self._retries:
+            self._retries -= 1
+            return 0.0
+        return None
+
+
+def whole_answer(pending: Pending, reply: Reply) -> Delta | None:
+    """Give a streamed answer that came without pieces, as one that is known already may, as its only piece."""
+    if pending.seen or not (reply.text or reply.tool_calls):
+        return None
+    return Delta(0, reply.text, reply.tool_calls)

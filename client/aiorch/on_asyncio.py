@@ -1,0 +1,92 @@
+"""Waiting on asyncio.
+
+The socket is watched with ``add_reader`` instead of being given to a transport: what a transport was handed is gone from
+sight, and whether a question has left in full decides whether it may be sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from aiorch.aio_link import AsyncLink
+from aiorch.exchange import Pending
+
+
+class AsyncioRuntime:
+    """See `Runtime`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def now(self) -> float:
+        """See `Runtime`."""
+        return self._loop.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """See `Runtime`."""
+        await asyncio.sleep(seconds)
+
+    def lock(self) -> asyncio.Lock:
+        """See `Runtime`."""
+        return asyncio.Lock()
+
+    async def park(self, pending: Pending, deadline: float) -> None:
+        """See `Runtime`."""
+        pending.waiter = waiter = self._loop.create_future()
+        alarm = None if deadline == math.inf else self._loop.call_at(deadline, _expire, waiter)
+        try:
+            await waiter
+        finally:
+            pending.waiter = None
+            if alarm is not None:
+                alarm.cancel()
+
+    async def step(self) -> None:
+        """See `Runtime`. Asyncio has no manners here: what need not wait does not let others run."""
+
+    def wake(self, pending: Pending) -> None:
+        """See `Runtime`."""
+        waiter = pending.waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def soon(self, act: Callable[[], None]) -> None:
+        """See `Runtime`."""
+        try:
+            self._loop.call_soon_threadsafe(act)
+        except RuntimeError:
+            pass  # the loop is closed, and its connections with it
+
+    def watch(self, link: AsyncLink) -> None:
+        """See `Runtime`."""
+        self._loop.add_reader(link.connection.fileno(), link.readable)
+
+    def watch_for_room(self, link: AsyncLink) -> None:
+        """See `Runtime`."""
+        link.waits_for_room = True
+        self._loop.add_writer(link.connection.fileno(), self._write, link)
+
+    def unwatch(self, link: AsyncLink) -> None:
+        """See `Runtime`."""
+        descriptor = link.connection.fileno()
+        self._loop.remove_reader(descriptor)
+        self._loop.remove_writer(descriptor)
+
+    async def open(self) -> None:
+        """See `Runtime`."""
+
+    async def close(self) -> None:
+        """See `Runtime`."""
+
+    def _write(self, link: AsyncLink) -> None:
+        link.writable()
+        if link.exchange.written and not link.closed:
+            link.waits_for_room = False
+            self._loop.remove_writer(link.connection.fileno())
+
+
+def _expire(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())
