@@ -12,7 +12,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,7 @@ class Launch:
 
     places: Places
     loaded: Loaded
+    watch: FileWatch | None
     environ: MutableMapping[str, str]
     notifier: Notifier
     watchdog_s: float | None
@@ -62,35 +63,38 @@ async def live(launch: Launch) -> int:
     config = launch.loaded.config
     launch.logging.set_levels(config.daemon.log_level, config.daemon.log_levels)
     stop = _Stop()
-    async with (
-        open_store(
-            launch.places.state.path,
-            release=__version__,
-            wall_clock=time.time,
-            answers=_answer_bounds(config),
-            records=_record_bounds(config),
-        ) as store,
-        open_supply(launch.environ, config.pool, time.time) as supply,
-        trio.open_nursery() as background,
-    ):
-        lasting = lasting_state(
-            config, answers=store.answers, records=store.records, wall_clock=time.time, rng=random.SystemRandom()
-        )
-        generations: Generations[Plan, Pipeline] = Generations(lambda plan: open_pipeline(plan, lasting), background)
-        household = await _household(launch, store, supply, lasting, generations)
-        questions = Questions(lambda: generations.current, generations.lease)
-        methods = method_table(questions, House(household))
-        policy = _Policy(config)
-        household.on_applied = policy.follow
-        await background.start(_signals, stop, household.reloading, background)
-        async with trio.open_nursery() as sessions:
-            with _listening(launch.places) as listening:
-                door = UnixDoor(listening, methods, questions.recall, policy.current, Log("door"))
-                household.door = door
-                if household.watch is not None:
-                    background.start_soon(household.reloading.follow, household.watch)
-                if launch.watchdog_s is not None:
-                    background.start_soon(feed_watchdog, launch.notifier, launch.watchdog_s)
+    # The socket is there first, so that clients who come while the rest is opened wait instead of being refused.
+    with ExitStack() as socket_open:
+        listening = socket_open.enter_context(_listening(launch.places))
+        async with (
+            open_store(
+                launch.places.state.path,
+                release=__version__,
+                wall_clock=time.time,
+                answers=_answer_bounds(config),
+                records=_record_bounds(config),
+            ) as store,
+            open_supply(launch.environ, config.pool, time.time) as supply,
+            trio.open_nursery() as background,
+        ):
+            lasting = lasting_state(
+                config, answers=store.answers, records=store.records, wall_clock=time.time, rng=random.SystemRandom()
+            )
+            generations: Generations[Plan, Pipeline] = Generations(
+                lambda plan: open_pipeline(plan, lasting), background
+            )
+            household = await _household(launch, store, supply, lasting, generations)
+            questions = Questions(lambda: generations.current, generations.lease)
+            policy = _Policy(config)
+            household.on_applied = policy.follow
+            methods = method_table(questions, House(household))
+            door = household.door = UnixDoor(listening, methods, questions.recall, policy.current, Log("door"))
+            await background.start(_signals, stop, household.reloading, background)
+            if household.watch is not None:
+                background.start_soon(household.reloading.follow, household.watch)
+            if launch.watchdog_s is not None:
+                background.start_soon(feed_watchdog, launch.notifier, launch.watchdog_s)
+            async with trio.open_nursery() as sessions:
                 async with trio.open_nursery() as accepting:
                     accepting.start_soon(door.serve, sessions)
                     _say_ready(launch, log)
@@ -98,10 +102,13 @@ async def live(launch: Launch) -> int:
                     household.stopping = True
                     launch.notifier.stopping("finishing the calls in flight")
                     door.stop_accepting()
-            # The socket is closed: new clients find a successor or nobody, and do not wait in a queue that nobody serves.
-            await _drain(door, sessions, stop, launch, household.reloading.loaded.config.daemon.drain_timeout_s, log)
-        generations.close()
-        background.cancel_scope.cancel()
+                # New clients find a successor or nobody, and do not wait in a queue that nobody serves.
+                socket_open.close()
+                await _drain(
+                    door, sessions, stop, launch, household.reloading.loaded.config.daemon.drain_timeout_s, log
+                )
+            generations.close()
+            background.cancel_scope.cancel()
     log.info("stopped")
     return 0
 
@@ -173,7 +180,7 @@ async def _household(
         generations=generations,
         lasting=lasting,
         reloading=reloading,
-        watch=None if path is None else FileWatch(path),
+        watch=launch.watch,
         insight=None,
         store=store,
         supply=supply,

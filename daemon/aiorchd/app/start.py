@@ -6,6 +6,8 @@ import argparse
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
+from contextlib import ExitStack, closing
+from typing import Final, NoReturn
 
 import trio
 
@@ -17,8 +19,11 @@ from aiorchd.config.places import Place, PlaceError, find_config, find_socket, f
 from aiorchd.config.problems import ConfigError
 from aiorchd.doors.listener import SocketInUseError, SocketPathError
 from aiorchd.runtime.logs import Log, logging_to
-from aiorchd.runtime.notify import Inherited, take_descriptors, take_notifier, take_watchdog_s
+from aiorchd.runtime.notify import Inherited, Notifier, take_descriptors, take_notifier, take_watchdog_s
+from aiorchd.runtime.watch import FileWatch
 from aiorchd.store.errors import StateError
+
+_REASONS: Final = (ConfigError, PlaceError, SocketPathError, SocketInUseError, StateError)
 
 
 def start(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
@@ -29,36 +34,58 @@ def start(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     descriptors = take_descriptors(environ, os.getpid())
     notifier = take_notifier(environ)
     watchdog_s = take_watchdog_s(environ, os.getpid())
-    with logging_to(environ=environ) as logging:
+    with logging_to(environ=environ) as logging, ExitStack() as resources:
         log = Log("")
         try:
             config = find_config(options.config, environ, os.getuid())
-            loaded = load(None if config is None else config.path, environ)
+            path = None if config is None else config.path
             if options.check:
-                return _told(loaded)
-            places = _places(options, environ, config, descriptors)
+                return _told(load(path, environ))
+            # Watched before it is read, so that no edit falls between the two.
+            watch = None if path is None else resources.enter_context(closing(FileWatch(path)))
+            loaded = load(path, environ)
             launch = Launch(
-                places=places, loaded=loaded, environ=environ, notifier=notifier, watchdog_s=watchdog_s, logging=logging
+                watch=watch,
+                places=_places(options, environ, config, descriptors),
+                loaded=loaded,
+                environ=environ,
+                notifier=notifier,
+                watchdog_s=watchdog_s,
+                logging=logging,
             )
             return trio.run(live, launch, strict_exception_groups=True)
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("configuration refused", problem=str(problem))
-            notifier.status(f"configuration refused: {error.problems[0]}")
-            return error.exit_code
-        except PlaceError as error:
-            log.error(str(error))
-            return error.exit_code
-        except (SocketPathError, SocketInUseError) as error:
-            log.error(str(error))
-            return os.EX_TEMPFAIL if isinstance(error, SocketInUseError) else os.EX_USAGE
-        except StateError as error:
-            log.error(str(error))
-            return error.exit_code
         except KeyboardInterrupt:
             return 0
+        except BaseExceptionGroup as group:
+            return _say_why(_single(group), log, notifier)
+        except _REASONS as reason:
+            return _say_why(reason, log, notifier)
         finally:
             notifier.close()
+
+
+def _say_why(error: BaseException, log: Log, notifier: Notifier) -> int:
+    """Turn a reason not to run into its sentence and exit code; raise what is a defect."""
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            log.error("configuration refused", problem=str(problem))
+        notifier.status(f"configuration refused: {error.problems[0]}")
+        return error.exit_code
+    if isinstance(error, _REASONS):
+        log.error(str(error))
+        notifier.status(str(error))
+        if isinstance(error, PlaceError | StateError):
+            return error.exit_code
+        return os.EX_TEMPFAIL if isinstance(error, SocketInUseError) else os.EX_USAGE
+    raise error
+
+
+def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Take a lone error out of the groups that nurseries wrap around it."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _places(
@@ -86,8 +113,14 @@ def _told(loaded: Loaded) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="aiorchd",
         description="One daemon per host between its processes and the language models they pay for. "
         "Runs in the foreground and logs to stderr; SIGTERM drains and ends it, a second one ends it at once, "
