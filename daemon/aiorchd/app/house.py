@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from aiorch.errors import NotFound
 from aiorch.version import PROTOCOL, __version__
@@ -15,6 +15,8 @@ from aiorchd.app.supply import Supply
 from aiorchd.config.compare import flatten
 from aiorchd.config.schema import Config
 from aiorchd.doors.unix import UnixDoor
+from aiorchd.insight.explain import explain
+from aiorchd.insight.stats import GroupBy, report
 from aiorchd.pipeline import Lasting, Pipeline, Plan
 from aiorchd.runtime.generations import Generations
 from aiorchd.runtime.reloading import Reloading
@@ -32,7 +34,6 @@ class Household:
     lasting: Lasting
     reloading: Reloading
     watch: FileWatch | None
-    insight: Any
     store: Store
     supply: Supply
     door: UnixDoor | None = None
@@ -81,13 +82,18 @@ class House:
 
     async def stats(self, *, uid: int | None, since_s: float | None, by: str | None) -> dict[str, Any]:
         """Add up finished calls."""
-        found: dict[str, Any] = plain(await self._at.insight.stats(uid=uid, since_s=since_s, by=by))
-        return found
+        found = await report(
+            self._at.store.records,
+            now=self._at.lasting.wall_clock(),
+            since_s=since_s,
+            by=cast("GroupBy | None", by),
+            uid=uid,
+        )
+        return found.to_wire()
 
     async def explain(self, request_id: str) -> dict[str, Any] | None:
         """Tell the story of one call."""
-        story = await self._at.insight.explain(request_id)
-        return None if story is None else plain(story)
+        return await explain(self._at.store.records, request_id)
 
     async def models(self) -> list[dict[str, Any]]:
         """List the models of the file in its order, with the live state of those that are enabled."""
@@ -130,6 +136,11 @@ class House:
         """Delete kept answers."""
         if operation is not None:
             return 0  # no operation is configured, so nothing was kept for one
+        if request_id is not None:
+            # A hit or a shared call is forgotten by the call that made its answer.
+            record = await self._at.store.records.find(request_id)
+            if record is not None and record.source_id is not None and (uid is None or record.uid == uid):
+                request_id = record.source_id
         with self._at.generations.lease() as pipeline:
             return await pipeline.forget(uid=uid, request_id=request_id, tag=tag)
 

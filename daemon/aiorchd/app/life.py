@@ -181,7 +181,6 @@ async def _household(
         lasting=lasting,
         reloading=reloading,
         watch=launch.watch,
-        insight=None,
         store=store,
         supply=supply,
     )
