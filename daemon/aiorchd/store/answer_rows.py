@@ -1,0 +1,234 @@
+"""Answers as rows of ``cache.db``: written, read and checked, counted, and deleted when too old or too many."""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+from aiorchd.calls.ports import StoredAnswer
+from aiorchd.store.database import insert_many
+from aiorchd.store.pages import pages_of
+from aiorchd.store.plain import plain_dollars, plain_text
+
+USED_RESOLUTION_S: Final = 60
+"""An answer that is read again within this time is not written for it."""
+
+_COLUMNS: Final = (
+    "key",
+    "stored_at",
+    "expires_at",
+    "used_at",
+    "source_id",
+    "uid",
+    "partition",
+    "model",
+    "cost_usd",
+    "checksum",
+    "body",
+)
+_INSERT: Final = f"INSERT INTO answers ({', '.join(_COLUMNS)})"
+_UPSERT: Final = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
+_SELECT: Final = f"SELECT number, {', '.join(_COLUMNS)} FROM answers WHERE key = ?"  # noqa: S608
+_NUMBERS: Final = struct.Struct("<ddq?d")
+_UNFIT: Final = (
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    struct.error,
+    OverflowError,
+    TypeError,
+)
+"""What is raised for a value, as opposed to a file, that is not right."""
+_KEYS_PER_STATEMENT: Final = 500
+_ROUND: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one key led to. ``answer`` is None when the row fails its checksum."""
+
+    number: int
+    answer: StoredAnswer | None
+    used_at: int
+
+
+def checksum_of(answer: StoredAnswer) -> bytes:
+    """Guard everything that an answer is served, kept and deleted by, not only its body."""
+    digest = blake2b(answer.key, digest_size=8)
+    digest.update(
+        _NUMBERS.pack(answer.stored_at, answer.expires_at, answer.uid, answer.cost_usd is None, answer.cost_usd or 0.0)
+    )
+    for text in (answer.source_id, answer.partition, answer.model, *sorted(set(answer.tags))):
+        raw = text.encode("utf-8", "replace")
+        digest.update(len(raw).to_bytes(4, "little") + raw)
+    digest.update(answer.body)
+    return digest.digest()
+
+
+def write_answers(connection: sqlite3.Connection, answers: Sequence[StoredAnswer], now: float) -> int:
+    """Write answers with their tags, in place of older ones of the same keys; returns how many could not be."""
+    connection.execute("SAVEPOINT answers")
+    try:
+        _write(connection, answers, now)
+    except _UNFIT:
+        # One of them is not fit to be stored: find it, and write the others.
+        connection.execute("ROLLBACK TO answers")
+        connection.execute("RELEASE answers")
+        if len(answers) == 1:
+            return 1
+        return sum(write_answers(connection, [answer], now) for answer in answers)
+    connection.execute("RELEASE answers")
+    return 0
+
+
+def _write(connection: sqlite3.Connection, answers: Sequence[StoredAnswer], now: float) -> None:
+    for part in _parts([answer.key for answer in answers]):
+        connection.execute(
+            f"DELETE FROM answer_tags WHERE answer IN (SELECT number FROM answers WHERE key IN ({_marks(part)}))",  # noqa: S608
+            part,
+        )
+    insert_many(connection, _INSERT, len(_COLUMNS), [_row(answer, now) for answer in answers], _UPSERT)
+    tags = {answer.key: set(answer.tags) for answer in answers if answer.tags}
+    for part in _parts(list(tags)):
+        numbered = connection.execute(f"SELECT number, key FROM answers WHERE key IN ({_marks(part)})", part).fetchall()  # noqa: S608
+        rows = [(number, tag) for number, key in numbered for tag in sorted(tags[key])]
+        insert_many(connection, "INSERT INTO answer_tags (answer, tag)", 2, rows)
+
+
+def storable(answer: StoredAnswer) -> StoredAnswer:
+    """Give the answer as it will be read back."""
+    texts = (answer.source_id, answer.partition, answer.model, *answer.tags)
+    cost = plain_dollars(answer.cost_usd)
+    if cost == answer.cost_usd and all(text.isascii() for text in texts):
+        return answer
+    return StoredAnswer(
+        key=answer.key,
+        body=answer.body,
+        stored_at=answer.stored_at,
+        expires_at=answer.expires_at,
+        source_id=plain_text(answer.source_id),
+        uid=answer.uid,
+        partition=plain_text(answer.partition),
+        model=plain_text(answer.model),
+        tags=tuple(plain_text(tag) for tag in answer.tags),
+        cost_usd=cost,
+    )
+
+
+def read_answer(connection: sqlite3.Connection, key: bytes) -> Row | None:
+    """Look one answer up and check it."""
+    row = connection.execute(_SELECT, (key,)).fetchone()
+    if row is None:
+        return None
+    tags = connection.execute("SELECT tag FROM answer_tags WHERE answer = ? ORDER BY tag", (row[0],)).fetchall()
+    number, used_at = row[0], row[4]
+    return Row(number, _answer_of(key, row, [tag for (tag,) in tags]), used_at if isinstance(used_at, int) else 0)
+
+
+def _answer_of(key: bytes, row: Sequence[Any], tags: Sequence[Any]) -> StoredAnswer | None:
+    _, _, stored_at, expires_at, _, source_id, uid, partition, model, cost_usd, checksum, body = row
+    try:
+        answer = StoredAnswer(
+            key=key,  # the one that was asked for: a damaged index that leads to another row is found out, too
+            body=bytes(body),
+            stored_at=float(stored_at),
+            expires_at=float(expires_at),
+            source_id=str(source_id),
+            uid=int(uid),
+            partition=str(partition),
+            model=str(model),
+            tags=tuple(str(tag) for tag in tags),
+            cost_usd=None if cost_usd is None else float(cost_usd),
+        )
+        return answer if checksum_of(answer) == checksum else None
+    except (TypeError, ValueError, OverflowError, struct.error):  # a damaged row may hold any type in any column
+        return None
+
+
+def drop_rows(connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
+    """Delete rows that failed their checksum."""
+    for number in numbers:
+        connection.execute("DELETE FROM answers WHERE number = ?", (number,))
+
+
+def mark_used(connection: sqlite3.Connection, keys: Sequence[bytes], now: float) -> None:
+    """Note that these were read."""
+    for part in _parts(keys):
+        connection.execute(
+            f"UPDATE answers SET used_at = ? WHERE key IN ({_marks(part)}) AND used_at < ?",  # noqa: S608
+            (int(now), *part, int(now) - USED_RESOLUTION_S),
+        )
+
+
+def count_answers(connection: sqlite3.Connection) -> int:
+    """Tell how many answers there are, without looking at them."""
+    row = connection.execute("SELECT count FROM _counts WHERE \"table\" = 'answers'").fetchone()
+    return 0 if row is None else max(0, int(row[0]))
+
+
+def drop_expired(connection: sqlite3.Connection, now: float, limit: int) -> int:
+    """Delete some answers that may not be served any more; returns how many."""
+    return connection.execute(
+        "DELETE FROM answers WHERE number IN (SELECT number FROM answers WHERE expires_at <= ? LIMIT ?)", (now, limit)
+    ).rowcount
+
+
+def drop_least_used(connection: sqlite3.Connection, limit: int) -> int:
+    """Delete the answers that were used longest ago; returns how many."""
+    return connection.execute(
+        "DELETE FROM answers WHERE number IN (SELECT number FROM answers ORDER BY used_at, number LIMIT ?)", (limit,)
+    ).rowcount
+
+
+def make_room(
+    connection: sqlite3.Connection, now: float, max_entries: int, max_bytes: int, limit: int
+) -> tuple[int, int, bool]:
+    """Delete what exceeds the bounds, expired ones first and at most about ``limit``.
+
+    Returns how many had expired, how many had not, and whether it is still too much.
+    """
+    expired = evicted = 0
+    while True:
+        excess = count_answers(connection) - max_entries
+        too_large = pages_of(connection).used_bytes > max_bytes
+        if excess <= 0 and not too_large:
+            return expired, evicted, False
+        if expired + evicted >= limit:
+            return expired, evicted, True
+        wanted = min(max(excess, _ROUND if too_large else 0), limit)
+        dropped = drop_expired(connection, now, wanted)
+        expired += dropped
+        if not dropped:
+            dropped = drop_least_used(connection, wanted)
+            evicted += dropped
+        if not dropped:
+            return expired, evicted, False  # it is empty: an empty file may be larger than a tiny bound
+
+
+def _row(answer: StoredAnswer, now: float) -> tuple[object, ...]:
+    return (
+        answer.key,
+        answer.stored_at,
+        answer.expires_at,
+        int(now),
+        answer.source_id,
+        answer.uid,
+        answer.partition,
+        answer.model,
+        answer.cost_usd,
+        checksum_of(answer),
+        answer.body,
+    )
+
+
+def _parts(keys: Sequence[bytes]) -> list[Sequence[bytes]]:
+    return [keys[start : start + _KEYS_PER_STATEMENT] for start in range(0, len(keys), _KEYS_PER_STATEMENT)]
+
+
+def _marks(part: Sequence[bytes]) -> str:
+    return ",".join("?" * len(part))

@@ -1,0 +1,473 @@
+"""One SQLite file: made, inspected, opened, written in transactions, read beside the writer, replaced when damaged.
+
+There are two connections, one for the writer and one for readers; in WAL mode neither waits for the other. The blocking
+methods run in worker threads, never two writers at once (the `Writer` sees to that) and never two readers (the limiter
+here does). State for people, the faults, is noted on Trio's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import trio
+
+from aiorchd.calls.ports import WallClock
+from aiorchd.store.errors import FaultKind, FileFault, SchemaTooNew, StateError, fault_of
+from aiorchd.store.kinds import FileKind, migrate
+from aiorchd.store.place import companions, create_private, make_private, move_aside, remove, sync
+
+ResultT = TypeVar("ResultT")
+
+_BUSY_WRITER_S: Final = 0.25
+"""How long a write waits for a stranger who holds the file (somebody's ``sqlite3`` shell); then it is retried later."""
+_BUSY_READER_S: Final = 0.1
+_WAL_LIMIT_BYTES: Final = 16 * 1024 * 1024
+_PAGES_KIB: Final = 2048
+_CHECK_S: Final = 0.1
+"""Time that the check of a file which must not be lost may take of the start."""
+_RENEWALS_APART_S: Final = 60.0
+"""Damage that comes back at once has a cause that another new file does not cure."""
+_ROWS_PER_STATEMENT: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatistics:
+    """How one file fares. ``state`` is ``ok`` or the kind of the fault it has now; ``fault`` says which, ``since`` (wall
+    seconds) since when. ``bytes`` is its size with its write-ahead log."""
+
+    path: str
+    state: str
+    fault: str | None
+    since: float | None
+    faults: int
+    commits: int
+    put_aside: tuple[str, ...]
+    bytes: int
+
+
+class DatabaseFile:
+    """One file of the state directory."""
+
+    def __init__(self, directory: Path, kind: FileKind, *, wall_clock: WallClock) -> None:
+        self.kind = kind
+        self.path = directory / f"{kind.name}.db"
+        self._wall_clock = wall_clock
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._reader_limit = trio.CapacityLimiter(1)
+        self._gave_up_waiting = False
+        self._identity: tuple[int, int] | None = None
+        self._renewed_at = -math.inf
+        self._write_fault: FileFault | None = None
+        self._read_fault: FileFault | None = None
+        self._fault_since: float | None = None
+        self._faults = 0
+        self._commits = 0
+        self._put_aside: list[str] = []
+        self._log = logging.getLogger("aiorchd.store")
+        self.damaged = False
+        """Set when a reader met damage; the writer replaces the file before it writes again."""
+
+    # --- blocking; the writer's thread or the start ------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be written without opening it first."""
+        return self._writer is not None
+
+    def refuse_newer(self) -> None:
+        """Raise `SchemaTooNew` when a newer release wrote this file. Changes nothing; anything else is for `open`."""
+        if not self.path.is_file() or self.path.stat().st_size == 0:
+            return
+        try:
+            with _closing(self._connect(_BUSY_WRITER_S)) as connection:
+                self._version(connection)
+        except (FileFault, sqlite3.Error):
+            return
+
+    def open(self) -> None:
+        """Open the file for writing; make it when it is missing, bring it up to date when it is old.
+
+        A damaged one is put aside when it is disposable. Raises `FileFault` when the file cannot be opened, also for one
+        that is damaged and not disposable, and `SchemaTooNew`.
+        """
+        try:
+            try:
+                self._open()
+            except FileFault as fault:
+                if fault.kind is not FaultKind.DAMAGED or not self.kind.disposable:
+                    raise
+                self._close_writer()
+                self._put_aside.append(move_aside(self.path, self._wall_clock()).name)
+                self._open()
+        except OSError as error:
+            raise _fault_of_system(error) from error
+
+    def transact(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
+        """Do something in one transaction: all of it is there afterwards, or nothing. Raises `FileFault`.
+
+        ``work`` may be called again for the same thing after a failure.
+        """
+        if self._writer is None:
+            try:
+                self.open()
+            except StateError as error:
+                raise FileFault(FaultKind.UNAVAILABLE, str(error)) from error
+        connection = self._writer
+        assert connection is not None
+        try:
+            self._check_identity()
+            connection.execute("BEGIN IMMEDIATE")
+            result = work(connection)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            fault = fault_of(error)
+            self._undo(fault)
+            raise fault from error
+        except BaseException:  # barrier: whatever ends a transaction, it is undone
+            self._undo(None)
+            raise
+        self._commits += 1
+        return result
+
+    def renew(self, *, keep: bool) -> bool:
+        """Replace the file by a new, empty one, the old one being put aside (``keep``) or deleted.
+
+        The caller must hold the readers off (`readers_held`). Returns False, and changes nothing, when that was done a
+        moment ago because of damage. Raises `FileFault` when no new one can be made now.
+        """
+        now = time.monotonic()
+        if keep and now - self._renewed_at < _RENEWALS_APART_S:
+            return False
+        self.close()
+        try:
+            if keep:
+                self._renewed_at = now
+                self._put_aside.append(move_aside(self.path, self._wall_clock()).name)
+            else:
+                remove(self.path)
+        except OSError as error:
+            raise _fault_of_system(error) from error
+        self.open()
+        return True
+
+    def close(self) -> None:
+        """Close both connections; the last one folds the write-ahead log into the file."""
+        if self._reader is not None:
+            with suppress(sqlite3.Error):
+                self._reader.close()
+            self._reader = None
+        self._close_writer()
+
+    # --- Trio's thread -------------------------------------------------------------------------------------------
+
+    async def read(self, question: Callable[[sqlite3.Connection], ResultT], *, timeout_s: float = math.inf) -> ResultT:
+        """Ask the file something in a worker thread, without waiting for the writer. Raises `FileFault`.
+
+        When it takes longer than ``timeout_s`` the answer is given up (the thread finishes on its own), and until it has
+        finished further questions with a limit are refused at once: a disk that hangs must not cost every call its
+        patience. Cancelling leaves at once.
+        """
+        if self._gave_up_waiting and timeout_s < math.inf:
+            if self._reader_limit.borrowed_tokens:
+                raise FileFault(FaultKind.SLOW, "the disk still works on an earlier question")
+            self._gave_up_waiting = False
+        with trio.move_on_after(timeout_s):
+            try:
+                answer = await trio.to_thread.run_sync(
+                    self._read, question, limiter=self._reader_limit, abandon_on_cancel=True
+                )
+            except sqlite3.Error as error:
+                fault = fault_of(error)
+                if fault.kind is FaultKind.DAMAGED:
+                    self.damaged = True
+                self.note(fault, reading=True)
+                raise fault from error
+            self.note(None, reading=True)
+            return answer
+        self._gave_up_waiting = True
+        fault = FileFault(FaultKind.SLOW, f"no answer within {timeout_s:g} s")
+        self.note(fault, reading=True)
+        raise fault
+
+    @property
+    def readers_held(self) -> trio.CapacityLimiter:
+        """Enter this (``async with``) to keep readers off while the file is replaced."""
+        return self._reader_limit
+
+    def note(self, fault: FileFault | None, *, reading: bool = False) -> None:
+        """Remember how the last writing or reading went; a change is logged, once."""
+        before = self.fault
+        if fault is not None:
+            fault = FileFault(fault.kind, fault.text)  # without the traceback and all it would keep alive
+        if reading:
+            self._read_fault = fault
+        else:
+            self._write_fault = fault
+        self._faults += fault is not None
+        now = self.fault
+        if now is before or (now is not None and before is not None and now.kind is before.kind):
+            return
+        fields: dict[str, Any] = {"file": self.path.name}
+        if now is None:
+            fields["after_s"] = round(max(0.0, self._wall_clock() - (self._fault_since or 0.0)), 3)
+            self._fault_since = None
+            self._log.warning("file works again", extra={"aiorch_fields": fields})
+            return
+        self._fault_since = self._wall_clock()
+        fields |= {"kind": now.kind.value, "error": now.text}
+        self._log.error("file does not work", extra={"aiorch_fields": fields})
+
+    @property
+    def fault(self) -> FileFault | None:
+        """What is wrong with the file at present."""
+        return self._write_fault or self._read_fault
+
+    def statistics(self) -> FileStatistics:
+        """Tell how the file fares."""
+        size = 0
+        for file in (self.path, companions(self.path)[0]):
+            with suppress(OSError):
+                size += file.stat().st_size
+        return FileStatistics(
+            path=str(self.path),
+            state="ok" if self.fault is None else self.fault.kind.value,
+            fault=None if self.fault is None else self.fault.text,
+            since=self._fault_since,
+            faults=self._faults,
+            commits=self._commits,
+            put_aside=tuple(self._put_aside),
+            bytes=size,
+        )
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _read(self, question: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
+        connection = self._reader
+        if connection is None:
+            connection = self._connect(_BUSY_READER_S)
+            try:
+                connection.execute("PRAGMA query_only = ON")
+            except sqlite3.Error:
+                connection.close()
+                raise
+            self._reader = connection
+        try:
+            return question(connection)
+        except sqlite3.Error:
+            # A new connection next time: this one may hold a broken page or a half-open transaction.
+            self._reader = None
+            with suppress(sqlite3.Error):
+                connection.close()
+            raise
+
+    def _open(self) -> None:
+        try:
+            if not os.path.lexists(self.path):
+                if any(os.path.lexists(file) for file in companions(self.path)):
+                    raise FileFault(FaultKind.DAMAGED, "it is missing while its journal is still there")
+                self._create()
+            self._look_at_file()
+            make_private(self.path)
+            version = self._inspect()
+            if version < self.kind.version:
+                with _closing(self._connect(_BUSY_WRITER_S)) as connection:
+                    migrate(connection, self.kind)
+            self._writer = self._connect_writer()
+            status = self.path.stat()
+            self._identity = (status.st_dev, status.st_ino)
+        except sqlite3.Error as error:
+            raise fault_of(error) from error
+
+    def _create(self) -> None:
+        """Make the file under another name first: under its own it is never seen empty or half made."""
+        new = self.path.with_name(f"{self.path.name}.new")
+        remove(new)
+        create_private(new)
+        with _closing(self._connect(_BUSY_WRITER_S, new)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")  # it is synchronised as a whole below
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute(f"PRAGMA application_id = {self.kind.application_id}")
+            migrate(connection, self.kind)
+            connection.execute("PRAGMA journal_mode = WAL")
+        if not self.kind.disposable:  # a power cut may take the others, and then they are begun anew
+            sync(new)
+        new.rename(self.path)
+        if not self.kind.disposable:
+            sync(self.path.parent)
+        self._log.info("file made", extra={"aiorch_fields": {"file": self.path.name, "schema": self.kind.version}})
+
+    def _look_at_file(self) -> None:
+        status = self.path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise FileFault(FaultKind.DAMAGED, "it is not a regular file")
+        if status.st_size == 0:
+            raise FileFault(FaultKind.DAMAGED, "it is empty")
+        if not os.access(self.path, os.R_OK | os.W_OK):
+            raise FileFault(
+                FaultKind.DAMAGED if self.kind.disposable else FaultKind.UNAVAILABLE, "it may not be read and written"
+            )
+
+    def _inspect(self) -> int:
+        """Look whether this is the file it should be; returns the version of its schema. Costs no scan of a table."""
+        with _closing(self._connect(_BUSY_WRITER_S)) as connection:
+            version = self._version(connection)
+            if version == self.kind.version:
+                for table in self.kind.tables:
+                    connection.execute(f'SELECT * FROM "{table}" LIMIT 1').fetchone()  # noqa: S608
+            if not self.kind.disposable:
+                _check(connection)
+            return version
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        found = _pragma(connection, "application_id")
+        if found != self.kind.application_id:
+            raise FileFault(FaultKind.DAMAGED, f"it is not aiorch's {self.kind.name} file (application id {found})")
+        version = int(_pragma(connection, "user_version"))
+        if version > self.kind.version:
+            raise SchemaTooNew(
+                f"{self.path} has schema {version} and this release knows {self.kind.version}: it was written by a newer "
+                "aiorchd; install that one again, or start with another --state-dir (nothing was changed)"
+            )
+        if version < 1:
+            raise FileFault(FaultKind.DAMAGED, f"its schema {version} makes no sense")
+        return version
+
+    def _connect_writer(self) -> sqlite3.Connection:
+        connection = self._connect(_BUSY_WRITER_S)
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal":
+                raise FileFault(FaultKind.UNAVAILABLE, f"no write-ahead log is possible here (journal mode {mode})")
+            connection.execute(f"PRAGMA synchronous = {self.kind.synchronous}")
+            connection.execute(f"PRAGMA foreign_keys = {'ON' if self.kind.foreign_keys else 'OFF'}")
+            connection.execute(f"PRAGMA secure_delete = {self.kind.secure_delete}").fetchone()
+            connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}").fetchone()
+        except BaseException:  # barrier: whatever ends a transaction, it is undone
+            connection.close()
+            raise
+        return connection
+
+    def _connect(self, busy_s: float, path: Path | None = None) -> sqlite3.Connection:
+        # mode=rw: a file that vanished is a fault, not a reason to make another one without a schema.
+        connection = sqlite3.connect(
+            f"file:{quote(str(path or self.path))}?mode=rw",
+            uri=True,
+            timeout=busy_s,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            connection.text_factory = _lenient_text
+            connection.execute(f"PRAGMA cache_size = -{_PAGES_KIB}")
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("PRAGMA cell_size_check = ON")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _check_identity(self) -> None:
+        """Notice a file that was removed or exchanged: SQLite would go on writing into what nobody can find again."""
+        try:
+            status = self.path.stat()
+            same = (status.st_dev, status.st_ino) == self._identity
+        except FileNotFoundError:
+            same = False
+        except OSError as error:
+            raise _fault_of_system(error) from error
+        if not same:
+            raise FileFault(FaultKind.DAMAGED, "it was removed or exchanged while in use")
+
+    def _undo(self, fault: FileFault | None) -> None:
+        connection = self._writer
+        if connection is None:
+            return
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._close_writer()
+        if fault is not None and fault.kind in (FaultKind.IO, FaultKind.UNAVAILABLE, FaultKind.MEMORY):
+            self._close_writer()  # begin again from what is on the disk
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            with suppress(sqlite3.Error):
+                self._writer.close()
+            self._writer = None
+
+
+def insert_many(
+    connection: sqlite3.Connection, insert: str, columns: int, rows: Iterable[Sequence[Any]], suffix: str = ""
+) -> int:
+    """Insert rows, many to a statement; returns how many took effect.
+
+    Not ``executemany``: that gives up Python's lock at every row and has to get it back from a busy loop each time,
+    which was seen to take milliseconds a row. One statement of 128 rows gives it up once.
+    """
+    before = connection.total_changes
+    one = f"({','.join('?' * columns)})"
+    remaining = iter(rows)
+    while batch := list(islice(remaining, _ROWS_PER_STATEMENT)):
+        statement = f"{insert} VALUES {','.join([one] * len(batch))} {suffix}"
+        connection.execute(statement, list(chain.from_iterable(batch)))
+    return connection.total_changes - before
+
+
+@contextmanager
+def _closing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> Any:
+    return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Check the whole file as far as the time goes; a small one always entirely."""
+    until = time.monotonic() + _CHECK_S
+    connection.set_progress_handler(lambda: int(time.monotonic() > until), 10_000)
+    try:
+        found = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
+            raise
+    else:
+        if found != ["ok"]:
+            raise FileFault(FaultKind.DAMAGED, str(found[0]) if found else "its check gave no result")
+    finally:
+        connection.set_progress_handler(None, 0)
+
+
+def _fault_of_system(error: OSError) -> FileFault:
+    import errno
+
+    kind = {
+        errno.ENOSPC: FaultKind.FULL,
+        errno.EDQUOT: FaultKind.FULL,
+        errno.EFBIG: FaultKind.FULL,
+        errno.EIO: FaultKind.IO,
+        errno.EROFS: FaultKind.READ_ONLY,
+    }.get(error.errno or 0, FaultKind.UNAVAILABLE)
+    return FileFault(kind, f"{error.strerror} ({error.filename})")
+
+
+def _lenient_text(raw: bytes) -> str:
+    # A flipped bit must not make a whole row unreadable; answers have a checksum that finds it.
+    return raw.decode("utf-8", "replace")

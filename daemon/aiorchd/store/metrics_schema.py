@@ -1,0 +1,154 @@
+"""``metrics.db``: what was asked, what it cost and how long it took; never what was said. At most a second may be lost.
+
+===============  ====================================================================================================
+calls            one row a finished call, the newest ``keep_calls`` of them; ``story`` is what ``explain`` tells
+series           the combinations that calls are counted by; "" where a call had none
+minutes, hours   sums by series for each minute (two days) and each hour (``keep_days``); ``starts_at`` is its beginning
+minute_times     how many calls of a series took how long, by buckets of core/histogram.py; add up over anything
+hour_times       the same by hour
+progress         single facts: the last round written and by which process, so that nothing is counted twice; rows in calls
+usage_by_hour    a view for people
+===============  ====================================================================================================
+
+Times are seconds since the epoch, durations seconds, money US dollars. ``costs_unknown`` counts calls whose price is not
+known: they are missing in ``spent_usd``, they did not cost nothing. A call that asked no provider has no cost to know.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiorchd.store.kinds import FileKind
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+SUMS: Final = (
+    "calls",
+    "attempts",
+    "throttled",
+    "fallbacks",
+    "costs_known",
+    "costs_unknown",
+    "spent_usd",
+    "savings_known",
+    "savings_unknown",
+    "saved_usd",
+    "usage_known",
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
+"""What is added up for each series, in the order of the columns."""
+
+DOLLARS: Final = frozenset(("spent_usd", "saved_usd"))
+
+
+def create_calls(database: Database) -> None:
+    """Make the table of single calls."""
+    calls = database.table("calls")
+    calls.create(
+        {
+            "number": int,
+            "id": str,
+            "at": float,
+            "uid": int,
+            "pid": int,
+            "unit": str,
+            "kind": str,
+            "operation": str,
+            "task": str,
+            "model": str,
+            "provider": str,
+            "cache": str,
+            "error": str,
+            "simulated": int,
+            "streamed": int,
+            "attempts": int,
+            "throttled": int,
+            "fallbacks": int,
+            "input_tokens": int,
+            "cache_read_tokens": int,
+            "cache_write_tokens": int,
+            "output_tokens": int,
+            "reasoning_tokens": int,
+            "cost_usd": float,
+            "saved_usd": float,
+            "queue_s": float,
+            "provider_s": float,
+            "total_s": float,
+            "source_id": str,
+            "tags": str,
+            "story": str,
+        },
+        pk="number",
+        not_null={"id", "at", "uid", "unit", "cache"},
+    )
+    calls.create_index(["id"], unique=True)
+    # Plain hits have no story. They are many, and the first to go when there are too many rows.
+    database.execute("CREATE INDEX idx_calls_plain ON calls (number) WHERE story IS NULL")
+    database.execute("CREATE INDEX idx_calls_told ON calls (number) WHERE story IS NOT NULL")
+
+
+def create_sums(database: Database) -> None:
+    """Make the series, their sums by minute and hour, and the count of batches."""
+    series = database.table("series")
+    names = ("unit", "uid", "model", "provider", "cache", "error", "operation")
+    series.create(
+        {
+            "number": int,
+            **{name: int if name == "uid" else str for name in names},
+            "last_at": int,
+        },
+        pk="number",
+        not_null={*names, "last_at"},
+    )
+    series.create_index(list(names), unique=True)
+    columns = ", ".join(f"{name} {'REAL' if name in DOLLARS else 'INTEGER'} NOT NULL" for name in SUMS)
+    for span in ("minute", "hour"):
+        database.execute(
+            f"""
+            CREATE TABLE {span}s (
+                starts_at INTEGER NOT NULL,
+                series INTEGER NOT NULL REFERENCES series (number),
+                {columns},
+                PRIMARY KEY (starts_at, series)
+            ) WITHOUT ROWID
+            """
+        )
+        database.execute(
+            f"""
+            CREATE TABLE {span}_times (
+                starts_at INTEGER NOT NULL,
+                series INTEGER NOT NULL REFERENCES series (number),
+                bucket INTEGER NOT NULL,
+                total_calls INTEGER NOT NULL,
+                overhead_calls INTEGER NOT NULL,
+                PRIMARY KEY (starts_at, series, bucket)
+            ) WITHOUT ROWID
+            """
+        )
+    database.table("progress").create({"name": str, "value": int}, pk="name", not_null={"value"})
+    database.create_view(
+        "usage_by_hour",
+        """
+        SELECT datetime(hours.starts_at, 'unixepoch') AS hour_utc, series.unit, series.uid, series.operation, series.model,
+               series.provider, series.cache, series.error, hours.calls, hours.attempts, hours.throttled, hours.fallbacks,
+               hours.spent_usd, hours.costs_unknown, hours.saved_usd
+        FROM hours JOIN series ON series.number = hours.series
+        """,
+    )
+
+
+METRICS: Final = FileKind(
+    name="metrics",
+    application_id=0x61696F6D,  # "aiom"
+    synchronous="NORMAL",
+    disposable=True,
+    foreign_keys=False,  # they are there for readers; one writer keeps them true
+    secure_delete="FAST",
+    steps=(create_calls, create_sums),
+    tables=("calls", "series", "minutes", "hours", "minute_times", "hour_times", "progress"),
+)

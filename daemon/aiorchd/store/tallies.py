@@ -1,0 +1,173 @@
+"""Counting finished calls: what is added up for each combination of who, what, where and how it ended.
+
+A `Tally` is a row of ``minutes`` and ``hours`` while it is still in memory, or read back. Adding one plain hit is the
+hottest line of the house after the cache itself, so it is a handful of attribute additions and one logarithm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from aiorchd.calls.journal import CallRecord
+from aiorchd.core.histogram import Histogram, bucket_of
+from aiorchd.store.metrics_schema import SUMS
+from aiorchd.store.plain import plain_text
+
+
+class Series(NamedTuple):
+    """What calls are counted by. ``""`` where a call had none."""
+
+    unit: str
+    uid: int
+    model: str
+    provider: str
+    cache: str
+    error: str
+    operation: str
+
+
+RawSeries: TypeAlias = tuple[str, int, str | None, str | None, str, str | None, str | None]
+
+OTHER: Final = "(other)"
+"""Stands for names beyond what is told apart: callers may ask for any model and any operation."""
+
+_LONGEST_NAME: Final = 200
+_MOST_TOKENS: Final = 10**12  # of one call; a provider may report anything, and a sum has to stay a sum
+
+raw_series_of: Final[Callable[[CallRecord], RawSeries]] = attrgetter(
+    "unit", "uid", "model", "provider", "cache", "error", "operation"
+)
+"""The combination of one record, as quickly as Python can."""
+
+
+def series_of(raw: RawSeries) -> Series:
+    """Give the combination as it is stored."""
+    unit, uid, model, provider, cache, error, operation = raw
+    return Series(unit, uid, *(plain_text(name or "") for name in (model, provider, cache, error, operation)))
+
+
+def is_countable(raw: RawSeries) -> bool:
+    """Whether the names are of a length that a name has."""
+    return all(len(name) <= _LONGEST_NAME for name in raw if isinstance(name, str))
+
+
+def without_names(raw: RawSeries) -> RawSeries:
+    """Give the combination with the names that callers are free to choose left out."""
+    unit, uid, model, provider, cache, error, operation = raw
+    if not is_countable(raw):
+        unit, provider = unit[:_LONGEST_NAME], None
+    return (unit, uid, model and OTHER, provider, cache, error, operation and OTHER)
+
+
+def series_without_names(series: Series) -> Series:
+    """Do the same with a combination as it is stored."""
+    return series_of(without_names(series))
+
+
+class Tally:
+    """The sums of one series over some time; the names are those of `SUMS`, and ``total`` and ``overhead`` count durations
+    by bucket (core/histogram.py)."""
+
+    __slots__ = (*SUMS, "overhead", "total")
+
+    calls: int
+    attempts: int
+    throttled: int
+    fallbacks: int
+    costs_known: int
+    costs_unknown: int
+    spent_usd: float
+    savings_known: int
+    savings_unknown: int
+    saved_usd: float
+    usage_known: int
+    input_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+
+    def __init__(self) -> None:
+        for name in SUMS:
+            setattr(self, name, 0)
+        self.total: dict[int, int] = {}
+        self.overhead: dict[int, int] = {}
+
+    def add_hit(self, saved_usd: float | None, total_s: float) -> None:
+        """Count a call that was answered without asking anybody."""
+        self.calls += 1
+        if saved_usd is None:
+            self.savings_unknown += 1
+        else:
+            self.savings_known += 1
+            self.saved_usd += saved_usd
+        bucket = bucket_of(total_s)
+        self.total[bucket] = self.total.get(bucket, 0) + 1
+        self.overhead[bucket] = self.overhead.get(bucket, 0) + 1
+
+    def add(self, record: CallRecord) -> None:
+        """Count a call of any kind.
+
+        What was saved is counted where no provider was asked and an answer came; what was spent, and the tokens, where
+        one was asked: a call that never got that far cost nothing, which is known.
+        """
+        self.calls += 1
+        self.attempts += record.attempts
+        self.throttled += record.throttled
+        self.fallbacks += record.fallbacks
+        if record.attempts:
+            if record.cost_usd is None or not math.isfinite(record.cost_usd):
+                self.costs_unknown += 1
+            else:
+                self.costs_known += 1
+                self.spent_usd += record.cost_usd
+            if record.input_tokens is not None or record.output_tokens is not None:
+                self.usage_known += 1
+                self.input_tokens += _tokens(record.input_tokens)
+                self.cache_read_tokens += _tokens(record.cache_read_tokens)
+                self.cache_write_tokens += _tokens(record.cache_write_tokens)
+                self.output_tokens += _tokens(record.output_tokens)
+                self.reasoning_tokens += _tokens(record.reasoning_tokens)
+        elif record.error is None:
+            if record.saved_usd is None or not math.isfinite(record.saved_usd):
+                self.savings_unknown += 1
+            else:
+                self.savings_known += 1
+                self.saved_usd += record.saved_usd
+        bucket = bucket_of(record.total_s)
+        self.total[bucket] = self.total.get(bucket, 0) + 1
+        bucket = bucket_of(record.total_s - record.queue_s - record.provider_s)
+        self.overhead[bucket] = self.overhead.get(bucket, 0) + 1
+
+    def merge(self, other: Tally) -> None:
+        """Add all that another one counted."""
+        for name in SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for mine, theirs in ((self.total, other.total), (self.overhead, other.overhead)):
+            for bucket, count in theirs.items():
+                mine[bucket] = mine.get(bucket, 0) + count
+
+    def copy(self) -> Tally:
+        """Give one that does not change with this one."""
+        other = Tally()
+        other.merge(self)
+        return other
+
+    def sums(self) -> tuple[Any, ...]:
+        """Give the sums in the order of `SUMS`."""
+        return tuple(getattr(self, name) for name in SUMS)
+
+    def total_times(self) -> Histogram:
+        """How long the calls took in all."""
+        return Histogram(self.total)
+
+    def overhead_times(self) -> Histogram:
+        """How long they took beyond waiting for quotas and for the provider."""
+        return Histogram(self.overhead)
+
+
+def _tokens(count: int | None) -> int:
+    return 0 if count is None else max(0, min(count, _MOST_TOKENS))
