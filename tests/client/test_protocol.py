@@ -148,13 +148,18 @@ def test_an_error_is_for_ever_and_hands_over_what_came_before_it() -> None:
         connection.receive_data(pack([2, "later", []]))
 
 
+def test_names_may_come_as_binary_as_pynvim_sends_them() -> None:
+    (asked, told) = Connection().receive_data(msgpack.packb([0, 1, b"ping", []]) + msgpack.packb([2, b"x\xff", [1]]))
+    assert (asked.method, told.method) == ("ping", "x\udcff")
+
+
 @pytest.mark.parametrize(
     "shape",
     [
         7, "text", None, {}, [], [0], [3, 1, "m", []], [0, 1, "m"], [0, 1, "m", [], 5], [0, -1, "m", []],
         [0, 2**63, "m", []], [0, True, "m", []], [0, 1.0, "m", []], [0, None, "m", []], [0, "1", "m", []],
-        [0, 1, b"m", []], [0, 1, None, []], [0, 1, "m", {}], [0, 1, "m", None], [0, 1, "m", "x"],
-        [1, None, None, None], [1, "1", None, None], [1, 1, None], [2, "m"], [2, b"m", []], [2, "m", {}], [True, 1, "m", []],
+        [0, 1, 5, []], [0, 1, None, []], [0, 1, "m", {}], [0, 1, "m", None], [0, 1, "m", "x"],
+        [1, None, None, None], [1, "1", None, None], [1, 1, None], [2, "m"], [2, 5, []], [2, "m", {}], [True, 1, "m", []],
     ],
 )  # fmt: skip
 def test_other_shapes_are_refused(shape: Any) -> None:
