@@ -25,17 +25,11 @@ MISS = {
     "attempts": 2,
     "throttled": 1,
     "fallbacks": 1,
-    "input_tokens": 1200,
-    "cache_read_tokens": 0,
-    "cache_write_tokens": 0,
-    "output_tokens": 12,
-    "reasoning_tokens": 0,
+    "usage": {"input": 1200, "cache_read": 0, "cache_write": 0, "output": 12, "reasoning": 0},
     "cost_usd": 0.0042,
     "saved_usd": 0.0,
-    "queue_s": 0.5,
-    "provider_s": 1.25,
-    "total_s": 1.76,
-    "source_id": None,
+    "timing": {"queue_s": 0.5, "provider_s": 1.25, "overhead_s": 0.01, "total_s": 1.76},
+    "source": None,
     "tags": ["nightly", "pages"],
     "story": {
         "notes": [
@@ -115,23 +109,33 @@ def test_a_call_that_fell_back(daemon, ctl):
     assert json.loads(ctl("explain", "b7-1", "--json").out) == MISS
 
 
-def test_a_hit(daemon, ctl):
-    daemon.answers["explain"] = {
-        **MISS,
-        "cache": "exact",
-        "story": None,
-        "source_id": "b7-0",
-        "cost_usd": 0.0,
-        "saved_usd": 0.0042,
-        "queue_s": 0.0,
-        "provider_s": 0.0,
-        "total_s": 0.00002,
-    }
-    out = ctl("explain", "b7-1").out
-    assert "how                    the same question was answered before: taken from the cache\n" in out
-    assert "the answer is of call  b7-0\n" in out
-    assert "money                  cost $0, saved $0.0042\n" in out
-    assert out.endswith("Answered from memory at once; there is nothing more to tell.\n")
+HIT = {
+    **MISS,
+    "id": "b7-2",
+    "cache": "exact",
+    "story": None,
+    "cost_usd": 0.0,
+    "saved_usd": 0.0042,
+    "timing": {"queue_s": 0.0, "provider_s": 0.0, "overhead_s": 0.00002, "total_s": 0.00002},
+}
+
+
+def test_a_hit_and_the_call_that_paid_for_it(daemon, ctl):
+    daemon.answers["explain"] = {**HIT, "source": {**MISS, "kept": True}}
+    out = ctl("explain", "b7-2").out
+    assert out.startswith("Call b7-2\n")
+    assert "how     the same question was answered before: taken from the cache\n" in out
+    assert "money   cost $0, saved $0.0042\n" in out
+    assert "\nIts answer is that of call b7-1\n" in out
+    assert out.endswith(SHOWN.partition("\n")[2])
+
+
+def test_a_hit_whose_source_is_gone_or_another_users(daemon, ctl):
+    daemon.answers["explain"] = {**HIT, "source": {"id": "a-9", "kept": False}}
+    assert ctl("explain", "b7-2").out.endswith("\nIts answer is that of call a-9, which is not on record any more.\n")
+    other = {"id": "a-9", "kept": True, "at": 1.0, "model": "small", "provider": "main"}
+    daemon.answers["explain"] = {**HIT, "source": other}
+    assert ctl("explain", "b7-2").out.endswith("\nIts answer is that of call a-9 of another user, by small at main.\n")
 
 
 def test_a_failure(daemon, ctl):

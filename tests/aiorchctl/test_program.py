@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from aiorch.errors import CALL_ERRORS, Forbidden, Overloaded
+from aiorch.errors import CALL_ERRORS, Forbidden, GoingAway, Overloaded
 from aiorchctl.program import program as whole
 
 
@@ -67,7 +67,8 @@ def test_a_socket_nobody_listens_at(ctl, tmp_path):
     assert "nobody listens there" in ran.err
 
 
-@pytest.mark.parametrize("kind", CALL_ERRORS, ids=lambda kind: kind.code)
+# going_away is missing here: the client then looks for the daemon's successor first.
+@pytest.mark.parametrize("kind", [kind for kind in CALL_ERRORS if kind is not GoingAway], ids=lambda kind: kind.code)
 def test_errors_of_the_daemon(daemon, ctl, kind):
     daemon.answers["status"] = kind("this is why")
     ran = ctl("status")

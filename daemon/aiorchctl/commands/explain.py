@@ -9,7 +9,7 @@ import click
 
 from aiorchctl.command import Command, Invocation, pass_invocation
 from aiorchctl.page import Cell, Column, Fields, Page, Paragraph, Table, Tone, Words
-from aiorchctl.quantities import NOT_KNOWN, count, moment, money, number_of, seconds
+from aiorchctl.quantities import count, moment, money, number_of, seconds
 
 _HOW = (
     ("miss", "asked a provider"),
@@ -39,15 +39,32 @@ def explain(invocation: Invocation, request_id: str) -> None:
 
 
 def page(story: dict[str, Any]) -> Page:
-    """Tell it to a person as a timeline."""
-    blocks: list[Any] = [Fields(_summary(story), f"Call {story.get('id')}")]
+    """Tell it to a person as a timeline, then that of the call whose answer it got."""
+    return [*_tell(story, f"Call {story.get('id')}"), *_sources(story)]
+
+
+def _sources(story: Mapping[str, Any]) -> Page:
+    source = story.get("source")
+    if not isinstance(source, dict):
+        return []
+    name = source.get("id")
+    if source.get("kept") is False:
+        return [Paragraph(Words(f"Its answer is that of call {name}, which is not on record any more.", "quiet"))]
+    if "timing" not in source:
+        words = (
+            f"Its answer is that of call {name} of another user, by {source.get('model')} at {source.get('provider')}."
+        )
+        return [Paragraph(Words(words, "quiet"))]
+    return [*_tell(source, f"Its answer is that of call {name}"), *_sources(source)]
+
+
+def _tell(story: Mapping[str, Any], title: str) -> Page:
+    blocks: list[Any] = [Fields(_summary(story), title)]
     told = story.get("story")
     told = told if isinstance(told, dict) else {}
     events = _timeline(told)
     if events:
         blocks.append(Table((Column("after", right=True), Column("who"), Column("what")), events, "What happened"))
-    elif story.get("cache") == "exact":
-        blocks.append(Paragraph(Words("Answered from memory at once; there is nothing more to tell.", "quiet")))
     attempts = told.get("attempts")
     if isinstance(attempts, list) and attempts:
         blocks.append(_attempts(attempts))
@@ -75,8 +92,6 @@ def _summary(story: Mapping[str, Any]) -> list[tuple[str, Cell]]:
         at = f" at {story['provider']}" if story.get("provider") else ""
         simulated = " (simulated: no real model answered)" if story.get("simulated") else ""
         rows.append(("model", f"{story['model']}{at}{simulated}"))
-    if story.get("source_id") and story["source_id"] != story.get("id"):
-        rows.append(("the answer is of call", str(story["source_id"])))
     rows.append(("time", _time(story)))
     usage = _usage(story)
     if usage:
@@ -96,23 +111,20 @@ def _who(story: Mapping[str, Any]) -> str:
 
 
 def _time(story: Mapping[str, Any]) -> str:
-    total = number_of(story, "total_s")
-    waited, provider = number_of(story, "queue_s") or 0.0, number_of(story, "provider_s") or 0.0
-    if total is None:
-        return NOT_KNOWN
-    rest = max(0.0, total - waited - provider)
-    return f"{seconds(total)}: {seconds(waited)} waiting, {seconds(provider)} at the provider, {seconds(rest)} in the daemon"
+    parts = (("queue_s", "waiting"), ("provider_s", "at the provider"), ("overhead_s", "in the daemon"))
+    told = ", ".join(f"{seconds(number_of(story, 'timing', name))} {words}" for name, words in parts)
+    return f"{seconds(number_of(story, 'timing', 'total_s'))}: {told}"
 
 
 def _usage(story: Mapping[str, Any]) -> str:
     names = (
-        ("input_tokens", "in"),
-        ("cache_read_tokens", "read from the provider's cache"),
-        ("cache_write_tokens", "written to it"),
-        ("output_tokens", "out"),
-        ("reasoning_tokens", "of reasoning"),
+        ("input", "in"),
+        ("cache_read", "read from the provider's cache"),
+        ("cache_write", "written to it"),
+        ("output", "out"),
+        ("reasoning", "of reasoning"),
     )
-    return ", ".join(f"{count(number)} {word}" for name, word in names if (number := number_of(story, name)))
+    return ", ".join(f"{count(number)} {word}" for name, word in names if (number := number_of(story, "usage", name)))
 
 
 def _money(story: Mapping[str, Any]) -> Cell:

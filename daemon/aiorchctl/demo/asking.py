@@ -7,6 +7,7 @@ import json
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -53,7 +54,8 @@ class PlainHttp:
     cases with jitter. This is what careful code without a daemon does; it cannot know what the other processes ask.
     """
 
-    def __init__(self, host: str, port: int, seed: int) -> None:
+    def __init__(self, host: str, port: int, seed: int, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._sleep = sleep
         self._host = host
         self._port = port
         self._random = random.Random(seed)
@@ -81,7 +83,7 @@ class PlainHttp:
             if status:
                 said = f"status {status}: {str(answer)[:200]}"
             wait_s = min(_LONGEST_BACKOFF_S, 0.5 * 2.0**attempt) if retry_after_s is None else retry_after_s
-            time.sleep(wait_s * (1 + 0.25 * self._random.random()))
+            self._sleep(wait_s * (1 + 0.25 * self._random.random()))
         raise NotAnswered(f"given up after {_ATTEMPTS} attempts; the last one got {said}")
 
     def close(self) -> None:

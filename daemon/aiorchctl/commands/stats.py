@@ -1,0 +1,184 @@
+"""``aiorchctl stats``: what was asked, what was saved and by what, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from aiorchctl.command import Command, Invocation, pass_invocation
+from aiorchctl.commands.asking import LENGTH_OF_TIME
+from aiorchctl.page import Cell, Column, Fields, Page, Paragraph, Table, Words
+from aiorchctl.quantities import NOT_KNOWN, count, moment, money, number_of, plural, seconds, share
+
+_HOW: Final[Mapping[str, str]] = {
+    "exact": "the same question before",
+    "coalesced": "an equal question under way",
+    "normalised": "the same question in other words of form",
+    "semantic": "a question of the same meaning",
+    "stale": "an old answer, for want of a provider",
+}
+_NAMELESS: Final[Mapping[str, str]] = {"operation": "(none)", "model": "(none)", "caller": "(nobody)", "unit": "(none)"}
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("aiorchctl stats", "Everything that is on record:"),
+        ("aiorchctl stats --since 1h --by model", "The last hour, model by model:"),
+        ("aiorchctl stats --since 1d --json | jq .saved_usd", "What a day saved, exactly:"),
+    ),
+)
+@click.option(
+    "--since", type=LENGTH_OF_TIME, metavar="TIME", help="Count back from now: 30m, 1h, 2d, 1w.  [default: all]"
+)
+@click.option(
+    "--by", type=click.Choice(("operation", "model", "caller", "unit")), help="Also tell each of these apart."
+)
+@click.option("--own", is_flag=True, help="Only your own calls; administrators otherwise see everybody's.")
+@pass_invocation
+def stats(invocation: Invocation, *, since: float | None, by: str | None, own: bool) -> None:
+    """Show calls asked, calls made to providers, what was saved and by what, money, hit rates and times."""
+    with invocation.client() as client:
+        # Not sent unless it was said: everybody may ask for their own.
+        result = client.call("stats", since=since, by=by, own=own or None)
+    invocation.tell(result, page)
+
+
+def page(result: dict[str, Any]) -> Page:
+    """Tell it to a person: what was saved first."""
+    since = f"{moment(number_of(result, 'since'))} to {moment(number_of(result, 'until'))}"
+    if not number_of(result, "since"):
+        since = f"all calls on record until {moment(number_of(result, 'until'))}"
+    calls = int(number_of(result, "calls") or 0)
+    if not calls:
+        return [Paragraph(Words(f"No calls: {since}.", "quiet"))]
+    blocks: list[Any] = [
+        Fields(_savings(result, calls), since[0].upper() + since[1:]),
+        Fields(_money(result), "Money"),
+        Table(
+            _TIMES,
+            [_times(result, "total_s", "a whole call"), _times(result, "overhead_s", "of it in aiorchd")],
+            "Time",
+        ),
+        Fields(_troubles(result, calls), "Trouble"),
+    ]
+    groups = result.get("groups")
+    if result.get("by") and isinstance(groups, list):
+        blocks.append(_groups(str(result["by"]), groups))
+    return blocks
+
+
+_TIMES: Final = (
+    Column(""),
+    Column("half within", right=True),
+    Column("95 of 100", right=True),
+    Column("99 of 100", right=True),
+)
+
+
+def _savings(result: Mapping[str, Any], calls: int) -> list[tuple[str, Cell]]:
+    saved = _counts(result, "saved_calls")
+    rows: list[tuple[str, Cell]] = [
+        ("calls asked", Words(count(calls), "strong")),
+        ("provider calls made", Words(count(number_of(result, "provider_calls")), "strong")),
+        ("calls saved", Words(f"{count(sum(saved.values()))} ({share(sum(saved.values()), calls)} of all)", "good")),
+    ]
+    rows += [
+        (f"  {how}", f"{count(number)} ({share(number, calls)}): {_HOW.get(how, how)}") for how, number in saved.items()
+    ]
+    return rows
+
+
+def _money(result: Mapping[str, Any]) -> list[tuple[str, Cell]]:
+    rows = [
+        ("spent", _amount(result, "spent_usd", "cost_unknown_calls")),
+        ("saved", _amount(result, "saved_usd", "saving_unknown_calls")),
+    ]
+    tokens = _tokens(result)
+    return [*rows, ("tokens", tokens)] if tokens else rows
+
+
+def _amount(result: Mapping[str, Any], name: str, unknown_name: str) -> Cell:
+    """Write an amount with the calls that are missing in it: an unknown price is never zero."""
+    unknown = int(number_of(result, unknown_name) or 0)
+    usd = number_of(result, name)
+    if usd is None:
+        return Words(f"{NOT_KNOWN}: {plural(unknown, 'call')} at prices that are not configured", "doubtful")
+    if unknown:
+        return Words(f"{money(usd)}, and {plural(unknown, 'call')} at unknown prices", "doubtful")
+    return money(usd)
+
+
+def _tokens(result: Mapping[str, Any]) -> str:
+    names = (
+        ("input", "in"),
+        ("cache_read", "read from providers' caches"),
+        ("cache_write", "written to them"),
+        ("output", "out"),
+        ("reasoning", "of reasoning"),
+    )
+    return ", ".join(
+        f"{count(number)} {words}" for name, words in names if (number := number_of(result, "tokens", name))
+    )
+
+
+def _times(result: Mapping[str, Any], name: str, words: str) -> tuple[str, ...]:
+    return (words, *(seconds(number_of(result, name, which)) for which in ("p50", "p95", "p99")))
+
+
+def _troubles(result: Mapping[str, Any], calls: int) -> list[tuple[str, Cell]]:
+    errors = _counts(result, "errors")
+    failed = sum(errors.values())
+    told = "none"
+    if failed:
+        told = f"{count(failed)} ({share(failed, calls)}): " + ", ".join(
+            f"{count(n)} {code}" for code, n in errors.items()
+        )
+    throttled, fallbacks = (int(number_of(result, name) or 0) for name in ("throttled", "fallbacks"))
+    return [
+        ("refused by providers (429)", Words(count(throttled), "doubtful") if throttled else "none"),
+        ("fallbacks to another model", count(fallbacks) if fallbacks else "none"),
+        ("errors", Words(told, "bad" if failed else "plain")),
+    ]
+
+
+def _groups(by: str, groups: list[dict[str, Any]]) -> Table:
+    columns = (
+        Column(by),
+        *(
+            Column(name, right=True)
+            for name in ("asked", "provider calls", "saved", "spent", "saved $", "half within", "429s", "errors")
+        ),
+    )
+    return Table(columns, [_group(by, group) for group in groups], f"By {by}")
+
+
+def _group(by: str, group: Mapping[str, Any]) -> tuple[Cell, ...]:
+    calls = int(number_of(group, "calls") or 0)
+    saved = sum(_counts(group, "saved_calls").values())
+    errors = sum(_counts(group, "errors").values())
+    return (
+        str(group.get("name") or _NAMELESS.get(by, "")),
+        count(calls),
+        count(number_of(group, "provider_calls")),
+        f"{count(saved)} ({share(saved, calls)})",
+        _short_amount(group, "spent_usd", "cost_unknown_calls"),
+        _short_amount(group, "saved_usd", "saving_unknown_calls"),
+        seconds(number_of(group, "total_s", "p50")),
+        count(number_of(group, "throttled")),
+        Words(count(errors), "bad" if errors else "plain"),
+    )
+
+
+def _short_amount(group: Mapping[str, Any], name: str, unknown_name: str) -> Cell:
+    usd = number_of(group, name)
+    if usd is None:
+        return Words(NOT_KNOWN, "doubtful")
+    return Words(f"{money(usd)} + unknown", "doubtful") if number_of(group, unknown_name) else money(usd)
+
+
+def _counts(result: Mapping[str, Any], name: str) -> dict[str, int]:
+    found = result.get(name)
+    return {str(key): int(value) for key, value in found.items()} if isinstance(found, dict) else {}

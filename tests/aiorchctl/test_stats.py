@@ -1,0 +1,127 @@
+"""`aiorchctl stats`: what a person wants first, money that is not known said as unknown."""
+
+import copy
+import json
+import time
+
+import pytest
+
+LINE = {
+    "calls": 800,
+    "answered": 798,
+    "provider_calls": 153,
+    "saved_calls": {"exact": 562, "coalesced": 88},
+    "hit_rates": {"all": 0.8125, "exact": 0.7025, "coalesced": 0.11},
+    "spent_usd": 0.0432,
+    "cost_unknown_calls": 0,
+    "saved_usd": 0.187,
+    "saving_unknown_calls": 0,
+    "total_s": {"p50": 0.00002, "p95": 0.118, "p99": 0.131},
+    "overhead_s": {"p50": 0.00002, "p95": 0.0011, "p99": 0.0021},
+    "throttled": 0,
+    "fallbacks": 0,
+    "errors": {"rate_limited": 1, "cancelled": 1},
+    "tokens": {"calls": 148, "input": 250000, "cache_read": 0, "cache_write": 0, "output": 1000, "reasoning": 0},
+}
+STATS = {"since": 0.0, "until": 7200.0, "by": None, **LINE, "groups": []}
+
+SHOWN = """\
+All calls on record until 1970-01-01 02:00:00
+calls asked          800
+provider calls made  153
+calls saved          650 (81.2 % of all)
+  exact              562 (70.2 %): the same question before
+  coalesced          88 (11 %): an equal question under way
+
+Money
+spent   $0.043
+saved   $0.19
+tokens  250,000 in, 1,000 out
+
+Time
+                  half within  95 of 100  99 of 100
+a whole call          0.02 ms     118 ms     131 ms
+of it in aiorchd      0.02 ms     1.1 ms     2.1 ms
+
+Trouble
+refused by providers (429)  none
+fallbacks to another model  none
+errors                      2 (0.2 %): 1 rate_limited, 1 cancelled
+"""
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def stats(daemon):
+    daemon.answers["stats"] = copy.deepcopy(STATS)
+    return daemon.answers["stats"]
+
+
+def test_what_a_person_wants_first(stats, ctl):
+    assert ctl("stats").out == SHOWN
+
+
+def test_json_is_exact(stats, ctl):
+    assert json.loads(ctl("stats", "--json").out) == STATS
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ((), {}),
+        (("--since", "1h"), {"since": 3600.0}),
+        (("--since", "30m", "--by", "model"), {"since": 1800.0, "by": "model"}),
+        (("--own", "--since", "2d"), {"since": 172800.0, "own": True}),
+    ],
+)
+def test_options(stats, daemon, ctl, options, sent):
+    assert ctl("stats", *options).code == 0
+    assert daemon.arguments_of("stats") == sent
+
+
+def test_a_span_of_time_is_told(stats, ctl):
+    stats["since"] = 3600.0
+    assert ctl("stats", "--since", "1h").out.startswith("1970-01-01 01:00:00 to 1970-01-01 02:00:00\n")
+
+
+def test_no_calls(daemon, ctl):
+    daemon.answers["stats"] = {**STATS, "calls": 0}
+    assert ctl("stats").out == "No calls: all calls on record until 1970-01-01 02:00:00.\n"
+
+
+def test_unknown_prices_are_never_zero(stats, ctl):
+    stats |= {"spent_usd": None, "cost_unknown_calls": 150, "saved_usd": 0.1, "saving_unknown_calls": 1}
+    out = ctl("stats").out
+    assert "spent   unknown: 150 calls at prices that are not configured\n" in out
+    assert (
+        "saved   $0.1, and 1 call at unknown prices\n" in out or "saved   $0.10, and 1 call at unknown prices\n" in out
+    )
+
+
+def test_trouble(stats, ctl):
+    stats |= {"throttled": 1234, "fallbacks": 5, "errors": {}}
+    assert ctl("stats").out.endswith(
+        "refused by providers (429)  1,234\nfallbacks to another model  5\nerrors                      none\n"
+    )
+
+
+def test_groups(stats, ctl):
+    other = {**LINE, "calls": 2, "provider_calls": 2, "saved_calls": {}, "spent_usd": None, "cost_unknown_calls": 2}
+    stats |= {
+        "by": "model",
+        "groups": [{"name": "small", **LINE}, {"name": "", **other, "saved_usd": 0.0, "errors": {}}],
+    }
+    assert ctl("stats", "--by", "model").out.endswith(
+        "By model\n"
+        "model   asked  provider calls         saved    spent  saved $  half within  429s  errors\n"
+        "small     800             153  650 (81.2 %)   $0.043    $0.19      0.02 ms     0       2\n"
+        "(none)      2               2       0 (0 %)  unknown       $0      0.02 ms     0       0\n"
+    )
