@@ -1,0 +1,133 @@
+"""How many tokens an attempt will use, guessed before it starts: prompt and expected answer.
+
+The rate limits reserve this number and settle it when the usage is known, so it has to be cheap and about right:
+
+    prompt = UTF-8 bytes of the text / 4, and some for each message, and a flat number for each picture or sound
+    answer = what the caller allows (``max_tokens``), else the exponentially weighted average of this target's answers
+
+Four characters a token is OpenAI's own rule of thumb for English; bytes instead of characters make it hold roughly for
+other scripts, which take more tokens a character. ``max_tokens`` is what providers count when they decide to let a call in.
+
+Cost: lengths only, no tokenizer. Text that is not ASCII is judged by a sample, pictures are never looked at, and at most
+`_MOST_NODES` values are visited; beyond them the rest is taken to be like what was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+_BYTES_PER_TOKEN: Final = 4.0
+_TOKENS_PER_MESSAGE: Final = 4.0
+_TOKENS_PER_PART: Final = 800.0
+"""A picture of 1024 x 1024 is 765 tokens at OpenAI."""
+_SAMPLE_CHARACTERS: Final = 2048
+_MOST_NODES: Final = 2000
+_FIRST_GUESS_TOKENS: Final = 256.0
+_SMOOTHING: Final = 0.1
+_MOST_TOKENS: Final = 10_000_000
+"""Beyond any context there is; a caller's ``max_tokens`` of a quintillion must not put the bucket in debt for ever."""
+
+
+def prompt_tokens(request: Mapping[str, Any]) -> int:
+    """Guess the tokens of a request by its text (see `Call.request`); never more than ten million."""
+    tokens = 0.0
+    if (inputs := request.get("input")) is not None:
+        tokens += _each(
+            inputs if isinstance(inputs, Sequence) and not isinstance(inputs, str) else [inputs], _structure
+        )
+    if isinstance(messages := request.get("messages"), Sequence):
+        tokens += _each(messages, _message)
+    for name in ("tools", "output_schema"):
+        if (value := request.get(name)) is not None:
+            tokens += _structure(value)
+    return min(int(tokens) + 1, _MOST_TOKENS)
+
+
+class TokenEstimator:
+    """Guesses for the targets of the house; remembers how long each one's answers are. Outlives reloads."""
+
+    def __init__(self, first_guess_tokens: float = _FIRST_GUESS_TOKENS) -> None:
+        self._first_guess_tokens = first_guess_tokens
+        # This is all the mutable state.
+        self._mean_output: dict[str, float] = {}
+
+    def output_tokens(self, target: str, request: Mapping[str, Any]) -> int:
+        """Guess the tokens of a chat answer: what the caller allows, else what this target usually gives."""
+        for place in (request, request.get("extra")):
+            if isinstance(place, Mapping):
+                for name in ("max_tokens", "max_completion_tokens"):
+                    allowed = place.get(name)
+                    if isinstance(allowed, int) and allowed > 0:
+                        return min(allowed, _MOST_TOKENS)
+        return int(self._mean_output.get(target, self._first_guess_tokens)) + 1
+
+    def learn(self, target: str, output_tokens: int) -> None:
+        """Remember how long an answer was, reasoning included."""
+        mean = self._mean_output.get(target)
+        self._mean_output[target] = float(output_tokens) if mean is None else mean + _SMOOTHING * (output_tokens - mean)
+
+    def keep_only(self, targets: Collection[str]) -> None:
+        """Forget targets that the configuration no longer has."""
+        for gone in self._mean_output.keys() - set(targets):
+            del self._mean_output[gone]
+
+    def mean_outputs(self) -> Mapping[str, float]:
+        """Tell the average answer of each target that has answered."""
+        return dict(self._mean_output)
+
+
+def _each(values: Sequence[Any], guess: Any) -> float:
+    """Add up guesses; of very many values, the first ones stand for all."""
+    seen = values[:_MOST_NODES] if len(values) > _MOST_NODES else values
+    total = 0.0
+    for value in seen:
+        total += guess(value)
+    return total * len(values) / len(seen) if seen else 0.0
+
+
+def _message(message: Any) -> float:
+    if not isinstance(message, Mapping):
+        return _TOKENS_PER_MESSAGE
+    content = message.get("content")
+    tokens = _TOKENS_PER_MESSAGE
+    if isinstance(content, str):
+        tokens += _text(content)
+    elif isinstance(content, Sequence):
+        tokens += _each(content, _part)
+    if (calls := message.get("tool_calls")) is not None:
+        tokens += _structure(calls)
+    return tokens
+
+
+def _part(part: Any) -> float:
+    """A part of a message: text by its length, anything else (pictures, sound, files) by a flat number, unread."""
+    text = part.get("text") if isinstance(part, Mapping) else part
+    return _text(text) if isinstance(text, str) else _TOKENS_PER_PART
+
+
+def _structure(value: Any) -> float:
+    """Plain data as it would be written out, up to the limit of values."""
+    waiting = [value]
+    tokens = 0.0
+    for _ in range(_MOST_NODES):
+        if not waiting:
+            break
+        value = waiting.pop()
+        if isinstance(value, str):
+            tokens += _text(value)
+        elif isinstance(value, Mapping):
+            waiting.extend(value.keys())
+            waiting.extend(value.values())
+        elif isinstance(value, Sequence) and not isinstance(value, bytes):
+            waiting.extend(value)
+        else:
+            tokens += 1.0
+    return tokens
+
+
+def _text(text: str) -> float:
+    if text.isascii():
+        return len(text) / _BYTES_PER_TOKEN
+    sample = text[:_SAMPLE_CHARACTERS]
+    return len(text) * len(sample.encode("utf-8", "surrogatepass")) / (len(sample) * _BYTES_PER_TOKEN)

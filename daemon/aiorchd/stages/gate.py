@@ -1,0 +1,101 @@
+"""Where an attempt waits for its turn at its target, holds it while the provider works, and settles what it used.
+
+What is learned from the answer goes back to the turnstile before the permit does: the tokens really used, and a
+provider's "not now", which closes the turnstile for everybody. In the other order the next one waiting would run into
+the same closed door.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from aiorch.errors import CallError
+from aiorchd.calls.call import Attempt
+from aiorchd.calls.outcome import Verdict, judge
+from aiorchd.calls.ports import Service, Turnstile
+from aiorchd.calls.reply import Reply
+
+_WORTH_A_NOTE_S: Final = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class GateStatistics:
+    """Attempts that wait and that are at the provider now; how often the provider said not now since this was built."""
+
+    waiting: int
+    running: int
+    throttled: int
+
+
+class Gate:
+    """Await ``turnstile``, then ask ``inner``. ``pause_s`` is how long the target is left alone after a "not now" that
+    did not say until when.
+
+    Leaves ``queue_s`` and ``provider_s`` in the notes of the attempt, ``unsent`` when it never got its turn, and adds both
+    times to the journal.
+    """
+
+    def __init__(self, inner: Service[Attempt], turnstile: Turnstile, *, pause_s: float = 0.5) -> None:
+        self._inner = inner
+        self._turnstile = turnstile
+        self._pause_s = pause_s
+        self._waiting = 0
+        self._running = 0
+        self._throttled = 0
+
+    async def __call__(self, attempt: Attempt) -> Reply:
+        """Ask when it is the attempt's turn. Raises `Overloaded` when that will not be in time."""
+        asked_at = trio.current_time()
+        began_at: float | None = None
+        self._waiting += 1
+        try:
+            async with self._turnstile.pass_through(attempt) as passage:
+                began_at = trio.current_time()
+                self._waiting -= 1
+                self._running += 1
+                if began_at - asked_at >= _WORTH_A_NOTE_S:
+                    waited = f"waited {began_at - asked_at:.3g} s for a turn at {attempt.target.name}"
+                    attempt.call.journal.note(began_at, "gate", waited)
+                try:
+                    reply = await self._inner(attempt)
+                except CallError as error:
+                    self._heed(error)
+                    raise
+                if reply.usage is not None:
+                    passage.settle(reply.usage.total)
+                return reply
+        finally:
+            self._account(attempt, asked_at, began_at)
+
+    def statistics(self) -> GateStatistics:
+        """Tell who waits here and who is at the provider. The turnstile itself tells of all generations together."""
+        return GateStatistics(waiting=self._waiting, running=self._running, throttled=self._throttled)
+
+    def _heed(self, error: CallError) -> None:
+        """Leave the target alone for as long as the provider said, or a little while when it only said not now."""
+        throttled = judge(error).verdict is Verdict.THROTTLED
+        self._throttled += throttled
+        seconds = error.retry_after_s
+        if seconds is None and throttled:
+            seconds = self._pause_s
+        if seconds is not None:
+            self._turnstile.cool_down(trio.current_time(), seconds)
+
+    def _account(self, attempt: Attempt, asked_at: float, began_at: float | None) -> None:
+        """Write down where the time went, however it ended."""
+        now = trio.current_time()
+        journal = attempt.call.journal
+        queue_s = (now if began_at is None else began_at) - asked_at
+        attempt.notes["queue_s"] = queue_s
+        journal.queue_s += queue_s
+        if began_at is None:
+            self._waiting -= 1
+            attempt.notes["unsent"] = True
+            journal.note(now, "gate", f"waited {queue_s:.3g} s for a turn at {attempt.target.name}, in vain")
+            return
+        self._running -= 1
+        attempt.notes["provider_s"] = now - began_at
+        journal.provider_s += now - began_at
