@@ -125,6 +125,10 @@ class AsyncClient:
         """See `Client.call`."""
         return await self._ask(questions.plain(method, arguments, self._timeout_s))
 
+    def cancel(self, call_id: str | int) -> None:
+        """See `Client.cancel`; cancelling the task that waits does the same without a name."""
+        self._opened.cancel(call_id)
+
     @property
     def server(self) -> Server | None:
         """See `Client.server`."""

@@ -63,10 +63,10 @@ class AsyncConnections:
         return next((link.exchange.server for link in reversed(self._links) if link.exchange.server is not None), None)
 
     def deadline(self, question: Question[Any]) -> float:
-        """Give the loop's time until which an answer is awaited from now: a little more than the daemon is told."""
+        """Give the loop's time until which an answer is awaited from now."""
         if question.timeout_s is None:
             return math.inf
-        return self._runtime.now() + question.timeout_s + (self._grace_s if question.carries_timeout else 0.0)
+        return self._runtime.now() + question.patience_s(self._grace_s)
 
     async def send(self, question: Question[Any], deadline: float) -> tuple[AsyncLink, Pending]:
         """Send a question on the connection there is, or on a new one.
@@ -84,6 +84,11 @@ class AsyncConnections:
         if pause_s:
             await self._runtime.sleep(pause_s)
         return question
+
+    def cancel(self, call_id: str | int) -> None:
+        """Have a call cancelled, on whichever connection it is."""
+        for link in self._links:
+            link.cancel(call_id)
 
     def close(self) -> None:
         """End all; whoever waits is told."""

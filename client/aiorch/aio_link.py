@@ -100,6 +100,12 @@ class AsyncLink(Line):
         self.exchange.forget(pending)
         self._written(self.flush())
 
+    def cancel(self, call_id: str | int) -> None:
+        """Have a call cancelled that some task waits for, if it is on this connection."""
+        if self.exchange.ended is None:
+            self.exchange.cancel(call_id)
+            self._written(self.flush())
+
     def abandon(self, pending: Pending) -> None:
         """Do as `forget` does from a destructor, which may run in any thread and in the middle of anything."""
         self._abandoned.append(pending)

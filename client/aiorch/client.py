@@ -130,6 +130,13 @@ class Client:
         """Call any method with its named arguments as the wire has them; those that are None are not sent."""
         return self._ask(questions.plain(method, arguments, self._timeout_s))
 
+    def cancel(self, call_id: str | int) -> None:
+        """Cancel a call that another thread waits for, by the ``call_id`` it was given; there it raises `Cancelled`.
+
+        Does nothing when no such call is in flight.
+        """
+        self._connections.cancel(call_id)
+
     @property
     def server(self) -> Server | None:
         """Who answered last, as far as it has said so yet; `hello` asks."""

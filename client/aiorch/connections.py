@@ -51,10 +51,10 @@ class Connections:
         return next((link.exchange.server for link in reversed(links) if link.exchange.server is not None), None)
 
     def deadline(self, question: Question[Any]) -> float:
-        """Give the monotonic time until which an answer is awaited from now: a little more than the daemon is told."""
+        """Give the monotonic time until which an answer is awaited from now."""
         if question.timeout_s is None:
             return math.inf
-        return time.monotonic() + question.timeout_s + (self._grace_s if question.carries_timeout else 0.0)
+        return time.monotonic() + question.patience_s(self._grace_s)
 
     def send(self, question: Question[Any], deadline: float) -> tuple[Link, Pending]:
         """Send a question on the connection there is, or on a new one.
@@ -78,6 +78,12 @@ class Connections:
         question, pause_s = resending.again(question, failed, deadline - self._grace_s - time.monotonic())
         time.sleep(pause_s)
         return question
+
+    def cancel(self, call_id: str | int) -> None:
+        """Have a call cancelled, on whichever connection it is."""
+        home = self._homes.get(os.getpid())
+        for link in home.links if home is not None else ():
+            link.cancel(call_id)
 
     def close(self) -> None:
         """End all; whoever waits is told."""

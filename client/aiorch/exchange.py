@@ -144,6 +144,10 @@ class Exchange:
                     return
         self._queue.append((Connection.pack_notification("cancel", {"msgid": pending.msgid}), None))
 
+    def cancel(self, call_id: str | int) -> None:
+        """Have a call cancelled by the name its caller gave it; whoever waits for it gets `Cancelled`."""
+        self._queue.append((Connection.pack_notification("cancel", {"call_id": call_id}), None))
+
     # writing
 
     @property

@@ -115,6 +115,14 @@ class Link(Line):
             self._wake(self.flush())
             self._reap()
 
+    def cancel(self, call_id: str | int) -> None:
+        """Have a call cancelled that some thread waits for, if it is on this connection."""
+        with self._lock:
+            self._settle()
+            if self.exchange.ended is None:
+                self.exchange.cancel(call_id)
+                self._wake(self.flush())
+
     def abandon(self, pending: Pending) -> None:
         """Do as `forget` does from a destructor, which may run in the middle of anything: now if the lock is free."""
         self._abandoned.append(pending)

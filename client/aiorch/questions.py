@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
@@ -86,6 +87,16 @@ class Question(NamedTuple, Generic[T]):
     keyed: bool = False
     """Whether the daemon recognises it when it is sent again."""
     streams: bool = False
+
+    def patience_s(self, grace_s: float) -> float:
+        """Give how long an answer is awaited: somewhat longer than the daemon was told, since it answers by then.
+
+        A timeout that makes no sense is the daemon's to refuse.
+        """
+        timeout_s = self.timeout_s
+        if not isinstance(timeout_s, (int, float)):
+            return math.inf
+        return (timeout_s if timeout_s > 0 else 0.0) + (grace_s if self.carries_timeout else 0.0)
 
     def with_time_left(self, seconds: float) -> Question[T]:
         """Give the same question for when it is sent later: the daemon is told what is left of the caller's patience."""
