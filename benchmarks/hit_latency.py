@@ -95,7 +95,9 @@ def main() -> None:
         Figure("the same over a plain socket with msgpack, without our client", ratio["plain socket and msgpack"], "times",
                beside=f"{bare['p50_us']:.1f} us, p99 {bare['p99_us']:.0f} us"),
     ]  # fmt: skip
-    publish("hit_latency", figures, disturbed=[row["disturbed"] for got in rows.values() for row in got], save=chosen.save)
+    publish(
+        "hit_latency", figures, disturbed=[row["disturbed"] for got in rows.values() for row in got], save=chosen.save
+    )
 
 
 def _client(client: aiorch.Client, questions: list[Asked], calls: int) -> list[float]:

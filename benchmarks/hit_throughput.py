@@ -58,8 +58,14 @@ def main() -> None:
                 details={"rounds": got, "rss_before_mb": fresh / 1e6, "rss_after_mb": after / 1e6},
             )
         )
-    figures[0].beside += f"; RSS {after / 1e6:.0f} MB after {sum(row['count'] for got in rows.values() for row in got):,} answers"
-    publish("hit_throughput", figures, disturbed=[row["disturbed"] for got in rows.values() for row in got], save=chosen.save)
+    answers = sum(row["count"] for got in rows.values() for row in got)
+    figures[0].beside += f"; RSS {after / 1e6:.0f} MB after {answers:,} answers"
+    publish(
+        "hit_throughput",
+        figures,
+        disturbed=[row["disturbed"] for got in rows.values() for row in got],
+        save=chosen.save,
+    )
 
 
 if __name__ == "__main__":

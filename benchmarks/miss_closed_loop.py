@@ -46,7 +46,9 @@ def main() -> None:
                 1.0,
                 at_least=True,
                 beside=f"{ours['per_s']:.0f} a second, p50 {ours['p50_ms']:.0f} ms; "
-                + ", ".join(f"{each} {middle[each]['per_s']:.0f} (p50 {middle[each]['p50_ms']:.0f} ms)" for each in rivals)
+                + ", ".join(
+                    f"{each} {middle[each]['per_s']:.0f} (p50 {middle[each]['p50_ms']:.0f} ms)" for each in rivals
+                )
                 + f"; daemon {ours['daemon_cpu_us'] / 1e3:.2f} ms CPU a call ({ours['daemon_busy']:.0%} of its CPU), "
                 + ", ".join(f"{each} {middle[each]['caller_cpu_us'] / 1e3:.2f}" for each in rivals)
                 + f"; callers {ours['caller_busy']:.0%} and provider {ours['provider_busy']:.0%} of the other; "
@@ -54,7 +56,12 @@ def main() -> None:
                 details={"rounds": {each: rows[each] for each in (way, *rivals)}},
             )
         )
-    publish("miss_closed_loop", figures, disturbed=[row["disturbed"] for got in rows.values() for row in got], save=chosen.save)
+    publish(
+        "miss_closed_loop",
+        figures,
+        disturbed=[row["disturbed"] for got in rows.values() for row in got],
+        save=chosen.save,
+    )
 
 
 if __name__ == "__main__":

@@ -51,7 +51,12 @@ def main() -> None:
                + f"; AsyncClient {ours['caller_cpu_us'] / 1e3:.2f} ms, provider {ours['provider_cpu_us'] / 1e3:.2f} ms; "
                f"daemon RSS {ours['daemon_rss_mb']:.0f} MB"),
     ]  # fmt: skip
-    publish("miss_open_loop", figures, disturbed=[row["disturbed"] for got in rows.values() for row in got], save=chosen.save)
+    publish(
+        "miss_open_loop",
+        figures,
+        disturbed=[row["disturbed"] for got in rows.values() for row in got],
+        save=chosen.save,
+    )
 
 
 if __name__ == "__main__":

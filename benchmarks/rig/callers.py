@@ -135,7 +135,8 @@ class Callers:
 async def run(way: str, where: str, shape: str, seconds: float, first: int) -> dict[str, float]:
     kind, _, number = shape.partition(":")
     async with WAYS[way](where) as make:
-        for seconds_now in (min(1.0, seconds / 4), seconds):  # connections are opened in the first, which does not count
+        # Connections are opened in the first turn, which does not count.
+        for seconds_now in (min(1.0, seconds / 4), seconds):
             callers = Callers(first, seconds_now)
             gc.collect()
             cpu = time.process_time()

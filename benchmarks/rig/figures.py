@@ -37,8 +37,9 @@ class Figure:
     def row(self) -> str:
         """A row of the table."""
         sign = "at least" if self.at_least else "at most"
-        bar = "" if self.bar is None else f"{sign} {shown(self.bar)} {self.unit}"
-        return f"| {self.claim} | {bar} | {shown(self.reached)} {self.unit} | {self.verdict} | {self.beside} |"
+        bar = "" if self.bar is None else f"{sign} {shown(self.bar)} {self.unit}".rstrip()
+        reached = f"{shown(self.reached)} {self.unit}".rstrip()
+        return f"| {self.claim} | {bar} | {reached} | {self.verdict} | {self.beside} |"
 
 
 HEAD: Final = "| what | bar | reached | verdict | beside |\n| --- | --- | --- | --- | --- |"
@@ -46,7 +47,9 @@ HEAD: Final = "| what | bar | reached | verdict | beside |\n| --- | --- | --- | 
 
 def shown(number: float) -> str:
     """Three digits that mean something."""
-    if number and abs(number) < 10:
+    if number == int(number) and abs(number) < 1000:
+        return str(int(number))
+    if abs(number) < 10:
         return f"{number:.3g}"
     if abs(number) < 100:
         return f"{number:.1f}"
@@ -57,7 +60,9 @@ def options(summary: str, *adders: Any) -> argparse.Namespace:
     """Parse what every script takes, and what each of ``adders`` adds."""
     parser = argparse.ArgumentParser(description=summary)
     parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: to see that it works, not to quote")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer and shorter rounds: to see that it works, not to quote"
+    )
     for adder in adders:
         adder(parser)
     return parser.parse_args()
@@ -90,7 +95,9 @@ def read(name: str) -> tuple[dict[str, Any], list[Figure]] | None:
     if not path.exists():
         return None
     document = json.loads(path.read_text(encoding="utf-8"))
-    figures = [Figure(**{key: value for key, value in each.items() if key != "verdict"}) for each in document["figures"]]
+    figures = [
+        Figure(**{key: value for key, value in each.items() if key != "verdict"}) for each in document["figures"]
+    ]
     return document, figures
 
 

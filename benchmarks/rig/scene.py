@@ -11,7 +11,7 @@ from aiorchsim.process import Simulator, start_simulator
 from rig.meters import LOAD, UNDER_TEST, pinned
 from rig.questions import MODEL, Asked, write_replay
 
-__all__ = ["DaemonProcess", "Scene", "configuration", "scene"]
+__all__ = ["DaemonProcess", "Scene", "configuration", "daemon", "scene", "start_simulator"]
 
 
 class Scene:
