@@ -206,8 +206,9 @@ class Retry(Section, frozen=True):
         int,
         span(1, 20),
         key(
-            "How often one model is asked for one call, the first time included.",
-            effect="More rides out longer disturbances and delays the change to a fallback; 1 switches retries off.",
+            "How often one call is sent in all, over its model and the fallbacks together, the first time included.",
+            effect="More rides out longer disturbances. Retries at one model leave at least one attempt for each fallback "
+            "that is still to come; 1 switches retries off.",
             unit="attempts",
         ),
     ] = 4
@@ -215,7 +216,7 @@ class Retry(Section, frozen=True):
         tuple[Annotated[float, span(0, 3600)], ...],
         Meta(min_length=1, max_length=20),
         key(
-            "Waits before the second, third, ... attempt; the last one serves for all further attempts.",
+            "Waits before the second, third, ... attempt; beyond the last one they double, up to 30 s.",
             effect="A provider's Retry-After wins when it is longer. No permit, token or money is held meanwhile, and no "
             "wait goes past the call's deadline.",
             unit="seconds",
@@ -292,8 +293,8 @@ class Pool(Section, frozen=True):
         int,
         span(1, 100_000),
         key(
-            "Connections to one provider at once.",
-            effect="Attempts beyond it wait for one. Keep it at least as large as the permits of its models together.",
+            "Requests to providers under way at once, all providers together.",
+            effect="Attempts beyond it wait for a connection. Keep it at least as large as the permits of all models.",
             unit="connections",
         ),
     ] = 100
@@ -301,7 +302,7 @@ class Pool(Section, frozen=True):
         int,
         span(0, 100_000),
         key(
-            "Connections to one provider that are kept open while unused.",
+            "Connections that are kept open while unused, all providers together.",
             effect="Each saves a TCP and TLS handshake later and costs a descriptor now; 0 keeps none.",
             unit="connections",
         ),
@@ -344,8 +345,8 @@ class Cache(Section, frozen=True):
         span(0, 3650 * DAY_S),
         key(
             "How long an answer is fresh; `cache_ttl_s` of a call overrides it.",
-            effect="Longer saves more calls and answers with older knowledge. Judged when an answer is read, so a change "
-            "also holds for answers already kept. 0 keeps nothing.",
+            effect="Longer saves more calls and answers with older knowledge. It is fixed when an answer is kept, so a "
+            "change holds for answers kept from then on. 0 keeps nothing.",
             unit="seconds",
         ),
     ] = 3600.0
@@ -546,8 +547,8 @@ class Model(Section, frozen=True):
         Annotated[int, span(1, 10**9)] | None,
         key(
             "How long prompt and answer may be together.",
-            effect="Longer prompts are refused here with context_exceeded instead of being paid for. "
-            "Left out, the provider decides.",
+            effect="A prompt that is surely too long (by estimate more than twice this) goes to a fallback, or is refused "
+            "with context_exceeded, without being sent. Closer to the limit, or left out, the provider decides.",
             unit="tokens",
             example="128000",
         ),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import trio
 
@@ -108,13 +108,14 @@ class Route:
         """Ask one target after the other, until one answers or nothing more may be tried."""
         budget = AttemptBudget(self._max_attempts)
         prompt = prompt_tokens(call.request)
+        before = _Spent.of(call)
         failures = _Failures(call)
         last = len(chain) - 1
         for position, target in enumerate(chain):
             budget.held_back = last - position
             result = await self._ask(call, target, prompt, budget, last=position == last)
             if isinstance(result, Reply):
-                return self._finished(call, target, result)
+                return self._finished(call, target, result, before)
             failures.add(target, result)
             if call.sink is not None and call.sink.started:
                 return failures.in_the_middle(result)
@@ -146,13 +147,19 @@ class Route:
         except CallError as error:
             return error
 
-    def _finished(self, call: Call, target: Target, reply: Reply) -> Reply:
-        """Learn from the answer, and write on it what it took."""
-        usage, journal = reply.usage, call.journal
+    def _finished(self, call: Call, target: Target, reply: Reply, before: _Spent) -> Reply:
+        """Learn from the answer, and write on it what it took: itself, without an earlier answer that was no good."""
+        usage = reply.usage
         if usage is not None and not usage.estimated and call.kind == "chat":
             self._estimator.learn(target.name, usage.output + usage.reasoning)
         self._answered_by[target.name] += 1
-        return replace(reply, attempts=len(journal.attempts), queue_s=journal.queue_s, provider_s=journal.provider_s)
+        spent = _Spent.of(call)
+        return replace(
+            reply,
+            attempts=spent.attempts - before.attempts,
+            queue_s=spent.queue_s - before.queue_s,
+            provider_s=spent.provider_s - before.provider_s,
+        )
 
     def _go_on(self, call: Call, failed: Target, error: CallError, following: Target) -> None:
         self._fallbacks += 1
@@ -166,7 +173,13 @@ class Route:
         return tuple(self._targets[name] for name in names)
 
     def _chain_of(self, call: Call) -> tuple[Target, ...]:
-        """Find the targets to ask, in order; at least one."""
+        """Find the targets to ask, in order; at least one. Those whose answer to this call was no good come last."""
+        chain = self._usual_chain_of(call)
+        if call.avoid:
+            chain = tuple(sorted(chain, key=lambda target: target.name in call.avoid))
+        return chain
+
+    def _usual_chain_of(self, call: Call) -> tuple[Target, ...]:
         if not self._targets:
             raise NoModels("no AI models available for routing: none is configured and enabled", stage="route")
         if call.model is None:
@@ -196,6 +209,20 @@ class Route:
         message += f" Models: {', '.join(known[:_NAMES_SHOWN])}{' …' if len(known) > _NAMES_SHOWN else ''}"
         message += " (aiorchctl models list)"
         return UnknownModel(message, stage="route", details={"models": known[:_NAMES_SHOWN]})
+
+
+class _Spent(NamedTuple):
+    """What a call had taken by some moment."""
+
+    attempts: int
+    queue_s: float
+    provider_s: float
+
+    @classmethod
+    def of(cls, call: Call) -> _Spent:
+        """Read it off the journal."""
+        journal = call.journal
+        return cls(len(journal.attempts), journal.queue_s, journal.provider_s)
 
 
 class _Failures:

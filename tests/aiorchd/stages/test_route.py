@@ -306,6 +306,28 @@ async def test_a_long_hint_goes_to_the_fallback_while_there_is_time(autojump_clo
     assert trio.current_time() == 0.0
 
 
+async def test_whose_answer_was_no_good_is_asked_last(autojump_clock):
+    service, inners = route("a", "b", fallback=("b",))
+    for inner in inners.values():
+        answering(inner)
+    assert (await service(a_call(model="a"))).text == "a"
+    assert (await service(a_call(model="a", avoid=("a",)))).text == "b"
+    alone, inners = route("a")
+    answering(inners["a"])
+    assert (await alone(a_call(model="a", avoid=("a",)))).text == "a"
+
+
+async def test_a_call_that_is_asked_again_tells_what_this_asking_took(autojump_clock):
+    service, inners = route("a", retries=True)
+    answering(inners["a"])
+    call = a_call()
+    await service(call)
+    call.journal.queue_s += 5.0
+    call.journal.provider_s += 7.0
+    again = await service(call)
+    assert (again.attempts, again.queue_s, again.provider_s) == (1, 0.0, 0.0)
+
+
 async def test_the_reply_tells_what_it_took(autojump_clock):
     service, inners = route("a", "b", fallback=["b"], max_attempts=3, retries=True)
 
