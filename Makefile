@@ -31,6 +31,7 @@ tests: $(VENV)/ready
 	$(VENV)/bin/pytest
 
 bench: $(VENV)/ready
+	@$(CONSTRAINED) $(VENV)/bin/pip install -q -e '.[bench]'
 	$(VENV)/bin/python benchmarks/run.py
 
 $(VENV)/ready: pyproject.toml constraints.txt
