@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not missing or missing in sys.stdlib_module_names or missing.startswith("aiorch"):
             raise  # a defect, or Python itself is not whole
         sys.stderr.write(f"aiorchctl: {missing} is not installed: pip install 'aiorch[daemon]'\n")
-        return os.EX_CONFIG
+        return os.EX_USAGE
 
 
 if __name__ == "__main__":

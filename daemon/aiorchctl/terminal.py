@@ -7,7 +7,6 @@ from typing import Final, TextIO
 
 from rich import box
 from rich.console import Console, RenderableType
-from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -30,25 +29,25 @@ def draw(page: Page, stream: TextIO) -> None:
     for block in page:
         if before is not None and not (isinstance(before, Paragraph) and isinstance(block, Paragraph)):
             console.print()
+        title = None if isinstance(block, Paragraph) else block.title
+        if title is not None:
+            console.print(Text(title, style="bold"))
         console.print(renderable(block))
         before = block
 
 
 def renderable(block: Block) -> RenderableType:
-    """Give a block the form that rich draws."""
+    """Give a block, without its title, the form that rich draws."""
     if isinstance(block, Paragraph):
         return _text(block.words)
     if isinstance(block, Fields):
         grid = RichTable.grid(padding=(0, 2))
-        grid.title = Text(block.title, style="bold") if block.title is not None else None
-        grid.title_justify = "left"
         grid.add_column(style="cyan", no_wrap=True)
         grid.add_column(overflow="fold")
         for name, value in block.rows:
             grid.add_row(Text(name), _text(value))
-        return Padding(grid, (0, 0, 0, 1))
-    table = RichTable(box=box.SIMPLE_HEAD, header_style="bold cyan", title_justify="left", pad_edge=False)
-    table.title = Text(block.title, style="bold") if block.title is not None else None
+        return grid
+    table = RichTable(box=box.SIMPLE_HEAD, header_style="cyan", show_edge=False, pad_edge=False)
     for column in block.columns:
         table.add_column(column.name, justify="right" if column.right else "left", overflow="fold")
     for row in block.rows:

@@ -160,7 +160,7 @@ def test_without_the_daemons_libraries_one_sentence_says_what_to_install(program
     code = "import sys; sys.modules['click'] = None\nfrom aiorchctl.__main__ import main\nsys.exit(main(['status']))"
     process = program.start("-c", code)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (78, "")
+    assert (process.returncode, out) == (64, "")
     assert err == "aiorchctl: click is not installed: pip install 'aiorch[daemon]'\n"
 
 

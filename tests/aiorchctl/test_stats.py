@@ -39,9 +39,9 @@ saved   $0.19
 tokens  250,000 in, 1,000 out
 
 Time
-                  half within  95 of 100  99 of 100
-a whole call          0.02 ms     118 ms     131 ms
-of it in aiorchd      0.02 ms     1.1 ms     2.1 ms
+                      p50     p95     p99
+a whole call      0.02 ms  118 ms  131 ms
+of it in aiorchd  0.02 ms  1.1 ms  2.1 ms
 
 Trouble
 refused by providers (429)  none
@@ -121,7 +121,7 @@ def test_groups(stats, ctl):
     }
     assert ctl("stats", "--by", "model").out.endswith(
         "By model\n"
-        "model   asked  provider calls         saved    spent  saved $  half within  429s  errors\n"
-        "small     800             153  650 (81.2 %)   $0.043    $0.19      0.02 ms     0       2\n"
-        "(none)      2               2       0 (0 %)  unknown       $0      0.02 ms     0       0\n"
+        "model   asked  made         saved    spent  saved $      p50  429s  errors\n"
+        "small     800   153  650 (81.2 %)   $0.043    $0.19  0.02 ms     0       2\n"
+        "(none)      2     2       0 (0 %)  unknown       $0  0.02 ms     0       0\n"
     )

@@ -129,7 +129,7 @@ def test_simulated_answers_are_told(status, ctl):
 
 
 def test_stores_and_their_faults(status, ctl):
-    status["store"] = {
+    files = {
         "cache": {"path": "/s/cache.db", "state": "ok", "fault": None, "since": None, "faults": 0, "bytes": 2048},
         "metrics": {
             "path": "/s/m.db",
@@ -139,8 +139,8 @@ def test_stores_and_their_faults(status, ctl):
             "faults": 3,
             "bytes": 0,
         },
-        "writer": {"rounds": 5},
     }
+    status["store"] = {"state_dir": "/s", "files": files, "writer": {"rounds": 5}}
     assert ctl("status").out.endswith(
         "Stores\n"
         "store     size  faults  state\n"

@@ -9,17 +9,32 @@ import click
 
 from aiorchctl.command import Command, Invocation, pass_invocation
 from aiorchctl.failures import Failed
+from aiorchctl.page import Paragraph, show
 
 
 @click.command(
     cls=Command,
     examples=(
         ("aiorchctl demo", "Watch it:"),
+        ("aiorchctl demo --limit 6000", "With a provider that allows four times as much:"),
         ("aiorchctl demo --json > figures.json", "Keep the figures; progress goes to standard error:"),
     ),
 )
+@click.option(
+    "--pages", type=click.IntRange(1, 150), default=150, metavar="N", help="Pages to draw from.  [default: 150]"
+)
+@click.option(
+    "--calls", type=click.IntRange(1, 10_000), default=200, metavar="N", help="Pages each host draws.  [default: 200]"
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(60, 1_000_000),
+    default=1500,
+    metavar="N",
+    help="Requests a minute that the provider allows.  [default: 1500]",
+)
 @pass_invocation
-def demo(invocation: Invocation) -> int:
+def demo(invocation: Invocation, *, pages: int, calls: int, limit: int) -> int:
     """Tag real pages with four host processes, directly and through aiorchd, and compare.
 
     The pages are the documentation of some 150 modules of Python's standard library, found on this machine. Four host
@@ -38,8 +53,12 @@ def demo(invocation: Invocation) -> int:
     from aiorchctl.demo.show import run
     from aiorchsim.process import SimulatorFailed
 
+    stream = sys.stderr if invocation.as_json else sys.stdout
+    scene = Scene(pages=pages, calls_per_host=calls, requests_per_minute=limit)
+    show([Paragraph(scene.introduction())], stream)
+    stream.flush()
     try:
-        figures = run(Scene(), progress_on(sys.stderr if invocation.as_json else sys.stdout))
+        figures = run(scene, progress_on(stream))
     except (DemoFailed, PagesFailed, SimulatorFailed) as error:
         raise Failed("demo", str(error), os.EX_SOFTWARE) from error
     invocation.tell(figures.to_json() if invocation.as_json else figures, lambda shown: shown.page())

@@ -72,9 +72,9 @@ def page(result: dict[str, Any]) -> Page:
 
 _TIMES: Final = (
     Column(""),
-    Column("half within", right=True),
-    Column("95 of 100", right=True),
-    Column("99 of 100", right=True),
+    Column("p50", right=True),
+    Column("p95", right=True),
+    Column("p99", right=True),
 )
 
 
@@ -147,10 +147,7 @@ def _troubles(result: Mapping[str, Any], calls: int) -> list[tuple[str, Cell]]:
 def _groups(by: str, groups: list[dict[str, Any]]) -> Table:
     columns = (
         Column(by),
-        *(
-            Column(name, right=True)
-            for name in ("asked", "provider calls", "saved", "spent", "saved $", "half within", "429s", "errors")
-        ),
+        *(Column(name, right=True) for name in ("asked", "made", "saved", "spent", "saved $", "p50", "429s", "errors")),
     )
     return Table(columns, [_group(by, group) for group in groups], f"By {by}")
 

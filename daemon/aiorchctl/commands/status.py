@@ -56,7 +56,7 @@ def page(result: dict[str, Any]) -> Page:
     if cache:
         blocks.append(fill_fields(cache, "Cache"))
     blocks.append(Fields(_doing(result), "Now"))
-    stores = _stores(_map(result, "store"))
+    stores = _stores(_map(_map(result, "store"), "files"))
     if stores.rows:
         blocks.append(stores)
     return blocks
@@ -88,12 +88,8 @@ def _doing(result: Mapping[str, Any]) -> list[tuple[str, Cell]]:
     rows: list[tuple[str, Cell]] = []
     connections = number_of(door, "connections")
     if connections is not None:
-        rows.append(
-            (
-                "hosts",
-                f"{plural(int(connections), 'connection')}, {count(number_of(door, 'in_flight'))} requests in flight",
-            )
-        )
+        in_flight = plural(int(number_of(door, "in_flight") or 0), "request")
+        rows.append(("hosts", f"{plural(int(connections), 'connection')}, {in_flight} in flight"))
     observe = _map(stages, "observe")
     if observe:
         told = f"{count(number_of(observe, 'inside'))} under way; since the generation began " + ", ".join(
@@ -121,17 +117,15 @@ def _doing(result: Mapping[str, Any]) -> list[tuple[str, Cell]]:
     return rows
 
 
-def _stores(store: Mapping[str, Any]) -> Table:
-    """Show each file of the state directory that says how it is."""
+def _stores(files: Mapping[str, Any]) -> Table:
+    """Show the files of the state directory."""
     rows: list[tuple[Cell, ...]] = []
-    for name, tells in store.items():
-        file = tells.get("file", tells) if isinstance(tells, dict) else None
-        if not isinstance(file, dict) or "state" not in file:
-            continue
+    for name in files:
+        file = _map(files, name)
         state: Cell = Words("ok", "good")
-        if file["state"] != "ok":
+        if file.get("state") != "ok":
             since = f" since {moment(number_of(file, 'since'))}" if file.get("since") else ""
-            state = Words(f"{file['state']}{since}: {file.get('fault') or 'no details'}", "bad")
+            state = Words(f"{file.get('state')}{since}: {file.get('fault') or 'no details'}", "bad")
         faults = number_of(file, "faults") or 0
         rows.append(
             (str(name), size(number_of(file, "bytes")), Words(count(faults), "doubtful" if faults else "plain"), state)

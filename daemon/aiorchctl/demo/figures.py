@@ -36,8 +36,8 @@ class Oracle:
 
     @property
     def reached(self) -> float:
-        """The daemon's part of that; 1 is all."""
-        return self.saved / self.would_save
+        """The daemon's part of that; 1 is all, also where there was nothing to save."""
+        return self.saved / self.would_save if self.would_save else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,7 @@ class Figures:
         if oracle is not None:
             calls, pages = self.equal(one)
             told |= {
+                "accounted_usd": one.accounted_usd,
                 "saved_usd": one.saved_usd,
                 "answers_equal": calls,
                 "pages_equal": pages,
@@ -142,23 +143,23 @@ class Figures:
         rounds = (self.direct, self.first, self.again)
         columns = (
             Column(""),
-            *(Column(name, right=True) for name in ("directly", "through aiorchd", "again, after a restart")),
+            *(Column(name, right=True) for name in ("directly", "through aiorchd", "after a restart")),
         )
         rows: list[tuple[Cell, ...]] = [
             ("calls asked", *(count(one.asked) for one in rounds)),
             ("calls the provider answered", *(Words(count(one.provider_calls), "strong") for one in rounds)),
             ("saved", "–", *(Words(f"{count(r.saved)} ({share(r.saved, r.asked)})", "good") for r in rounds[1:])),
             ("  from the cache", "–", *(count(r.how.get("exact", 0)) for r in rounds[1:])),
-            ("  joined with an equal call under way", "–", *(count(r.how.get("coalesced", 0)) for r in rounds[1:])),
+            ("  joined to an equal call", "–", *(count(r.how.get("coalesced", 0)) for r in rounds[1:])),
             (
                 "refused by the provider (429)",
                 *(Words(count(r.refused), "bad" if r.refused else "plain") for r in rounds),
             ),
             ("seconds", *(f"{one.elapsed_s:.1f}" for one in rounds)),
-            ("wait for one answer, median", *(seconds(one.wait_p50_s) for one in rounds)),
-            ("wait for one answer, 95 of 100 within", *(seconds(one.wait_p95_s) for one in rounds)),
+            ("wait for an answer, median", *(seconds(one.wait_p50_s) for one in rounds)),
+            ("  95 of 100 within", *(seconds(one.wait_p95_s) for one in rounds)),
             ("money", *(money(one.cost_usd) for one in rounds)),
-            ("answers equal to the direct ones", "–", *(self._equal_cell(one) for one in rounds[1:])),
+            ("answers equal to direct ones", "–", *(self._equal_cell(one) for one in rounds[1:])),
         ]
         title = f"{self.hosts} host processes, {self.threads} threads each, tag {self.distinct} pages of documentation"
         return [
@@ -173,16 +174,25 @@ class Figures:
                     "quiet",
                 )
             ),
-            *([] if self.answers_equal else [Paragraph(Words("The answers differ: this is a defect.", "bad"))]),
+            self._comparison(),
         ]
 
     def _equal_cell(self, one: Round) -> Cell:
         calls, pages = self.equal(one)
         fine = (calls, pages) == (one.asked, self.distinct)
-        text = f"all {count(calls)}, on all {count(pages)} pages"
-        if not fine:
-            text = f"{count(calls)} of {count(one.asked)}, on {count(pages)} of {count(self.distinct)} pages"
-        return Words(text, "good" if fine else "bad")
+        return Words(
+            f"all {count(calls)}" if fine else f"{count(calls)} of {count(one.asked)}", "good" if fine else "bad"
+        )
+
+    def _comparison(self) -> Paragraph:
+        if self.answers_equal:
+            words = f"On each of the {count(self.distinct)} pages, every answer through aiorchd is the direct one."
+            return Paragraph(Words(words, "good"))
+        pages = min(self.equal(through)[1] for through in (self.first, self.again))
+        words = (
+            f"The answers differ on {count(self.distinct - pages)} of {count(self.distinct)} pages: this is a defect."
+        )
+        return Paragraph(Words(words, "bad"))
 
     @staticmethod
     def _oracle_words(begin: str, oracle: Oracle) -> Words:

@@ -70,7 +70,7 @@ class _LineStage:
 
     def standing(self, standing: Standing) -> None:
         self.last = (
-            f"{standing.elapsed_s:5.1f} s: {count(standing.answered)} of {count(self._total)} answered, "
+            f"{standing.elapsed_s:5.1f} s: {count(standing.answered)} of {count(self._total)} answered; "
             f"{_provider(standing)}"
         )
         self._sometimes()
@@ -94,8 +94,8 @@ class _Moving:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (
-            TextColumn("{task.description:<50}", markup=False),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description:<18}", markup=False),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[told]}", style="dim", markup=False),
@@ -118,5 +118,5 @@ class _Bar:
 
 
 def _provider(standing: Standing) -> str:
-    text = f"provider answered {count(standing.provider_calls)}"
-    return text + (f", refused {count(standing.refused)} (429)" if standing.refused else "")
+    refused = f", {count(standing.refused)} refused" if standing.refused else ""
+    return f"provider: {count(standing.provider_calls)}{refused}"

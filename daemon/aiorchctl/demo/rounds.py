@@ -34,8 +34,9 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """What came of a round. Money, calls and refusals are the simulator's own count; ``how`` counts replies by how they
-    came. ``answers`` holds every answer that each page got.
+    """What came of a round. Money, calls and refusals are the simulator's own count; ``accounted_usd`` and ``saved_usd``
+    are what the replies said (None where they did not), ``how`` counts them by how they came. ``answers`` holds every
+    answer that each page got.
     """
 
     asked: int
@@ -44,6 +45,7 @@ class Round:
     cost_usd: float
     elapsed_s: float
     how: dict[str, int]
+    accounted_usd: float | None
     saved_usd: float | None
     wait_p50_s: float
     wait_p95_s: float
@@ -154,7 +156,6 @@ def _summed(
     answers: dict[int, list[str]] = {}
     for row in rows:
         answers.setdefault(row["page"], []).append(row["told"]["text"])
-    saved = [row["told"]["saved_usd"] for row in rows]
     return Round(
         asked=asked,
         received=received,
@@ -162,8 +163,15 @@ def _summed(
         cost_usd=cost_usd,
         elapsed_s=elapsed_s,
         how=dict(Counter(row["told"]["how"] for row in rows)),
-        saved_usd=None if any(usd is None for usd in saved) else sum(saved),
+        accounted_usd=_sum([row["told"]["cost_usd"] for row in rows]),
+        saved_usd=_sum([row["told"]["saved_usd"] for row in rows]),
         wait_p50_s=twentieths[9],
         wait_p95_s=twentieths[18],
         answers=answers,
     )
+
+
+def _sum(amounts: list[float | None]) -> float | None:
+    """Add up money; unknown when any part of it is."""
+    known = [usd for usd in amounts if usd is not None]
+    return sum(known) if len(known) == len(amounts) else None

@@ -19,6 +19,13 @@ class Scene:
     seed: int = 20
     requests_per_minute: int = 1500
 
+    def introduction(self) -> str:
+        """Say what is about to be shown."""
+        return (
+            f"{self.hosts} host processes tag pages of Python's documentation, {self.calls_per_host} calls each: directly at "
+            f"a simulated provider\nthat allows {self.requests_per_minute:,} requests a minute, then through aiorchd."
+        )
+
 
 _PRICES: Final = "input_usd_per_1m = 0.15\noutput_usd_per_1m = 0.60\n"
 

@@ -27,7 +27,7 @@ def run(scene: Scene, progress: Progress) -> Figures:
     """Show it. Raises `DemoFailed`, `PagesFailed` or `SimulatorFailed` when it cannot; leaves nothing behind."""
     began = time.monotonic()
     with Household() as house:
-        with progress.stage("reading the documentation of the standard library", scene.pages) as stage:
+        with progress.stage("reading pages", scene.pages) as stage:
             pages = gather_pages(
                 scene.pages, seed=scene.seed, start=house.start, timeout_s=_PAGES_S, progress=stage.count
             )
@@ -40,7 +40,7 @@ def run(scene: Scene, progress: Progress) -> Figures:
             with progress.stage(what, scene.hosts * scene.calls_per_host) as stage:
                 return play(house, simulator, tasks, timeout_s=_ROUND_S, progress=stage.standing)
 
-        direct = round_of("direct", "directly, with a plain HTTP client", None)
+        direct = round_of("direct", "directly", None)
         simulator.reset()  # full limits for the second way, as for the first
         config = daemon_config(scene, simulator.base_url)
         socket = str(house.socket)
@@ -49,7 +49,7 @@ def run(scene: Scene, progress: Progress) -> Figures:
         print_one = _footprint(daemon)
         house.stop(daemon, timeout_s=_DAEMON_STOP_S)
         daemon = house.start_daemon(config, timeout_s=_DAEMON_START_S)
-        again = round_of("again", "again, after a restart of aiorchd", socket)
+        again = round_of("again", "after a restart", socket)
         print_two = _footprint(daemon)
         house.stop(daemon, timeout_s=_DAEMON_STOP_S)
     return Figures(
