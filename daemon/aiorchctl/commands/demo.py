@@ -61,5 +61,7 @@ def demo(invocation: Invocation, *, pages: int, calls: int, limit: int) -> int:
         figures = run(scene, progress_on(stream))
     except (DemoFailed, PagesFailed, SimulatorFailed) as error:
         raise Failed("demo", str(error), os.EX_SOFTWARE) from error
+    if not invocation.as_json:
+        stream.write("\n")
     invocation.tell(figures.to_json() if invocation.as_json else figures, lambda shown: shown.page())
     return os.EX_OK if figures.good else os.EX_SOFTWARE
