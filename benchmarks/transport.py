@@ -196,7 +196,11 @@ class FreeListTransport(httpx2.AsyncBaseTransport):
         connection = self.free.pop() if self.free else httpcore2.AsyncHTTPConnection(where.origin)
         answer = await connection.handle_async_request(
             httpcore2.Request(
-                request.method, where, headers=request.headers.raw, content=request.stream, extensions=request.extensions
+                request.method,
+                where,
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
             )
         )
         free = self.free

@@ -16,7 +16,11 @@ from aiorch.protocol import Connection, Limits
 from aiorch.questions import CompleteOptions, EmbedOptions
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
-BLOCKS = [block for block in re.findall(r"^```\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL) if re.search(r"9[34] 0[0-2]", block)]
+BLOCKS = [
+    block
+    for block in re.findall(r"^```\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+    if re.search(r"9[34] 0[0-2]", block)
+]
 
 
 def packed_and_said(block: str) -> tuple[bytes, str]:

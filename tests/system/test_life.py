@@ -145,7 +145,11 @@ def test_reload_by_file_call_and_signal(tmp_path: Path, slow_provider: Simulator
         running.config.write_text(text + "[retry]\nmax_attempts = 7\n")
         until(lambda: asker.ask("config.get", key="retry.max_attempts") == 7)
         verdict = asker.ask("status")["config"]["verdict"]
-        assert (verdict["result"], verdict["trigger"], verdict["changed"]) == ("accepted", "file", ["retry.max_attempts"])
+        assert (verdict["result"], verdict["trigger"], verdict["changed"]) == (
+            "accepted",
+            "file",
+            ["retry.max_attempts"],
+        )
         running.config.write_text(text + "[retry]\nmax_attempts = -7\n")
         status = until(lambda: (found := asker.ask("status"))["config"]["verdict"]["result"] == "refused" and found)
         assert status["health"] == "degraded"
@@ -239,7 +243,9 @@ def test_check_tells_all_problems(tmp_path: Path) -> None:
     assert "cache" in done.stderr
 
 
-def test_a_keyed_call_is_carried_out_once_though_its_connection_breaks(tmp_path: Path, slow_provider: Simulator) -> None:
+def test_a_keyed_call_is_carried_out_once_though_its_connection_breaks(
+    tmp_path: Path, slow_provider: Simulator
+) -> None:
     with configured(tmp_path, slow_provider) as running:
         first = Asker(running.socket)
         arguments = {"prompt": "What is 20 + 22?", "key": "job-1", "cache": "bypass", "temperature": 0.7}

@@ -96,7 +96,9 @@ async def test_access_lists(tmp_path: Path) -> None:
     async with door_at(path, access=nobody_else), await trio.open_unix_socket(path) as stream:
         answer = await ask(stream, "ping")
         assert answer == "pong" if admin else answer[1].startswith("forbidden")
-    access = Access(restricted=True, users=frozenset((5,)), groups=frozenset((7,)), admin_groups=frozenset((9,)), own_uid=6)
+    access = Access(
+        restricted=True, users=frozenset((5,)), groups=frozenset((7,)), admin_groups=frozenset((9,)), own_uid=6
+    )
     assert access.may_call(5, frozenset())
     assert access.may_call(1, frozenset((7,)))
     assert not access.may_call(1, frozenset((8,)))

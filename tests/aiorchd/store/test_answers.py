@@ -13,7 +13,7 @@ import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
-from store_values import NOON, StandingClock, a_key, an_answer
+from store_values import NOON, StandingClock, StillWriter, a_key, an_answer
 
 from aiorchd.calls.ports import StoredAnswer
 from aiorchd.store.answer_rows import checksum_of
@@ -162,9 +162,7 @@ def test_no_flipped_bit_goes_unnoticed(key: bytes, body: bytes, tags: list[str],
     answer = an_answer(1, key=key, body=body, tags=tuple(tags), cost_usd=cost)
     whole = bytearray(key + body)
     whole[bit // 8 % len(whole)] ^= 1 << bit % 8
-    other = an_answer(
-        1, key=bytes(whole[: len(key)]), body=bytes(whole[len(key) :]), tags=tuple(tags), cost_usd=cost
-    )
+    other = an_answer(1, key=bytes(whole[: len(key)]), body=bytes(whole[len(key) :]), tags=tuple(tags), cost_usd=cost)
     assert checksum_of(answer) != checksum_of(other)
 
 
@@ -397,15 +395,6 @@ async def test_forgetting_holds_though_the_caller_left(opened: Opener) -> None:
 
 
 # --- with the writer played by hand -----------------------------------------------------------------------------------------
-
-
-class StillWriter:
-    """A writer that never comes by itself."""
-
-    def wake(self, *, hurry: bool = False) -> None:
-        pass
-
-    tidy_soon = wake
 
 
 @pytest.fixture
