@@ -12,13 +12,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
-from struct import pack
+from struct import Struct
 from typing import Any, Final
 
 import trio
 
 from aiorch.errors import InvalidRequest
-from aiorch.protocol import pack_unchecked
 from aiorchd.calls.call import Attempt, Call
 from aiorchd.calls.caller import UNMAPPED_UID, Caller
 from aiorchd.calls.journal import Journal
@@ -59,6 +58,10 @@ _ID_PAIR: Final = b"\xa2id"
 # {"queue_s": 0.0, "provider_s": 0.0, "overhead_s": X, "total_s": X} of a hit: all its time is overhead.
 _TIMING: Final = b"\xa6timing\x84\xa7queue_s\xcb" + bytes(8) + b"\xaaprovider_s\xcb" + bytes(8) + b"\xaaoverhead_s\xcb"
 _TIMING_TOTAL: Final = b"\xa7total_s\xcb"
+_TEXT_HEADS: Final = tuple(bytes((0xA0 + length,)) for length in range(32))
+"""Heads of short texts: an id has 13 characters and a number in hexadecimal, which will not grow beyond."""
+_pack_double: Final = Struct(">d").pack
+_pack_map_head: Final = Struct(">BH").pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,13 +302,15 @@ class Pipeline:
         self._observe.observe_hit(
             call_id, wall, caller, kept.reply, kept.source_id, total_s, task=question.task, tags=question.tags
         )
-        took = pack(">d", total_s)
+        took = _pack_double(total_s)
+        packed_id = call_id.encode()
         return b"".join(
             (
-                pack(">BH", 0xDE, kept.pair_count + 2),
+                _pack_map_head(0xDE, kept.pair_count + 2),
                 kept.packed_pairs,
                 _ID_PAIR,
-                pack_unchecked(call_id),
+                _TEXT_HEADS[len(packed_id)],
+                packed_id,
                 _TIMING,
                 took,
                 _TIMING_TOTAL,

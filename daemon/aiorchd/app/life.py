@@ -88,7 +88,14 @@ async def live(launch: Launch) -> int:
             policy = _Policy(config)
             household.on_applied = policy.follow
             methods = method_table(questions, House(household))
-            door = household.door = UnixDoor(listening, methods, questions.recall, policy.current, Log("door"))
+            door = household.door = UnixDoor(
+                listening,
+                methods,
+                questions.recall,
+                policy.current,
+                Log("door"),
+                recall_known=questions.recall_known,
+            )
             await background.start(_signals, stop, household.reloading, background)
             if household.watch is not None:
                 background.start_soon(household.reloading.follow, household.watch)

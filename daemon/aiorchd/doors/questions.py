@@ -79,6 +79,12 @@ class Questions:
         packed = pipeline.try_hit(caller, prepared, received_at)
         return Packed(packed) if packed is not None else prepared
 
+    def recall_known(self, caller: Caller, argument_bytes: bytes, received_at: float) -> bytes | None:
+        """Answer from memory a request that came before in the same bytes; see `RecallKnown`."""
+        pipeline = self._current()
+        prepared = pipeline.recognise(caller, argument_bytes)
+        return None if prepared is None else pipeline.try_hit(caller, prepared, received_at)
+
     async def complete(self, asked: Asked) -> Any:
         """Handle ``complete``."""
         caller = asked.session.caller

@@ -12,7 +12,7 @@ import trio
 
 from aiorch.protocol import Connection
 from aiorchd.doors.identity import Access, identify
-from aiorchd.doors.session import Log, Method, Recall, Session, SessionLimits
+from aiorchd.doors.session import Log, Method, Recall, RecallKnown, Session, SessionLimits, nothing_known
 
 _OUT_OF_DESCRIPTORS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _PAUSE_S: Final = 0.1
@@ -48,10 +48,13 @@ class UnixDoor:
         recall: Recall,
         policy: Callable[[], DoorPolicy],
         log: Log,
+        *,
+        recall_known: RecallKnown = nothing_known,
     ) -> None:
         self._listening = listening
         self._methods = methods
         self._recall = recall
+        self._recall_known = recall_known
         self._policy = policy
         self._log = log
         self._sessions: set[Session] = set()
@@ -124,6 +127,7 @@ class UnixDoor:
             self._recall,
             policy.session,
             self._log,
+            recall_known=self._recall_known,
             admitted=policy.access.may_call(caller.uid, caller.groups),
         )
         self._full = False

@@ -86,31 +86,30 @@ class Observe:
         self._hits += 1
         usage = reply.usage
         # The hot path: one construction, no detours.
-        self._records.record(
-            CallRecord(
-                id=call_id,
-                at=at,
-                uid=caller.uid,
-                pid=caller.pid,
-                unit=caller.unit,
-                kind="chat" if reply.vectors is None else "embed",
-                task=task,
-                model=reply.model,
-                provider=reply.provider,
-                cache="exact",
-                simulated=reply.simulated,
-                input_tokens=usage.input if usage is not None else None,
-                cache_read_tokens=usage.cache_read if usage is not None else None,
-                cache_write_tokens=usage.cache_write if usage is not None else None,
-                output_tokens=usage.output if usage is not None else None,
-                reasoning_tokens=usage.reasoning if usage is not None else None,
-                cost_usd=0.0,
-                saved_usd=reply.cost_usd,
-                total_s=total_s,
-                source_id=source_id,
-                tags=tags,
-            )
+        record = CallRecord(
+            id=call_id,
+            at=at,
+            uid=caller.uid,
+            pid=caller.pid,
+            unit=caller.unit,
+            kind="chat" if reply.vectors is None else "embed",
+            task=task,
+            model=reply.model,
+            provider=reply.provider,
+            cache="exact",
+            simulated=reply.simulated,
+            input_tokens=usage.input if usage is not None else None,
+            cache_read_tokens=usage.cache_read if usage is not None else None,
+            cache_write_tokens=usage.cache_write if usage is not None else None,
+            output_tokens=usage.output if usage is not None else None,
+            reasoning_tokens=usage.reasoning if usage is not None else None,
+            cost_usd=0.0,
+            saved_usd=reply.cost_usd,
+            total_s=total_s,
+            source_id=source_id,
+            tags=tags,
         )
+        self._records.record_hits((record,))
 
     def statistics(self) -> ObserveStatistics:
         """Tell how many calls are inside and how the others ended."""

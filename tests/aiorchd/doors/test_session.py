@@ -16,7 +16,7 @@ from aiorch.errors import Overloaded
 from aiorch.protocol import Connection, Event, Limits, Notification, Request, Response
 from aiorchd.calls.caller import Caller
 from aiorchd.doors.methods import Row, _hello, _ping
-from aiorchd.doors.session import Asked, Deltas, Packed, Session, SessionLimits
+from aiorchd.doors.session import Asked, Deltas, Packed, Session, SessionLimits, nothing_known
 
 
 @dataclass
@@ -77,6 +77,7 @@ async def session_with(
     admitted: bool = True,
     admin: bool = False,
     recall: Callable[[Caller, Request, float], Any] = lambda *_: None,
+    recall_known: Callable[[Caller, bytes, float], bytes | None] = nothing_known,
 ) -> AsyncIterator[tuple[Peer, Session, Memory]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     ours.setblocking(False)
@@ -94,6 +95,7 @@ async def session_with(
         recall,
         limits or SessionLimits(Limits()),
         log,
+        recall_known=recall_known,
         admitted=admitted,
     )
     async with trio.open_nursery() as nursery:
@@ -298,6 +300,75 @@ async def test_hits_of_one_read_leave_in_order() -> None:
             await peer.ask("hit", n=n)
         got = [await peer.next() for _ in range(100)]
         assert [event.result for event in got] == list(range(100))  # type: ignore[union-attr]
+
+
+def knowing(answers: dict[bytes, Any]) -> Callable[[Caller, bytes, float], bytes | None]:
+    """Know these argument bytes."""
+
+    def recall_known(_: Caller, argument_bytes: bytes, __: float) -> bytes | None:
+        known = answers.get(argument_bytes)
+        return None if known is None else msgpack.packb(known)
+
+    return recall_known
+
+
+async def test_what_is_known_by_its_bytes_is_answered_undecoded_under_any_msgid() -> None:
+    arguments = msgpack.packb("hit") + msgpack.packb([{"n": 1}])
+    seen: list[str] = []
+
+    def recall(_: Caller, request: Request, __: float) -> Any:
+        seen.append(request.method)
+        return Packed(msgpack.packb("decoded"))
+
+    async with session_with(recall=recall, recall_known=knowing({arguments: "known"})) as (peer, _, _):
+        # msgids up to 32 bits in every spelling; the longer one is rare and is decoded.
+        for spelled, msgid, answer in (
+            (b"\x07", 7, "known"),
+            (b"\xcc\x07", 7, "known"),
+            (b"\xcd\xff\xff", 0xFFFF, "known"),
+            (b"\xce\xff\xff\xff\xff", 0xFFFFFFFF, "known"),
+            (b"\xcf" + bytes(7) + b"\x07", 7, "decoded"),
+        ):
+            await peer.stream.send_all(b"\x94\x00" + spelled + arguments)
+            event = await peer.next()
+            assert isinstance(event, Response)
+            assert (event.msgid, event.error, event.result) == (msgid, None, answer)
+        assert seen == ["hit"]
+        # One that is not known, two at once, and one that comes in pieces are decoded like all others.
+        await peer.stream.send_all(b"\x94\x00\x01" + msgpack.packb("hit") + msgpack.packb([{"n": 2}]))
+        await peer.next()
+        await peer.stream.send_all(2 * (b"\x94\x00\x02" + arguments))
+        await peer.next()
+        await peer.next()
+        await peer.stream.send_all(b"\x94\x00\x03" + arguments[:5])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await peer.stream.send_all(arguments[5:])
+        event = await peer.next()
+        assert isinstance(event, Response)
+        assert (event.msgid, event.result) == (3, "decoded")
+        assert seen == ["hit"] * 5
+
+
+async def test_nothing_is_known_to_a_caller_who_is_not_admitted() -> None:
+    arguments = msgpack.packb("hit") + msgpack.packb([{}])
+    async with session_with(admitted=False, recall_known=knowing({arguments: "known"})) as (peer, _, _):
+        await peer.stream.send_all(b"\x94\x00\x01" + arguments)
+        event = await peer.next()
+        assert isinstance(event, Response)
+        assert event.error[1].startswith("forbidden")
+
+
+async def test_bytes_that_complete_a_frame_are_not_taken_for_a_known_request() -> None:
+    arguments = msgpack.packb("hit") + msgpack.packb([{}])
+    request = b"\x94\x00\x01" + arguments
+    async with session_with(recall_known=knowing({arguments: "known"})) as (peer, _, _):
+        # The same bytes, as the text of another request's argument.
+        await peer.stream.send_all(b"\x94\x00\x02" + msgpack.packb("ping") + b"\x91\xc4" + bytes([len(request)]))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await peer.stream.send_all(request)
+        event = await peer.next()
+        assert isinstance(event, Response)
+        assert event.msgid == 2
 
 
 async def test_a_peer_that_never_reads_costs_its_buffer_and_is_cut(autojump_clock: trio.testing.MockClock) -> None:
