@@ -27,6 +27,8 @@ def parse(*chunks: bytes, finish: bool = True) -> list[Event]:
         (b"data:a\n\n", [Event("", "a")]),
         (b"data:  a\n\n", [Event("", " a")]),
         (b"data: a\ndata: b\n\n", [Event("", "a\nb")]),
+        (b"data: a\r\ndata: b\r\n\r\n", [Event("", "a\nb")]),
+        (b"data: a\rdata: b\r\r", [Event("", "a\nb")]),
         (b"data\n\n", [Event("", "")]),
         (b"data: a: b\n\n", [Event("", "a: b")]),
         (b": keep-alive\n\n: again\ndata: a\n\n", [Event("", "a")]),

@@ -169,6 +169,11 @@ def test_keys_are_taken_out(text: str) -> None:
         assert "[key]" in error.message
 
 
+def test_the_key_itself_is_taken_out_whatever_it_looks_like() -> None:
+    complaint = read_complaint(401, json.dumps(openai("Wrong: correct-horse!")).encode(), Secret("correct-horse"))
+    assert complaint.message == "Wrong: [key]!"
+
+
 def test_words_with_key_are_not_keys() -> None:
     assert "key-value pairs and key_concepts" in error_of(400, openai("no key-value pairs and key_concepts")).message
 

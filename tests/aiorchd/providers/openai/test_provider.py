@@ -469,9 +469,9 @@ async def test_a_slow_reader_holds_up_the_provider() -> None:
     sink = RecordedSink(room=trio.Event())
     async with raw_server(fast) as server, provider_at(server) as (provider, _), trio.open_nursery() as nursery:
         nursery.start_soon(provider.chat, asked(sink))
-        await trio.sleep(0.2)
+        await trio.sleep(0.1)
         halted_at = sent
-        await trio.sleep(0.2)
+        await trio.sleep(0.1)
         assert sent == halted_at
         nursery.cancel_scope.cancel()
 

@@ -26,7 +26,9 @@ from aiorch.errors import ProviderError
 from aiorchd.providers.transport import Endpoint, PoolLimits, Timeouts, open_transport
 from aiorchd.providers.transport.http2 import GoawayFilter
 
-HEADERS = [(b"content-type", b"application/json"), (b"authorization", b"Bearer sk-hunter2")]
+HEADERS = [
+    (b"content-type", b"application/json"), (b"authorization", b"Bearer sk-hunter2"), (b"api-key", b"hunter2"),
+]  # fmt: skip
 
 
 # --- a real server ---------------------------------------------------------------------------------------------------

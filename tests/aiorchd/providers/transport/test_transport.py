@@ -122,6 +122,19 @@ async def test_idle_connections_are_closed(autojump_clock: trio.testing.MockCloc
         assert server.alive == 0
 
 
+async def test_few_connections_stay_in_use_and_the_others_end(autojump_clock: trio.testing.MockClock) -> None:
+    async with raw_server(answering(http())) as server, transport_with(idle_s=10) as transport:
+        endpoint = Endpoint.parse(server.url())
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(transport.request, "POST", endpoint, HEADERS)
+        for _ in range(4):
+            await trio.sleep(3)
+            await transport.request("POST", endpoint, HEADERS)
+        assert server.connections == 5
+        assert transport.statistics().idle == 1
+
+
 async def test_a_connection_closed_by_the_server_is_noticed_before_it_is_used() -> None:
     async def once(wire: Wire) -> None:
         await wire.read_request()
