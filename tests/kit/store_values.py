@@ -20,6 +20,20 @@ class StandingClock:
         return self.now
 
 
+class StillWriter:
+    """A writer that never comes by itself: the test is the writer."""
+
+    def __init__(self) -> None:
+        self.hurried = False
+
+    def wake(self, *, hurry: bool = False) -> None:
+        """Remember whether there was a hurry."""
+        self.hurried = self.hurried or hurry
+
+    def tidy_soon(self) -> None:
+        """Nothing to remember."""
+
+
 def a_key(number: int) -> bytes:
     """The key of answer ``number``."""
     return b"\x01" + number.to_bytes(32, "big")

@@ -61,7 +61,8 @@ class Line:
 
     ``spent_usd`` leaves out ``cost_unknown_calls`` and is None when it would leave out everything; ``saved_usd`` and
     ``saving_unknown_calls`` likewise. ``total`` is how long the calls took, ``overhead`` how much of it was neither
-    waiting for quotas nor for a provider. ``throttled`` answers were 429s and the like.
+    waiting for quotas nor for a provider (of calls that shared another's it is not told). ``throttled`` answers were 429s
+    and the like.
     """
 
     calls: int

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from aiorchd.store.kinds import FileKind
+from aiorchd.store.kinds import FileKind, Table
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -78,5 +78,25 @@ CACHE: Final = FileKind(
     foreign_keys=True,
     secure_delete="ON",  # what a user has forgotten is overwritten
     steps=(create_answers,),
-    tables=("answers", "answer_tags", "_counts"),
+    tables=(
+        Table(
+            "answers",
+            ("key",),
+            (
+                "number",
+                "stored_at",
+                "expires_at",
+                "used_at",
+                "source_id",
+                "uid",
+                "partition",
+                "model",
+                "cost_usd",
+                "checksum",
+                "body",
+            ),
+        ),
+        Table("answer_tags", ("answer", "tag")),
+        Table("_counts", ("table",), ("count",)),
+    ),
 )

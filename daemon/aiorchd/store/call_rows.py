@@ -80,6 +80,14 @@ def read_call(connection: sqlite3.Connection, call_id: str) -> CallRecord | None
     return CallRecord(**values)
 
 
+def most_calls(connection: sqlite3.Connection) -> int:
+    """Tell how many rows there may be at most, without counting them."""
+    oldest, newest = connection.execute(
+        "SELECT (SELECT min(number) FROM calls), (SELECT max(number) FROM calls)"
+    ).fetchone()
+    return 0 if oldest is None else int(newest) - int(oldest) + 1
+
+
 def recount(connection: sqlite3.Connection) -> tuple[int, int]:
     """Count plain rows and others, in their indexes."""
     plain = connection.execute("SELECT count(*) FROM calls INDEXED BY idx_calls_plain WHERE story IS NULL").fetchone()

@@ -24,8 +24,8 @@ from urllib.parse import quote
 import trio
 
 from aiorchd.calls.ports import WallClock
-from aiorchd.store.errors import FaultKind, FileFault, SchemaTooNew, StateError, fault_of
-from aiorchd.store.kinds import FileKind, migrate
+from aiorchd.store.errors import SQLITE_ERRORS, FaultKind, FileFault, SchemaTooNew, StateError, fault_of
+from aiorchd.store.kinds import FileKind, Table, migrate
 from aiorchd.store.place import companions, create_private, make_private, move_aside, remove, sync
 
 ResultT = TypeVar("ResultT")
@@ -94,7 +94,7 @@ class DatabaseFile:
         try:
             with _closing(self._connect(_BUSY_WRITER_S)) as connection:
                 self._version(connection)
-        except (FileFault, sqlite3.Error):
+        except (FileFault, *SQLITE_ERRORS):
             return
 
     def open(self) -> None:
@@ -132,7 +132,7 @@ class DatabaseFile:
             connection.execute("BEGIN IMMEDIATE")
             result = work(connection)
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             fault = fault_of(error)
             self._undo(fault)
             raise fault from error
@@ -166,7 +166,7 @@ class DatabaseFile:
     def close(self) -> None:
         """Close both connections; the last one folds the write-ahead log into the file."""
         if self._reader is not None:
-            with suppress(sqlite3.Error):
+            with suppress(*SQLITE_ERRORS):
                 self._reader.close()
             self._reader = None
         self._close_writer()
@@ -189,7 +189,7 @@ class DatabaseFile:
                 answer = await trio.to_thread.run_sync(
                     self._read, question, limiter=self._reader_limit, abandon_on_cancel=True
                 )
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 fault = fault_of(error)
                 if fault.kind is FaultKind.DAMAGED:
                     self.damaged = True
@@ -216,6 +216,8 @@ class DatabaseFile:
             self._read_fault = fault
         else:
             self._write_fault = fault
+            if fault is None:
+                self._read_fault = None  # a file that takes a transaction can be read, as far as is known
         self._faults += fault is not None
         now = self.fault
         if now is before or (now is not None and before is not None and now.kind is before.kind):
@@ -260,16 +262,16 @@ class DatabaseFile:
             connection = self._connect(_BUSY_READER_S)
             try:
                 connection.execute("PRAGMA query_only = ON")
-            except sqlite3.Error:
+            except SQLITE_ERRORS:
                 connection.close()
                 raise
             self._reader = connection
         try:
             return question(connection)
-        except sqlite3.Error:
+        except SQLITE_ERRORS:
             # A new connection next time: this one may hold a broken page or a half-open transaction.
             self._reader = None
-            with suppress(sqlite3.Error):
+            with suppress(*SQLITE_ERRORS):
                 connection.close()
             raise
 
@@ -288,7 +290,7 @@ class DatabaseFile:
             self._writer = self._connect_writer()
             status = self.path.stat()
             self._identity = (status.st_dev, status.st_ino)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise fault_of(error) from error
 
     def _create(self) -> None:
@@ -325,8 +327,7 @@ class DatabaseFile:
         with _closing(self._connect(_BUSY_WRITER_S)) as connection:
             version = self._version(connection)
             if version == self.kind.version:
-                for table in self.kind.tables:
-                    connection.execute(f'SELECT * FROM "{table}" LIMIT 1').fetchone()  # noqa: S608
+                _probe(connection, self.kind.tables)
             if not self.kind.disposable:
                 _check(connection)
             return version
@@ -374,7 +375,7 @@ class DatabaseFile:
             connection.execute(f"PRAGMA cache_size = -{_PAGES_KIB}")
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA cell_size_check = ON")
-        except sqlite3.Error:
+        except SQLITE_ERRORS:
             connection.close()
             raise
         return connection
@@ -398,14 +399,14 @@ class DatabaseFile:
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-        except sqlite3.Error:
+        except SQLITE_ERRORS:
             self._close_writer()
         if fault is not None and fault.kind in (FaultKind.IO, FaultKind.UNAVAILABLE, FaultKind.MEMORY):
             self._close_writer()  # begin again from what is on the disk
 
     def _close_writer(self) -> None:
         if self._writer is not None:
-            with suppress(sqlite3.Error):
+            with suppress(*SQLITE_ERRORS):
                 self._writer.close()
             self._writer = None
 
@@ -439,12 +440,24 @@ def _pragma(connection: sqlite3.Connection, name: str) -> Any:
     return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 
+def _probe(connection: sqlite3.Connection, tables: Iterable[Table]) -> None:
+    """See whether the schema is what our statements are written for, and touch the first row of each table."""
+    for table in tables:
+        try:
+            for probe in table.probes():
+                connection.execute(f"EXPLAIN {probe}").fetchall()
+        except sqlite3.OperationalError as error:
+            fault = fault_of(error)
+            raise FileFault(FaultKind.DAMAGED if fault.kind is FaultKind.REFUSED else fault.kind, fault.text) from error
+        connection.execute(f'SELECT * FROM "{table.name}" LIMIT 1').fetchone()  # noqa: S608
+
+
 def _check(connection: sqlite3.Connection) -> None:
     """Check the whole file as far as the time goes; a small one always entirely."""
     until = time.monotonic() + _CHECK_S
     connection.set_progress_handler(lambda: int(time.monotonic() > until), 10_000)
     try:
-        found = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
+        found = [row[0] for row in connection.execute("PRAGMA integrity_check(1)")]
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
             raise

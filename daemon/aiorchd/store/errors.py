@@ -66,6 +66,7 @@ class FileFault(Exception):
     """One operation on one file failed. Stays inside the store: who asked gets an empty answer or a `StorageError`."""
 
     def __init__(self, kind: FaultKind, text: str) -> None:
+        text = " ".join(text.split())  # SQLite's findings come in several lines; this goes into one
         super().__init__(f"{kind.value}: {text}")
         self.kind = kind
         self.text = text
@@ -91,8 +92,15 @@ _PRIMARY: Final = 0xFF  # the low byte of an extended result code
 _MISSING: Final = ("no such table", "no such column", "has no column named")
 
 
-def fault_of(error: sqlite3.Error) -> FileFault:
-    """Translate what SQLite raised: the one place where its result codes are read."""
+SQLITE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What a statement may raise because of the file. The second comes when SQLite quotes from a damaged schema in its message,
+and that is not text any more."""
+
+
+def fault_of(error: Exception) -> FileFault:
+    """Translate one of `SQLITE_ERRORS`: the one place where result codes are read."""
+    if isinstance(error, UnicodeDecodeError):
+        return FileFault(FaultKind.DAMAGED, "its schema holds bytes that are not text")
     code = getattr(error, "sqlite_errorcode", None)
     kind = FaultKind.REFUSED
     if code is not None:

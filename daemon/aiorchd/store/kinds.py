@@ -17,6 +17,30 @@ MIGRATIONS_TABLE: Final = "_sqlite_migrations"
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """What our statements rely on in a table: that its ``key`` is unique, its other ``columns``, and any ``indexes`` that
+    are named in a query with a condition (name and condition)."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    indexes: tuple[tuple[str, str], ...] = ()
+
+    def probes(self) -> tuple[str, ...]:
+        """Give statements that SQLite can only compile when all of this is there. They are explained, never run."""
+        names = ", ".join(f'"{name}"' for name in (*self.key, *self.columns))
+        values = ", ".join("0" for _ in (*self.key, *self.columns))
+        key = ", ".join(f'"{name}"' for name in self.key)
+        return (
+            f'INSERT INTO "{self.name}" ({names}) VALUES ({values}) ON CONFLICT ({key}) DO NOTHING',  # noqa: S608
+            *(
+                f'SELECT 1 FROM "{self.name}" INDEXED BY "{index}" WHERE {condition}'  # noqa: S608
+                for index, condition in self.indexes
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class FileKind:
     """One of the three files.
 
@@ -32,7 +56,7 @@ class FileKind:
     foreign_keys: bool
     secure_delete: Literal["ON", "FAST"]
     steps: tuple[Step, ...]
-    tables: tuple[str, ...]
+    tables: tuple[Table, ...]
 
     @property
     def version(self) -> int:

@@ -99,7 +99,10 @@ class Ledger:
         )
         self._boot = int(cursor.lastrowid or 0)
         connection.execute("DELETE FROM boots WHERE number <= ?", (self._boot - _BOOTS_KEPT,))
-        self._instance_id, self._created_at = meta["instance_id"], float(meta["created_at"])
+        try:
+            self._instance_id, self._created_at = meta["instance_id"], float(meta["created_at"])
+        except (KeyError, ValueError) as error:
+            raise FileFault(FaultKind.DAMAGED, "it does not say which instance it belongs to") from error
 
     def end(self, connection: sqlite3.Connection) -> None:
         """Note that this run ended in order."""

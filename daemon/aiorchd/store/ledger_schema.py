@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from aiorchd.store.kinds import FileKind
+from aiorchd.store.kinds import FileKind, Table
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -36,5 +36,8 @@ LEDGER: Final = FileKind(
     foreign_keys=True,
     secure_delete="FAST",
     steps=(create_meta_and_boots,),
-    tables=("meta", "boots"),
+    tables=(
+        Table("meta", ("name",), ("value",)),
+        Table("boots", ("number",), ("release", "pid", "started_at", "stopped_at")),
+    ),
 )

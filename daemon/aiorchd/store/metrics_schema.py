@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from aiorchd.store.kinds import FileKind
+from aiorchd.store.kinds import FileKind, Table
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -42,6 +42,9 @@ SUMS: Final = (
     "reasoning_tokens",
 )
 """What is added up for each series, in the order of the columns."""
+
+TIMES: Final = ("total_calls", "overhead_calls")
+"""What is added up for each bucket of durations."""
 
 DOLLARS: Final = frozenset(("spent_usd", "saved_usd"))
 
@@ -150,5 +153,49 @@ METRICS: Final = FileKind(
     foreign_keys=False,  # they are there for readers; one writer keeps them true
     secure_delete="FAST",
     steps=(create_calls, create_sums),
-    tables=("calls", "series", "minutes", "hours", "minute_times", "hour_times", "progress"),
+    tables=(
+        Table(
+            "calls",
+            ("id",),
+            (
+                "number",
+                "at",
+                "uid",
+                "pid",
+                "unit",
+                "kind",
+                "operation",
+                "task",
+                "model",
+                "provider",
+                "cache",
+                "error",
+                "simulated",
+                "streamed",
+                "attempts",
+                "throttled",
+                "fallbacks",
+                "input_tokens",
+                "cache_read_tokens",
+                "cache_write_tokens",
+                "output_tokens",
+                "reasoning_tokens",
+                "cost_usd",
+                "saved_usd",
+                "queue_s",
+                "provider_s",
+                "total_s",
+                "source_id",
+                "tags",
+                "story",
+            ),
+            (("idx_calls_plain", "story IS NULL"), ("idx_calls_told", "story IS NOT NULL")),
+        ),
+        Table("series", ("unit", "uid", "model", "provider", "cache", "error", "operation"), ("number", "last_at")),
+        Table("minutes", ("starts_at", "series"), SUMS),
+        Table("hours", ("starts_at", "series"), SUMS),
+        Table("minute_times", ("starts_at", "series", "bucket"), TIMES),
+        Table("hour_times", ("starts_at", "series", "bucket"), TIMES),
+        Table("progress", ("name",), ("value",)),
+    ),
 )

@@ -76,12 +76,14 @@ async def open_store(
     answers: AnswerBounds | None = None,
     records: RecordBounds | None = None,
     flush_s: float = 0.25,
+    retry_s: float = 1.0,
 ) -> AsyncIterator[Store]:
     """Open the state directory for the length of the block.
 
     Raises a `StateError` (text for a person, ``exit_code``) when the daemon cannot start on it: the directory is not
     ours, another daemon holds it, a file is from a newer release, the ledger is damaged. A cache or metrics file that is
-    damaged is put aside and begun anew; one that cannot be opened at present is tried again every second.
+    damaged is put aside and begun anew; one that cannot be opened at present is tried again every ``retry_s``. What is put
+    and recorded is gathered for ``flush_s`` before it is written.
 
     Leaving the block writes what was gathered and closes the files; it waits for the disk, also when cancelled.
     """
@@ -90,7 +92,7 @@ async def open_store(
         cache, metrics, ledger_file = (
             DatabaseFile(state_dir, kind, wall_clock=wall_clock) for kind in (CACHE, METRICS, LEDGER)
         )
-        writer = Writer(flush_s=flush_s)
+        writer = Writer(flush_s=flush_s, retry_s=retry_s)
         ledger = Ledger(ledger_file, wall_clock=wall_clock, writer=writer)
         store = Store(
             state_dir,

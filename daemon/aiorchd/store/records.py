@@ -20,7 +20,16 @@ from typing import Final, TypeVar
 from aiorch.errors import StorageError
 from aiorchd.calls.journal import CallRecord
 from aiorchd.calls.ports import WallClock
-from aiorchd.store.call_rows import bounded, drop_before, drop_oldest, is_plain, read_call, recount, write_calls
+from aiorchd.store.call_rows import (
+    bounded,
+    drop_before,
+    drop_oldest,
+    is_plain,
+    most_calls,
+    read_call,
+    recount,
+    write_calls,
+)
 from aiorchd.store.database import DatabaseFile
 from aiorchd.store.errors import FaultKind, FileFault
 from aiorchd.store.pages import give_back, pages_of
@@ -328,11 +337,15 @@ class Records:
             tally = self._tallies[raw] = Tally()
         return tally
 
-    def _waiting_tallies(self, now: float) -> list[tuple[float, int, Series, Tally]]:
-        """Copy what is not written, or perhaps not: (number of its round, minute, series, tally)."""
-        minute = _minute_of(now)
-        waiting = [(float("inf"), minute, series_of(raw), tally.copy()) for raw, tally in self._tallies.items()]
-        waiting += [(float("inf"), when, series, tally.copy()) for (when, series), tally in self._kept.items()]
+    def _waiting_tallies(self, now: float) -> list[tuple[int, int, Series, Tally]]:
+        """Copy what is not written, or perhaps not: (number of its round, minute, series, tally).
+
+        What is still gathered may be on disk by the time the file is read. Then the number there is that of the next
+        round, or higher, for what a round that failed gives back goes into the one after it.
+        """
+        minute, following = _minute_of(now), self._number + 1
+        waiting = [(following, minute, series_of(raw), tally.copy()) for raw, tally in self._tallies.items()]
+        waiting += [(following, when, series, tally.copy()) for (when, series), tally in self._kept.items()]
         if (writing := self._writing) is not None:
             waiting += [
                 (writing.number, when, series, tally.copy()) for (when, series), tally in writing.tallies.items()
@@ -352,6 +365,9 @@ class Records:
     def _drop_excess(self, connection: sqlite3.Connection, keep: int) -> bool:
         progress = read_progress(connection)
         plain, told = progress.plain_calls, progress.told_calls
+        if plain + told > most_calls(connection):
+            plain, told = recount(connection)  # somebody else deleted rows
+            write_progress(connection, plain_calls=plain, told_calls=told)
         excess = plain + told - keep
         self._calls_kept = plain + told
         if excess <= 0:
@@ -361,7 +377,7 @@ class Records:
         limit = min(_TIDY_ROWS, excess, plain - keep // 2 if of_plain else excess)
         dropped = drop_oldest(connection, plain=of_plain, limit=limit)
         self._calls_kept -= dropped
-        if dropped < limit:  # somebody else deleted rows, or a counter is wrong: count again
+        if dropped < limit:
             plain, told = recount(connection)
             write_progress(connection, plain_calls=plain, told_calls=told)
         elif of_plain:

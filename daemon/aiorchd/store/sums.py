@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from aiorchd.store.database import insert_many
-from aiorchd.store.metrics_schema import SUMS
+from aiorchd.store.metrics_schema import SUMS, TIMES
 from aiorchd.store.progress import read_progress
 from aiorchd.store.tallies import Series, Tally
 
@@ -17,12 +17,11 @@ MINUTES_KEPT_S: Final = 49 * HOUR_S
 """How long sums are told to the minute; after that to the hour."""
 
 _SPANS: Final = (("minute", MINUTE_S), ("hour", HOUR_S))
-_TIMES: Final = ("total_calls", "overhead_calls")
 _ADD_SUMS: Final = "ON CONFLICT (starts_at, series) DO UPDATE SET " + ", ".join(
     f"{name} = {name} + excluded.{name}" for name in SUMS
 )
 _ADD_TIMES: Final = "ON CONFLICT (starts_at, series, bucket) DO UPDATE SET " + ", ".join(
-    f"{name} = {name} + excluded.{name}" for name in _TIMES
+    f"{name} = {name} + excluded.{name}" for name in TIMES
 )
 _KNOWN_NUMBERS: Final = 10_000
 
@@ -136,17 +135,17 @@ def _spans(hours: str, minutes: str) -> str:
 
 
 def drop_old_sums(connection: sqlite3.Connection, minutes_before: float, hours_before: float) -> bool:
-    """Delete one minute and one hour that are older than these (wall seconds); tell whether any were."""
+    """Delete one minute and one hour that ended before these (wall seconds); tell whether any did."""
     dropped = False
-    for span, before in (("minute", minutes_before), ("hour", hours_before)):
+    for (span, seconds), before in zip(_SPANS, (minutes_before, hours_before), strict=True):
         oldest = connection.execute(f"SELECT min(starts_at) FROM {span}s").fetchone()[0]  # noqa: S608
-        if oldest is None or oldest >= before:
+        if oldest is None or oldest + seconds > before:
             continue
         connection.execute(f"DELETE FROM {span}s WHERE starts_at = ?", (oldest,))  # noqa: S608
         connection.execute(f"DELETE FROM {span}_times WHERE starts_at <= ?", (oldest,))  # noqa: S608
         dropped = True
     if not dropped:
-        # An hour more, because a series is marked as used by the hour.
+        # A series is marked as used by the hour.
         cursor = connection.execute(
             "DELETE FROM series WHERE number IN (SELECT number FROM series WHERE last_at < ? LIMIT 100)",
             (hours_before - HOUR_S,),

@@ -46,7 +46,9 @@ raw_series_of: Final[Callable[[CallRecord], RawSeries]] = attrgetter(
 def series_of(raw: RawSeries) -> Series:
     """Give the combination as it is stored."""
     unit, uid, model, provider, cache, error, operation = raw
-    return Series(unit, uid, *(plain_text(name or "") for name in (model, provider, cache, error, operation)))
+    return Series(
+        plain_text(unit), uid, *(plain_text(name or "") for name in (model, provider, cache, error, operation))
+    )
 
 
 def is_countable(raw: RawSeries) -> bool:
@@ -139,8 +141,9 @@ class Tally:
                 self.saved_usd += record.saved_usd
         bucket = bucket_of(record.total_s)
         self.total[bucket] = self.total.get(bucket, 0) + 1
-        bucket = bucket_of(record.total_s - record.queue_s - record.provider_s)
-        self.overhead[bucket] = self.overhead.get(bucket, 0) + 1
+        if record.cache != "coalesced":  # such a call waited for a provider, too, though for one that another had asked
+            bucket = bucket_of(record.total_s - record.queue_s - record.provider_s)
+            self.overhead[bucket] = self.overhead.get(bucket, 0) + 1
 
     def merge(self, other: Tally) -> None:
         """Add all that another one counted."""

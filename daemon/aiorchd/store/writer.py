@@ -8,7 +8,7 @@ at most one batch of each shelf is on its way while the next one gathers, under 
 
     quiet ──wake──▶ gathering ──flush_s, or hurry──▶ writing (worker thread) ──▶ settled ──▶ quiet, or gathering again
 
-A shelf whose file fails keeps what may be kept and is left alone for `RETRY_S`; the others are not affected. Damage of a
+A shelf whose file fails keeps what may be kept and is left alone for ``retry_s``; the others are not affected. Damage of a
 disposable file, seen by the writer or by a reader, is answered by a new file.
 """
 
@@ -29,11 +29,12 @@ from aiorchd.store.errors import FaultKind, FileFault
 
 WorkT = TypeVar("WorkT")
 
-RETRY_S: Final = 1.0
-"""How long a file that failed is left alone."""
 TIDY_S: Final = 0.03
 """Time that deleting old rows may take in one round: what somebody waits for must not wait long."""
 
+REFUSALS: Final = 3
+"""So many rounds in a row that SQLite understands and refuses mean that the file is not what it was: its schema is damaged,
+or an index contradicts its table."""
 LAST_ROUNDS_S: Final = 5.0
 """Time that a long deletion may go on when the daemon stops."""
 
@@ -110,14 +111,16 @@ class WriterStatistics:
 class Writer:
     """Writes for all shelves, in their order: the first is served first in every round."""
 
-    def __init__(self, *, flush_s: float = 0.25) -> None:
+    def __init__(self, *, flush_s: float = 0.25, retry_s: float = 1.0) -> None:
         self._shelves: list[Shelf[Any]] = []
         self._flush_s = flush_s
+        self._retry_s = retry_s
         self._thread = trio.CapacityLimiter(1)
         self._wanted = trio.Event()
         self._hurry = trio.Event()
         self._round_done = trio.Event()
         self._not_before: dict[int, float] = {}
+        self._refusals: dict[int, int] = {}
         self._untidy: set[int] = set()
         self._tidy_all = False
         self._stopping = False
@@ -219,14 +222,15 @@ class Writer:
     def _settle(self, works: list[tuple[int, Any]], faults: list[FileFault | None]) -> None:
         for (number, work), fault in zip(works, faults, strict=True):
             file = self._shelves[number].file
-            if fault is not None and fault.kind is FaultKind.DEFECT:
-                self._defects += 1
-            if fault is None or fault.kind in (FaultKind.REFUSED, FaultKind.DEFECT):
+            refused = fault is not None and fault.kind is FaultKind.REFUSED
+            self._refusals[number] = self._refusals.get(number, 0) + 1 if refused else 0
+            if fault is not None:
+                self._not_before[number] = trio.current_time() + self._retry_s
+            if fault is None or fault.kind is FaultKind.DEFECT:
                 file.note(None)  # the file is sound
             else:
                 file.note(fault)
-                self._not_before[number] = trio.current_time() + RETRY_S
-                if fault.kind is FaultKind.DAMAGED:
+                if fault.kind is FaultKind.DAMAGED or self._refusals[number] >= REFUSALS:
                     file.damaged = True
             if fault is None:
                 self._shelves[number].written(work)
@@ -244,7 +248,7 @@ class Writer:
                     new = await trio.to_thread.run_sync(partial(file.renew, keep=damaged), limiter=self._thread)
                 except FileFault as fault:
                     file.note(fault)
-                    self._not_before[number] = trio.current_time() + RETRY_S
+                    self._not_before[number] = trio.current_time() + self._retry_s
                     shelf.renewed(fault)
                     continue
             if new:
@@ -272,7 +276,10 @@ class Writer:
         except FileFault as fault:
             return False, fault
         except Exception as error:  # barrier: a mistake in one shelf's writing must not end the daemon
-            self._log.exception("defect while writing", extra={"aiorch_fields": {"file": file.path.name}})
+            self._defects += 1
+            if self._defects.bit_count() == 1:  # the 1st, 2nd, 4th, 8th …: it may come back every second
+                fields = {"file": file.path.name, "defects": self._defects}
+                self._log.exception("defect while writing", extra={"aiorch_fields": fields})
             return False, FileFault(FaultKind.DEFECT, type(error).__name__)
 
     def _tidy(self) -> None:

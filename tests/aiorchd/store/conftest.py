@@ -31,6 +31,8 @@ def opened(state_dir: Path, clock: StandingClock) -> Opener:
     """Open the store: ``async with opened() as store``. It gathers for a hundredth of a second."""
 
     def opener(**options: Any) -> AbstractAsyncContextManager[Store]:
-        return open_store(state_dir, **{"release": "1.0", "wall_clock": clock, "flush_s": 0.01, **options})
+        return open_store(
+            state_dir, **{"release": "1.0", "wall_clock": clock, "flush_s": 0.01, "retry_s": 0.05, **options}
+        )
 
     return opener

@@ -17,7 +17,7 @@ from store_values import StandingClock
 from aiorchd.store.cache_schema import CACHE
 from aiorchd.store.database import DatabaseFile, insert_many
 from aiorchd.store.errors import FaultKind, FileFault, SchemaTooNew
-from aiorchd.store.kinds import FileKind
+from aiorchd.store.kinds import FileKind, Table
 from aiorchd.store.ledger_schema import LEDGER
 from aiorchd.store.metrics_schema import METRICS
 
@@ -46,7 +46,7 @@ THINGS = FileKind(
     foreign_keys=True,
     secure_delete="FAST",
     steps=(first_step,),
-    tables=("things",),
+    tables=(Table("things", ("number",), ("name",)),),
 )
 
 
@@ -68,7 +68,9 @@ def test_a_new_file_is_what_its_kind_says(tmp_path: Path, kind: FileKind) -> Non
     assert rows(file, "PRAGMA journal_mode") == [("wal",)]
     assert rows(file, "PRAGMA auto_vacuum") == [(2,)]
     assert rows(file, "PRAGMA synchronous") == [({"NORMAL": 1, "FULL": 2}[kind.synchronous],)]
-    assert {name for (name,) in rows(file, "SELECT name FROM sqlite_master WHERE type = 'table'")} >= set(kind.tables)
+    assert {name for (name,) in rows(file, "SELECT name FROM sqlite_master WHERE type = 'table'")} >= {
+        table.name for table in kind.tables
+    }
     for path in tmp_path.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     file.close()
@@ -79,14 +81,15 @@ def test_a_new_file_is_what_its_kind_says(tmp_path: Path, kind: FileKind) -> Non
 def test_sqlite_utils_reads_it_as_its_users_expect(tmp_path: Path, kind: FileKind) -> None:
     opened(tmp_path, kind).close()
     database = Database(tmp_path / f"{kind.name}.db")
-    for table in kind.tables:
-        assert database.table(table).pks != ["rowid"], table
-        assert database.table(table).count == 0 or table == "_counts"
+    for name in (table.name for table in kind.tables):
+        assert database.table(name).pks != ["rowid"], name
+        assert database.table(name).count == 0 or name == "_counts"
     assert [(row["migration_set"], row["name"]) for row in database.table("_sqlite_migrations").rows] == [
         (f"aiorch_{kind.name}", step.__name__) for step in kind.steps
     ]
     for table in kind.tables:
-        for key in database.table(table).foreign_keys:
+        assert set(database.table(table.name).columns_dict) == {*table.key, *table.columns}
+        for key in database.table(table.name).foreign_keys:
             assert key.other_column in database.table(key.other_table).columns_dict
     database.close()
 

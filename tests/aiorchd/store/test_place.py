@@ -103,9 +103,8 @@ def test_a_holder_that_was_killed_leaves_no_lock(tmp_path: Path) -> None:
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(StateInUse, match=rf"process {holder.pid}\)"):
-            with locked(tmp_path):
-                raise AssertionError("held twice")
+        with pytest.raises(StateInUse, match=rf"process {holder.pid}\)"), locked(tmp_path):
+            raise AssertionError("held twice")
         holder.kill()
         holder.wait()
     with locked(tmp_path):
@@ -115,9 +114,8 @@ def test_a_holder_that_was_killed_leaves_no_lock(tmp_path: Path) -> None:
 def test_the_lock_is_not_followed_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text("precious")
     (tmp_path / LOCK_NAME).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StateDirectoryUnusable):
-        with locked(tmp_path):
-            raise AssertionError("locked a link")
+    with pytest.raises(StateDirectoryUnusable), locked(tmp_path):
+        raise AssertionError("locked a link")
     assert (tmp_path / "elsewhere").read_text() == "precious"
 
 

@@ -1,0 +1,325 @@
+"""Damaged files, one after the other: serving goes on or the start is refused in one clear line; nothing is ever deleted,
+and no answer is ever wrong."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from store_values import StandingClock, a_hit, a_key, a_record, an_answer
+
+from aiorchd.store.errors import LedgerDamaged, SchemaTooNew
+from aiorchd.store.opening import Store, open_store
+
+Opener = Callable[..., Any]
+FILES = ("cache.db", "metrics.db", "ledger.db")
+ANSWERS = 300
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state directory with something in every file."""
+    folder = tmp_path_factory.mktemp("made") / "state"
+
+    async def make() -> None:
+        async with open_store(folder, release="1.0", wall_clock=StandingClock()) as store:
+            for number in range(ANSWERS):
+                store.answers.put(an_answer(number, tags=("a",)))
+                store.records.record(a_record(number))
+            store.records.record_hits(a_hit(number) for number in range(50))
+
+    trio.run(make)
+    return folder
+
+
+@pytest.fixture
+def damaged(made: Path, state_dir: Path) -> Path:
+    """A copy of it, to be damaged."""
+    shutil.copytree(made, state_dir)
+    return state_dir
+
+
+def flip_bits(path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    raw = bytearray(path.read_bytes())
+    for _ in range(rng.choice((1, 8, 200))):
+        raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
+    path.write_bytes(raw)
+
+
+def cut_short(path: Path, seed: int) -> None:
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.truncate(random.Random(seed).choice((0, 1, 99, 100, 512, 4095, 4096, size // 2, size - 4096, size - 1)))
+
+
+def zero_pages(path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    with path.open("r+b") as file:
+        for _ in range(3):
+            file.seek(rng.randrange(path.stat().st_size // 4096) * 4096)
+            file.write(bytes(4096))
+
+
+def garbage(path: Path, seed: int) -> None:
+    path.write_bytes(random.Random(seed).randbytes(20_000))
+
+
+def exchange_pages(path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    raw = bytearray(path.read_bytes())
+    one, other = (rng.randrange(1, len(raw) // 4096) * 4096 for _ in range(2))
+    raw[one : one + 4096], raw[other : other + 4096] = raw[other : other + 4096], raw[one : one + 4096]
+    path.write_bytes(raw)
+
+
+def foreign(path: Path, seed: int) -> None:
+    path.unlink()
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("CREATE TABLE of_somebody_else (precious)")
+        connection.execute("INSERT INTO of_somebody_else VALUES (?)", (seed,))
+    connection.close()
+
+
+def lost_tables(path: Path, seed: int) -> None:
+    connection = sqlite3.connect(path)
+    tables = [
+        name
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name NOT LIKE '_sqlite%'"
+        )
+    ]
+    with connection:
+        connection.execute(f'DROP TABLE "{sorted(tables)[seed % len(tables)]}"')
+    connection.close()
+
+
+def a_folder(path: Path, seed: int) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def only_a_journal(path: Path, seed: int) -> None:
+    path.rename(path.with_name(path.name + "-wal"))
+
+
+def a_broken_log(path: Path, seed: int) -> None:
+    path.with_name(path.name + "-wal").write_bytes(random.Random(seed).randbytes(40_000))
+    path.with_name(path.name + "-shm").write_bytes(random.Random(seed).randbytes(32_768))
+
+
+DAMAGES = (
+    flip_bits,
+    cut_short,
+    zero_pages,
+    garbage,
+    exchange_pages,
+    foreign,
+    lost_tables,
+    a_folder,
+    only_a_journal,
+    a_broken_log,
+)
+
+
+def contents(folder: Path) -> list[bytes]:
+    return sorted(path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "aiorchd.lock")
+
+
+async def use(store: Store) -> int:
+    """Do everything once; every answer that comes must be right. Returns how many came."""
+    found = 0
+    for number in range(ANSWERS):
+        answer = await store.answers.get(a_key(number))
+        if answer is not None:
+            assert (answer.body, answer.uid) == (f"answer {number}".encode(), 1000)
+            found += 1
+    await store.flush()
+    await store.flush()
+    store.answers.put(an_answer(5000))
+    store.records.record(a_record(5000))
+    store.answers.touch([a_key(number) for number in range(ANSWERS)])
+    await store.flush()
+    await store.flush()
+    return found
+
+
+async def works(store: Store) -> None:
+    """Whatever was damaged, new things are kept from now on."""
+    with trio.fail_after(10):
+        while store.statistics().answers["queued"] or store.records.statistics().queued:
+            await store.flush()
+            await trio.sleep(0.01)
+    await store.answers.delete(keys=[a_key(6000)])
+    store.answers.put(an_answer(6000))
+    store.records.record(a_record(6000))
+    await store.flush()
+    assert (await store.answers.get(a_key(6000))) == an_answer(6000)
+    assert (await store.records.find("call-6000")) is not None
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", FILES)
+async def test_a_damaged_file(
+    opened: Opener, damaged: Path, name: str, damage: Callable[[Path, int], None], seed: int
+) -> None:
+    damage(damaged / name, seed)
+    before = contents(damaged)
+    if name == "ledger.db":
+        try:
+            async with opened() as store:
+                # What SQLite itself does not see is not damage: a flipped bit in an unused byte, a log that is not its own.
+                assert damage in (flip_bits, exchange_pages, zero_pages, a_broken_log, cut_short)
+                found = await store.ledger.ask(
+                    lambda connection: connection.execute("PRAGMA integrity_check").fetchall()
+                )
+                assert found == [("ok",)]
+                assert store.ledger.previous is not None
+                assert store.ledger.statistics().instance_id
+        except LedgerDamaged as error:
+            assert error.exit_code == 78
+            assert str(error).count("\n") == 0
+            assert "ledger.db is damaged (" in str(error)
+            assert "is not replaced" in str(error)
+            assert contents(damaged) == before  # nothing was touched
+        return
+    async with opened() as store:
+        await use(store)
+        await works(store)
+        put_aside = store.statistics().files[name.removesuffix(".db")].put_aside
+        assert {file: len(told.put_aside) for file, told in store.statistics().files.items() if file not in name} == {
+            other: 0 for other in ("cache", "metrics", "ledger") if other not in name
+        }
+    if damage in (garbage, foreign, lost_tables, a_folder, only_a_journal):
+        assert len(put_aside) == 1
+    for kept in put_aside:
+        assert kept.startswith(f"{name}.damaged-")
+    if damage in (garbage, foreign, only_a_journal):
+        assert [raw for raw in before if raw in contents(damaged)].count(before[0]) or put_aside
+        assert any(raw in before for raw in contents(damaged))
+    async with opened() as store:  # and it does not come back
+        assert await store.answers.get(a_key(6000)) == an_answer(6000)
+        await works(store)
+        assert all(not file.put_aside for file in store.statistics().files.values())
+
+
+@pytest.mark.parametrize("damage", [flip_bits, cut_short, zero_pages, garbage], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", FILES)
+async def test_a_damaged_log_of_a_process_that_was_killed(
+    opened: Opener, tmp_path: Path, state_dir: Path, name: str, damage: Callable[[Path, int], None], seed: int
+) -> None:
+    async with open_store(tmp_path / "first", release="1.0", wall_clock=StandingClock(), flush_s=0.01) as store:
+        for number in range(ANSWERS):
+            store.answers.put(an_answer(number))
+            store.records.record(a_record(number))
+        await store.flush()
+        await store.ledger.change(lambda connection: connection.execute("INSERT INTO meta VALUES ('a', 'b')").rowcount)
+        shutil.copytree(
+            tmp_path / "first", state_dir
+        )  # as a killed process leaves it, with logs that are not folded in
+    assert (state_dir / f"{name}-wal").stat().st_size > 0
+    damage(state_dir / f"{name}-wal", seed)
+    async with opened() as store:  # SQLite takes from a log what is whole, up to the damage
+        await use(store)
+        await works(store)
+        assert all(not file.put_aside for file in store.statistics().files.values())
+    for file in FILES:
+        connection = sqlite3.connect(state_dir / file)
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        connection.close()
+
+
+async def test_what_is_put_aside_is_the_very_file(opened: Opener, damaged: Path) -> None:
+    garbage(damaged / "cache.db", 1)
+    raw = (damaged / "cache.db").read_bytes()
+    async with opened() as store:
+        (kept,) = store.statistics().files["cache"].put_aside
+    assert (damaged / kept).read_bytes() == raw
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_a_newer_file_is_refused_whole(opened: Opener, damaged: Path, name: str) -> None:
+    connection = sqlite3.connect(damaged / name)
+    with connection:
+        connection.execute("PRAGMA user_version = 50")
+    connection.close()
+    # The other files would be put aside or begun anew; but first all are looked at, and then none is touched.
+    other = damaged / ("metrics.db" if name == "cache.db" else "cache.db")
+    garbage(other, 1)
+    before = contents(damaged)
+    with pytest.raises(SchemaTooNew, match=rf"{name} has schema 50") as caught:
+        async with opened():
+            raise AssertionError("opened")
+    assert caught.value.exit_code == 78
+    assert contents(damaged) == before
+
+
+async def test_a_missing_ledger_is_begun_and_not_in_silence(
+    opened: Opener, damaged: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (damaged / "ledger.db").unlink()
+    async with opened() as store:
+        assert store.ledger.previous is None
+    assert "the ledger is missing where other state is" in caplog.text
+
+
+async def test_damage_that_comes_while_running(
+    opened: Opener, state_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened() as store:
+        for number in range(ANSWERS):
+            store.answers.put(an_answer(number))
+        await store.flush()
+        connection = sqlite3.connect(state_dir / "cache.db")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.close()
+        raw = bytearray((state_dir / "cache.db").read_bytes())
+        raw[4096:] = b"\xff" * (len(raw) - 4096)
+        (state_dir / "cache.db").write_bytes(raw)
+        store.answers.file._reader = None  # its pages are in memory; a new connection sees the disk
+        store.answers.file._close_writer()
+        for number in range(ANSWERS):
+            answer = await store.answers.get(a_key(number))
+            assert answer is None or answer == an_answer(number)
+        await works(store)
+        assert len(store.statistics().files["cache"].put_aside) == 1
+        assert store.statistics().files["cache"].state == "ok"
+    assert "damaged file put aside" in caplog.text
+
+
+async def test_a_file_that_somebody_removes_while_running(opened: Opener, state_dir: Path) -> None:
+    async with opened() as store:
+        store.answers.put(an_answer(1))
+        store.records.record(a_record(1))
+        await store.flush()
+        (state_dir / "cache.db").unlink()
+        (state_dir / "metrics.db").unlink()
+        store.answers.put(an_answer(2))
+        store.records.record(a_record(2))
+        await works(store)
+        assert await store.answers.get(a_key(2)) == an_answer(2)
+        assert await store.records.find("call-2") is not None
+    assert (state_dir / "cache.db").exists()
+
+
+async def test_a_ledger_that_somebody_removes_while_running_takes_nothing_more(opened: Opener, state_dir: Path) -> None:
+    from aiorch.errors import StorageError
+
+    async with opened() as store:
+        (state_dir / "ledger.db").unlink()
+        with pytest.raises(StorageError, match="removed or exchanged"):
+            await store.ledger.change(lambda connection: None)
+        assert store.statistics().files["ledger"].state == "damaged"
+        store.answers.put(an_answer(1))  # everything else goes on
+        await store.flush()
+        assert store.statistics().answers["written"] == 1
+    assert not (state_dir / "ledger.db").exists()  # and nobody made an empty one
