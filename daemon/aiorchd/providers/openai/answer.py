@@ -10,6 +10,9 @@ from typing import Any, Final
 from aiorchd.calls.reply import Usage
 from aiorchd.providers.openai.usage import KNOWN_FIELDS, read_usage
 
+DEEPEST: Final = 64
+"""As deep may an answer be nested; real ones reach about ten."""
+
 _PAYLOAD_FIELDS: Final = frozenset({"id", "object", "created", "model", "choices", "usage"})
 _CHOICE_FIELDS: Final = frozenset({"index", "message", "finish_reason"})
 _MESSAGE_FIELDS: Final = frozenset({"role", "content", "tool_calls"})
@@ -31,14 +34,35 @@ class ChatAnswer:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def parse_json(body: bytes | str) -> Any:
-    """Parse JSON from a stranger; raises `Unreadable`."""
+def parse_json(body: bytes | str, *, depth: int = DEEPEST) -> Any:
+    """Parse JSON from a stranger; raises `Unreadable`, also for what is nested more than ``depth`` deep: fields without a
+    name here are passed on to people whose packers have limits.
+    """
     try:
-        return json.loads(body)
+        value = json.loads(body)
     except RecursionError:
         raise Unreadable("with JSON that is nested too deeply") from None
     except ValueError as error:  # malformed, not UTF-8, or a number of thousands of digits
         raise Unreadable(f"with JSON that is broken or cut off ({_place(error)})") from error
+    # So many brackets must be there for that depth; most answers are done with the counting.
+    brackets = body.count("[") + body.count("{") if isinstance(body, str) else body.count(b"[") + body.count(b"{")
+    if brackets > depth and _is_deeper(value, depth):
+        raise Unreadable("with JSON that is nested too deeply")
+    return value
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def read_chat(payload: Any) -> ChatAnswer:
@@ -66,6 +90,7 @@ def read_chat(payload: Any) -> ChatAnswer:
     if isinstance(content, list):
         extra["content"] = content
     model, finish_reason = payload.get("model"), choice.get("finish_reason")
+    extra = {name: _packable(value) for name, value in extra.items()}
     return ChatAnswer(
         text=text_of(content),
         tool_calls=_tool_calls(message.get("tool_calls")),
@@ -98,7 +123,7 @@ def _tool_calls(raw: Any) -> tuple[Mapping[str, Any], ...]:
         return ()
     if not isinstance(raw, list) or not all(isinstance(call, Mapping) for call in raw):
         raise Unreadable("with tool calls that are not a list of objects")
-    return tuple(_tool_call(call) for call in raw)
+    return tuple(_packable(_tool_call(call)) for call in raw)
 
 
 def _tool_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -108,6 +133,15 @@ def _tool_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
         return call
     arguments = json.dumps(function["arguments"], separators=(",", ":"))
     return {**call, "function": {**function, "arguments": arguments}}
+
+
+def _packable(value: Any) -> Any:
+    """Write integers beyond 64 bits as text: JSON has them, MessagePack has not."""
+    if isinstance(value, dict):
+        return {name: _packable(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_packable(part) for part in value]
+    return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
 def _unnamed(raw: Mapping[str, Any], named: frozenset[str]) -> dict[str, Any]:

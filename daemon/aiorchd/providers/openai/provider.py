@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 import trio
@@ -12,7 +13,7 @@ from aiorchd.calls.call import Attempt
 from aiorchd.calls.ports import DeltaSink, WallClock
 from aiorchd.calls.reply import Reply
 from aiorchd.providers.hints import rate_limits
-from aiorchd.providers.openai.answer import ChatAnswer, Unreadable, parse_json, read_chat
+from aiorchd.providers.openai.answer import DEEPEST, ChatAnswer, Unreadable, parse_json, read_chat
 from aiorchd.providers.openai.embeddings import read_vectors
 from aiorchd.providers.openai.errors import ERROR_BODY_BYTES, Complaint, complaint_in, error_for, read_complaint
 from aiorchd.providers.openai.options import Addresses, OpenAiOptions, fixed_headers
@@ -78,7 +79,7 @@ class OpenAiProvider:
         body = encode_embeddings(request, target, self._options)
         endpoint = self._addresses.of("embeddings", target.provider_model)
         response = await self._transport.request("POST", endpoint, self._headers_embed, body, self._timeouts)
-        payload = self._parse(attempt, response)
+        payload = self._parse(attempt, response, depth=sys.maxsize)  # nothing but vectors is taken from it
         try:
             vectors = read_vectors(payload, len(request["input"]), request.get("dimensions"))
         except Unreadable as error:
@@ -172,13 +173,13 @@ class OpenAiProvider:
         except Unreadable as error:
             raise self._nonsense(attempt, error) from error
 
-    def _parse(self, attempt: Attempt, response: Response) -> Any:
+    def _parse(self, attempt: Attempt, response: Response, *, depth: int = DEEPEST) -> Any:
         """Check status and form of a whole answer and give its JSON."""
         self._note(attempt, response)
         if response.status >= 400:
             raise self._refusal(attempt, read_complaint(response.status, response.body, self._key), response)
         try:
-            payload = parse_json(response.body)
+            payload = parse_json(response.body, depth=depth)
         except Unreadable as unreadable:
             kind = _media_type(response)
             reason = unreadable

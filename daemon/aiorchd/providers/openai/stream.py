@@ -28,6 +28,10 @@ class Delta:
     tool_calls: tuple[Mapping[str, Any], ...] | None = None
 
 
+class _Pieces(list[str]):
+    """A string that is still growing: adding to a string itself would copy it each time, for long answers gigabytes."""
+
+
 class ProviderComplaint(Exception):
     """The provider reported an error inside the stream."""
 
@@ -79,7 +83,7 @@ class ChatAssembler:
 
     def answer(self) -> ChatAnswer:
         """Give the whole answer; raises `Unreadable`."""
-        choices = [self._choices[index] for index in sorted(self._choices)]
+        choices = [_settled(self._choices[index]) for index in sorted(self._choices)]
         return read_chat({**self._payload, "choices": choices})
 
     def _merge_chunk(self, chunk: Mapping[str, Any]) -> Delta | None:
@@ -135,11 +139,13 @@ def merge(into: dict[str, Any], delta: Mapping[str, Any]) -> None:
             continue
         if before is None or name in _REPLACED:
             into[name] = _own(value)
+        elif isinstance(before, _Pieces) and isinstance(value, str):
+            before.append(value)
         elif isinstance(before, str) and isinstance(value, str):
-            into[name] = before + value
+            into[name] = _Pieces((before, value))
         elif isinstance(before, dict) and isinstance(value, Mapping):
             merge(before, value)
-        elif isinstance(before, list) and isinstance(value, list):
+        elif isinstance(before, list) and not isinstance(before, _Pieces) and isinstance(value, list):
             _merge_list(before, value)
         else:
             into[name] = _own(value)
@@ -154,6 +160,15 @@ def _merge_list(into: list[Any], delta: list[Any]) -> None:
             merge(earlier, part)
         else:
             into.append(_own(part))
+
+
+def _settled(value: Any) -> Any:
+    """Give the plain data of what was merged."""
+    if isinstance(value, _Pieces):
+        return "".join(value)
+    if isinstance(value, dict):
+        return {name: _settled(part) for name, part in value.items()}
+    return [_settled(part) for part in value] if isinstance(value, list) else value
 
 
 def _own(value: Any) -> Any:

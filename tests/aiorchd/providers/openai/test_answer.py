@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,6 +79,22 @@ def test_broken_json(text: str | bytes) -> None:
     assert len(str(caught.value)) < 150
 
 
+def nested(depth: int) -> str:
+    return '{"a":[' * (depth // 2) + "1" + "]}" * (depth // 2)
+
+
+def test_how_deep_an_answer_may_be() -> None:
+    assert parse_json(nested(64))
+    assert parse_json(nested(64).encode())
+    assert parse_json("[" + "[]," * 500 + "{}]")
+    for depth in (66, 200, 700):
+        with pytest.raises(Unreadable, match="nested too deeply"):
+            parse_json(nested(depth))
+        with pytest.raises(Unreadable, match="nested too deeply"):
+            parse_json(nested(depth).encode())
+    assert parse_json("3") == 3
+
+
 NAMES = """choices message content tool_calls usage prompt_tokens prompt_tokens_details cached_tokens function arguments
 finish_reason model text type index""".split()
 json_values = st.recursive(
@@ -85,6 +102,15 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
     max_leaves=12,
 )
+
+
+def test_what_is_passed_on_can_be_packed() -> None:
+    call = {"id": "1", "function": {"name": "f", "arguments": "{}"}, "seed": -(2**70)}
+    message = {"content": "x", "tool_calls": [call]}
+    answer = read_chat({"choices": [{"message": message}], "big": [2**64, 2**63 - 1, {"a": True}], "none": None})
+    assert answer.extra == {"big": [str(2**64), 2**63 - 1, {"a": True}]}
+    assert answer.tool_calls[0]["seed"] == str(-(2**70))
+    msgpack.packb([answer.extra, answer.tool_calls])
 
 
 @given(payload=json_values)
@@ -95,3 +121,4 @@ def test_any_json_is_an_answer_or_unreadable(payload: Any) -> None:
         return
     assert isinstance(answer.text, str)
     assert answer.finish_reason is None or isinstance(answer.finish_reason, str)
+    msgpack.packb([answer.extra, answer.tool_calls])

@@ -264,6 +264,15 @@ def test_no_error_at_all() -> None:
     assert assembler.answer().text == "x"
 
 
+def test_a_long_answer_takes_linear_time() -> None:
+    assembler = ChatAssembler(None)
+    one = Event("", json.dumps(chunk({"content": "0123456789" * 10, "reasoning_content": "x" * 100})))
+    for _ in range(20_000):
+        assembler.take(one)
+    assembler.take(Event("", "[DONE]"))
+    assert len(assembler.answer().text) == 2_000_000
+
+
 # --- any cutting -----------------------------------------------------------------------------------------------------
 
 texts = st.text(alphabet='aé🌍\n"\\ d:', max_size=6)
