@@ -200,12 +200,11 @@ class Route:
         shown = name if len(name) <= _NAME_CHARACTERS else name[:_NAME_CHARACTERS] + "…"
         known = list(self._targets)
         if name in self._disabled:
-            message = f"the model {shown!r} is switched off"
+            message = f"the model {shown!r} is switched off."
         else:
             message = f"there is no model {shown!r}"
             near = difflib.get_close_matches(name[:_NAME_CHARACTERS], [*known, *self._disabled], n=3)
-            if near:
-                message += f", did you mean {' or '.join(near)}?"
+            message += f", did you mean {' or '.join(near)}?" if near else "."
         message += f" Models: {', '.join(known[:_NAMES_SHOWN])}{' …' if len(known) > _NAMES_SHOWN else ''}"
         message += " (aiorchctl models list)"
         return UnknownModel(message, stage="route", details={"models": known[:_NAMES_SHOWN]})
