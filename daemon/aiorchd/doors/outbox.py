@@ -28,6 +28,7 @@ class Outbox:
         self._pending_bytes = 0
         self._wake = trio.Event()
         self._room = trio.Event()
+        self._empty = trio.Event()
         self.broken = False
 
     @property
@@ -75,10 +76,15 @@ class Outbox:
                 return
             self._wake = trio.Event()
 
-    async def flushed(self) -> None:
-        """Write all that waits, before a connection is closed on purpose. Raises `PeerStalledError`."""
-        if self._waiting:
-            await self._flush()
+    async def emptied(self) -> None:
+        """Wait until the peer has taken everything, before a connection is closed on purpose; at once for a broken one.
+
+        It is `drain` that writes meanwhile.
+        """
+        while self._waiting and not self.broken:
+            if self._empty.is_set():
+                self._empty = trio.Event()
+            await self._empty.wait()
 
     async def _flush(self) -> None:
         while self._waiting and not self.broken:
@@ -103,10 +109,12 @@ class Outbox:
                     self._waiting[0] = head[sent:]
                 if not self.full:
                     self._room.set()
+        self._empty.set()
 
     def _break(self) -> None:
         self.broken = True
         self._waiting.clear()
         self._pending_bytes = 0
         self._room.set()
+        self._empty.set()
         self._wake.set()

@@ -7,7 +7,6 @@ neglects to read reaches beyond its own session.
 
 from __future__ import annotations
 
-import math
 import select
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,6 +32,7 @@ from aiorchd.doors.outbox import Outbox, PeerStalledError
 
 _READ_BYTES: Final = 64 * 1024
 _HANG_UP_CHECK_S: Final = 0.5
+_PARTING_S: Final = 1.0
 _KNOWN_BYTES: Final = 8 * 1024
 """No more is looked up by its bytes: many requests at once, or a long one, are decoded all the same."""
 
@@ -146,6 +146,7 @@ class Session:
         self._running: dict[int, trio.CancelScope] = {}
         self._call_ids: dict[str | int, int] = {}
         self._leaving = False
+        self._parting = False
         self._slot = trio.Event()
         self._scope = trio.CancelScope()
 
@@ -161,6 +162,8 @@ class Session:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._drain, nursery.cancel_scope)
                     await self._read(nursery)
+                    if self._parting:
+                        await self.outbox.emptied()
                     nursery.cancel_scope.cancel()
         finally:
             self._socket.close()
@@ -171,7 +174,7 @@ class Session:
             return
         self._leaving = True
         self.outbox.write(Connection.pack_notification("going_away", {"deadline_s": deadline_s}))
-        self._end_if_drained()
+        self._part_if_drained()
 
     def cut(self) -> None:
         """End at once, cancelling what runs."""
@@ -252,17 +255,23 @@ class Session:
                 asked.msgid, InvalidRequest(f"msgid: {asked.msgid} is still in flight on this connection; use another")
             )
             return
+        if self._leaving:
+            # One read before the goodbye is carried out, even if its task comes to run after it; this one is not begun.
+            self._answer_error(
+                asked.msgid,
+                GoingAway("the daemon is stopping; connect again to reach its successor", retry_after_s=1.0),
+            )
+            return
         scope = trio.CancelScope()
         self._running[asked.msgid] = scope
-        # A request read before the goodbye is carried out, even if its task comes to run after it.
-        nursery.start_soon(self._answer, asked, method, scope, self._leaving)
+        nursery.start_soon(self._answer, asked, method, scope)
 
-    async def _answer(self, asked: Asked, method: str, scope: trio.CancelScope, too_late: bool) -> None:
+    async def _answer(self, asked: Asked, method: str, scope: trio.CancelScope) -> None:
         msgid = asked.msgid
         try:
             with scope:
                 try:
-                    result = await self._carry_out(asked, method, too_late=too_late)
+                    result = await self._carry_out(asked, method)
                     packed = (
                         _result_head(msgid) + result.body
                         if type(result) is Packed
@@ -285,16 +294,14 @@ class Session:
             for call_id in [known for known, owner in self._call_ids.items() if owner == msgid]:
                 del self._call_ids[call_id]
             self._slot.set()
-            self._end_if_drained()
+            self._part_if_drained()
 
-    async def _carry_out(self, asked: Asked, name: str, *, too_late: bool) -> Any:
+    async def _carry_out(self, asked: Asked, name: str) -> Any:
         if not self._admitted:
             raise Forbidden(
                 f"user {self.caller.uid} may not use this daemon; its administrator can add you to [daemon] allow_users "
                 "or allow_groups"
             )
-        if too_late:
-            raise GoingAway("the daemon is stopping; connect again to reach its successor", retry_after_s=1.0)
         method = self._methods.get(name)
         if method is None:
             raise UnknownMethod(f"there is no method {name[:60]!r}; known are {', '.join(sorted(self._methods))}")
@@ -330,8 +337,8 @@ class Session:
         self.outbox.write(
             Connection.pack_notification("error", {"code": "invalid_request", "message": str(error)[:500]})
         )
-        with trio.move_on_after(1.0):
-            await self.outbox.flushed()
+        with trio.move_on_after(_PARTING_S):
+            await self.outbox.emptied()
 
     async def _slot_is_free(self) -> bool:
         """Wait for a request to be answered. Nothing is read meanwhile, so look now and then whether the peer hung up."""
@@ -339,7 +346,7 @@ class Session:
             self._slot = trio.Event()
             with trio.move_on_after(_HANG_UP_CHECK_S):
                 await self._slot.wait()
-            if hung_up(self._socket):
+            if not self._parting and hung_up(self._socket):
                 return False
         return True
 
@@ -355,12 +362,22 @@ class Session:
             )
         connection_scope.cancel()
 
-    def _end_if_drained(self) -> None:
-        if self._leaving and not self._running:
-            # What is still to be written gets a moment; a peer that does not read it loses it.
-            self._scope.deadline = min(
-                self._scope.deadline, -math.inf if not self.outbox.pending_bytes else trio.current_time() + 1.0
-            )
+    def _part_if_drained(self) -> None:
+        """End without losing anything, once nothing is in flight.
+
+        Nothing can be sent to a socket that takes no more: the peer is told so by its next send, and may ask a successor
+        instead. What it sent before is still read, and refused as not begun; then the reader finds the end. Closing
+        outright would leave the peer in doubt about what was on its way.
+        """
+        if not self._leaving or self._running or self._parting:
+            return
+        self._parting = True
+        try:
+            self._socket.shutdown(socket.SHUT_RD)
+        except OSError:
+            pass  # the peer is gone
+        # What is still to be written gets a moment; a peer that does not read it loses it.
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + _PARTING_S)
 
 
 def hung_up(connection: socket.socket) -> bool:

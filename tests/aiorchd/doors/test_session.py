@@ -422,6 +422,85 @@ async def test_an_idle_session_ends_at_once_when_the_daemon_goes() -> None:
         assert await peer.closed()
 
 
+async def test_what_was_on_its_way_when_the_daemon_goes_is_refused_as_not_begun() -> None:
+    async with session_with() as (peer, session, _):
+        requests = [peer.wire.pack_request("ping", {}) for _ in range(3)]
+        raw = peer.stream.socket
+        await raw.send(requests[0][1] + requests[1][1])  # in the kernel; the session has not run since
+        session.say_going_away(30.0)
+        with pytest.raises(BrokenPipeError):  # so that whoever sends it knows that it was not taken
+            await raw.send(requests[2][1])
+        assert isinstance(await peer.next(), Notification)
+        for msgid, _ in requests[:2]:
+            refused = await peer.next()
+            assert isinstance(refused, Response)
+            assert refused.msgid == msgid
+            assert refused.error[1].startswith("going_away: ")
+        assert await peer.stream.receive_some(1) == b""  # an end, not a reset
+
+
+async def test_the_next_of_a_full_connection_is_refused_when_the_daemon_goes() -> None:
+    go = trio.Event()
+
+    async def wait(_: Asked) -> Any:
+        await go.wait()
+        return "done"
+
+    async with session_with({"x": wait}, limits=SessionLimits(Limits(), max_in_flight=1)) as (peer, session, _):
+        await peer.ask("x")
+        late = await peer.ask("x")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        session.say_going_away(30.0)
+        go.set()
+        assert isinstance(await peer.next(), Notification)
+        done, refused = await peer.next(), await peer.next()
+        assert isinstance(done, Response)
+        assert done.result == "done"
+        assert isinstance(refused, Response)
+        assert refused.msgid == late
+        assert refused.error[1].startswith("going_away: ")
+        assert await peer.stream.receive_some(1) == b""
+
+
+async def test_a_slow_reader_gets_everything_when_the_daemon_goes(autojump_clock: trio.testing.MockClock) -> None:
+    async def big(_: Asked) -> Any:
+        return "x" * 5_000_000
+
+    async with session_with({"x": big}) as (peer, session, _):
+        await peer.ask("x")
+        while not session.outbox.pending_bytes:
+            await trio.lowlevel.checkpoint()
+        session.say_going_away(30.0)
+        await trio.sleep(0.9)
+        answer = await peer.next()
+        assert isinstance(answer, Response)
+        assert len(answer.result) == 5_000_000
+        assert isinstance(await peer.next(), Notification)
+        assert await peer.stream.receive_some(1) == b""
+
+
+async def test_a_peer_that_reads_nothing_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    async def big(_: Asked) -> Any:
+        return "x" * 5_000_000
+
+    async with trio.open_nursery() as nursery, session_with({"x": big}) as (peer, session, _):
+        await peer.ask("x")
+        while not session.outbox.pending_bytes:
+            await trio.lowlevel.checkpoint()
+        start = trio.current_time()
+        session.say_going_away(30.0)
+        ended = trio.Event()
+
+        async def watch() -> None:
+            while session._socket.fileno() >= 0:
+                await trio.sleep(0.05)
+            ended.set()
+
+        nursery.start_soon(watch)
+        await ended.wait()
+        assert trio.current_time() - start == pytest.approx(1.0, abs=0.1)
+
+
 async def test_deltas_are_numbered_and_can_be_named() -> None:
     async def stream(asked: Asked) -> Any:
         for sink in (
