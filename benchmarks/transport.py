@@ -26,6 +26,12 @@ import httpcore2
 import httpx2
 import trio
 
+from aiorchd.calls.call import Attempt, Call
+from aiorchd.calls.caller import Caller
+from aiorchd.calls.journal import Journal
+from aiorchd.calls.target import Price, Target
+from aiorchd.providers.openai import OpenAiOptions, OpenAiProvider
+from aiorchd.providers.secret import Secret
 from aiorchd.providers.transport import Endpoint, PoolLimits, Timeouts, open_transport
 
 # ---------------------------------------------------------------------------------------------------- the server
@@ -157,12 +163,36 @@ def question(number: int) -> bytes:
 @asynccontextmanager
 async def aiorch_transport(url, context, http2):
     del context
-    async with open_transport(PoolLimits(), os.environ) as transport:
+    async with open_transport(PoolLimits(max_connections=1000), os.environ) as transport:
         endpoint = Endpoint.parse(url, http2=http2)
         timeouts = Timeouts()
 
         async def call(number):
             return (await transport.request("POST", endpoint, HEADERS, question(number), timeouts)).body
+
+        yield call
+
+
+@asynccontextmanager
+async def aiorch_provider(url, context, http2):
+    """The whole way of an attempt below Dispatch: request written, sent, answered, read into a Reply with its cost."""
+    del context
+    messages = json.loads(question(0))["messages"]
+    target = Target("small", "main", "openai", "gpt-4o-mini", "bench", Price(0.15, 0.6))
+    async with open_transport(PoolLimits(max_connections=1000), os.environ) as transport:
+        options = OpenAiOptions(url.removesuffix("/chat/completions"), http2=http2)
+        provider = OpenAiProvider("main", options, Secret("sk-test-0123456789"), transport, Timeouts(), time.time)
+
+        async def call(number):
+            asked = [messages[0], {**messages[1], "content": f"{number} {messages[1]['content']}"}]
+            request = {"messages": asked, "temperature": 0}
+            now = trio.current_time()
+            record = Call(
+                id="x", caller=Caller(0, 0, 0), kind="chat", request=request, deadline=now + 60, journal=Journal(now, 0)
+            )
+            reply = await provider.chat(Attempt(call=record, target=target))
+            assert reply.usage.total == 137
+            return ANSWER_BODY if reply.text else b""
 
         yield call
 
@@ -286,6 +316,7 @@ CLIENTS = {
     "httpcore2 connections in a free list": (httpcore2_free_list, {"HTTP/1.1"}),
     "h11 on Trio, bare": (h11_bare, {"HTTP/1.1"}),
     "aiorchd.providers.transport": (aiorch_transport, {"HTTP/1.1", "HTTP/1.1 over TLS", "HTTP/2 over TLS"}),
+    "aiorchd.providers.openai over it, JSON read": (aiorch_provider, {"HTTP/1.1"}),
 }
 
 # ----------------------------------------------------------------------------------------------- the measurement

@@ -90,7 +90,7 @@ def read_chat(payload: Any) -> ChatAnswer:
     if isinstance(content, list):
         extra["content"] = content
     model, finish_reason = payload.get("model"), choice.get("finish_reason")
-    extra = {name: _packable(value) for name, value in extra.items()}
+    extra = {name: packable(value) for name, value in extra.items()}
     return ChatAnswer(
         text=text_of(content),
         tool_calls=_tool_calls(message.get("tool_calls")),
@@ -123,7 +123,7 @@ def _tool_calls(raw: Any) -> tuple[Mapping[str, Any], ...]:
         return ()
     if not isinstance(raw, list) or not all(isinstance(call, Mapping) for call in raw):
         raise Unreadable("with tool calls that are not a list of objects")
-    return tuple(_packable(_tool_call(call)) for call in raw)
+    return tuple(packable(_tool_call(call)) for call in raw)
 
 
 def _tool_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -135,12 +135,12 @@ def _tool_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**call, "function": {**function, "arguments": arguments}}
 
 
-def _packable(value: Any) -> Any:
+def packable(value: Any) -> Any:
     """Write integers beyond 64 bits as text: JSON has them, MessagePack has not."""
     if isinstance(value, dict):
-        return {name: _packable(part) for name, part in value.items()}
+        return {name: packable(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [_packable(part) for part in value]
+        return [packable(part) for part in value]
     return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiorchd.providers.openai.answer import ChatAnswer, Unreadable, parse_json, read_chat, text_of
+from aiorchd.providers.openai.answer import ChatAnswer, Unreadable, packable, parse_json, read_chat, text_of
 from aiorchd.providers.openai.errors import Complaint, complaint_in
 from aiorchd.providers.secret import Secret
 from aiorchd.providers.sse import Event
@@ -198,7 +198,7 @@ def _merge_tool_calls(message: dict[str, Any], raw: Any) -> tuple[Mapping[str, A
         if index == len(calls):
             calls.append({})
         _merge_tool_call(calls[index], part)
-        pieces.append({**part, "index": index})
+        pieces.append(packable({**part, "index": index}))
     return tuple(pieces)
 
 
