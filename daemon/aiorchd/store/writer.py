@@ -120,6 +120,7 @@ class Writer:
         self._hurry = trio.Event()
         self._round_done = trio.Event()
         self._not_before: dict[int, float] = {}
+        self._no_renewal_before: dict[int, float] = {}
         self._refusals: dict[int, int] = {}
         self._untidy: set[int] = set()
         self._tidy_all = False
@@ -241,17 +242,18 @@ class Writer:
         for number, shelf in enumerate(self._shelves):
             file = shelf.file
             damaged = file.damaged and file.kind.disposable
-            if not (damaged or shelf.wants_new_file):
+            if not (damaged or shelf.wants_new_file) or trio.current_time() < self._no_renewal_before.get(number, 0.0):
                 continue
+            self._no_renewal_before[number] = trio.current_time() + self._retry_s
+            renew = partial(file.renew, keep=damaged and not shelf.wants_new_file)
             async with file.readers_held:
                 try:
-                    new = await trio.to_thread.run_sync(partial(file.renew, keep=damaged), limiter=self._thread)
+                    renewed = await trio.to_thread.run_sync(renew, limiter=self._thread)
                 except FileFault as fault:
                     file.note(fault)
-                    self._not_before[number] = trio.current_time() + self._retry_s
                     shelf.renewed(fault)
                     continue
-            if new:
+            if renewed:
                 file.damaged = False
                 file.note(None)
                 self._not_before.pop(number, None)

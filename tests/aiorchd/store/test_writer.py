@@ -185,7 +185,7 @@ async def test_a_file_that_fails_is_left_alone_for_a_while_and_the_other_is_not(
         broken.writing = lambda connection, work: None
         began = trio.current_time()
         await until(lambda: len(broken.settled) == 2)
-        assert trio.current_time() - began < 1
+        assert trio.current_time() - began < 5
         assert broken.settled[1] == (["b"], None)
         assert broken.file.statistics().state == "ok"
         writer.stop()
@@ -260,6 +260,38 @@ async def test_a_new_file_when_everything_is_to_go(shelves: list[PlayedShelf]) -
         await writer.flush()
         assert shelf.renewals == [None]
         assert shelf.file.statistics().put_aside == ()
+        writer.stop()
+
+
+async def test_a_new_file_that_cannot_be_made_is_tried_again_and_not_all_the_time(
+    shelves: list[PlayedShelf], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = shelves[0]
+    attempts: list[bool] = []
+
+    def fail(*, keep: bool) -> bool:
+        attempts.append(keep)
+        raise FileFault(FaultKind.FULL, "disk is full")
+
+    monkeypatch.setattr(shelf.file, "renew", fail)
+    writer = Writer(flush_s=0.001, retry_s=0.5)
+    writer.serve(*shelves)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writer.run)
+        shelf.file.damaged = True
+        for _ in range(5):
+            await writer.flush()
+        assert attempts == [True]
+        assert shelf.renewals == [FaultKind.FULL]
+        await trio.sleep(0.5)
+        await writer.flush()
+        assert len(attempts) == 2
+        monkeypatch.undo()
+        shelf.wants_new_file = True
+        await trio.sleep(0.5)
+        await writer.flush()
+        assert shelf.renewals == [FaultKind.FULL, FaultKind.FULL, None]
+        assert shelf.file.statistics().put_aside == ()  # everything was to go anyway
         writer.stop()
 
 
