@@ -92,7 +92,7 @@ async def test_an_unknown_model_is_told_what_there_is(autojump_clock):
         await service(a_call(model="gpt-4o-mni"))
     assert "aiorchctl models list" in caught.value.message
     assert caught.value.details["models"] == ["gpt-4o", "gpt-4o-mini", "claude"]
-    with pytest.raises(UnknownModel, match="there is no model 'zzz' Models: gpt-4o, gpt-4o-mini, claude"):
+    with pytest.raises(UnknownModel, match="there is no model 'zzz'. Models: gpt-4o, gpt-4o-mini, claude"):
         await service(a_call(model="zzz"))
     with pytest.raises(UnknownModel, match="'gpt-3' is switched off"):
         await service(a_call(model="gpt-3"))
