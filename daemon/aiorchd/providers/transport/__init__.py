@@ -7,20 +7,16 @@ h11 bare 178, this transport 225 with everything it does; at 256 callers httpx2 
 request was read, breaks off what is under way when a server sends GOAWAY, and lets one request's timeout fail the others
 on its connection. The figures and the whole reasoning are in ``docs/transport.md``.
 
-`open_transport` gives a `Transport`; `Transport.request` and `Transport.stream` are all that a dialect needs. Inside:
-`endpoint` (addresses), `limits`, `pool` (whose turn it is), `dial` with `proxy` and `tls` (opening a connection), `channel`
-(what carries a request: `http1`, `http2`), `content` (decompression), `failures` (the one translation of errors).
+`open_transport` gives a `Transport`; `Transport.request` and `Transport.stream` are all that a dialect needs. Inside, from
+the top: `exchange` (one request: deadlines, sizes, sending again), `connections` and `pool` (kept ones, shared ones, whose
+turn it is), `dial` with `proxy` and `tls` (opening one), `channel` (what carries a request: `http1`; `http2` with
+`goaway`), `content` (decompression), `endpoint`, `limits`, and `failures`, the one translation of errors.
 """
 
+from aiorchd.providers.transport.connections import TransportStatistics
 from aiorchd.providers.transport.endpoint import Endpoint, Origin
 from aiorchd.providers.transport.limits import PoolLimits, Timeouts
-from aiorchd.providers.transport.transport import (
-    Response,
-    StreamedResponse,
-    Transport,
-    TransportStatistics,
-    open_transport,
-)
+from aiorchd.providers.transport.transport import Response, StreamedResponse, Transport, open_transport
 
 __all__ = [
     "Endpoint",

@@ -6,7 +6,7 @@ its stream, not as silence.
 
 h2 itself closes a connection for good when it reads GOAWAY, while RFC 9113 section 6.8 lets the streams up to the named
 one finish, and servers send it after every so many requests. GOAWAY is therefore taken out of the bytes before h2 sees
-them (`GoawayFilter`).
+them (`goaway`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Iterator
 from typing import Final
 
 import h2.config
@@ -30,6 +29,7 @@ from aiorchd.providers.transport.channel import Head, Question
 from aiorchd.providers.transport.dial import Line
 from aiorchd.providers.transport.endpoint import Origin
 from aiorchd.providers.transport.failures import Fault, Malformed, PeerClosed, Phase, StreamReset, Unsendable
+from aiorchd.providers.transport.goaway import GoawayFilter
 from aiorchd.providers.transport.limits import PoolLimits
 
 _READ_BYTES: Final = 65_536
@@ -38,7 +38,6 @@ _READ_BYTES: Final = 65_536
 _STREAM_WINDOW_BYTES: Final = 262_144
 _SECRET_HEADERS: Final = frozenset({b"authorization", b"api-key", b"x-api-key", b"x-goog-api-key"})
 _CONNECTION_HEADERS: Final = frozenset({b"host", b"connection", b"transfer-encoding", b"keep-alive", b"upgrade"})
-_LAST_STREAM_ID: Final = 2**31 - 1
 
 
 class Http2Connection:
@@ -355,48 +354,6 @@ class Http2Stream:
         unread = sum(window for _, window in self._chunks)
         self._chunks.clear()
         self._connection.let_go(self._number, unread, reset=not (self._ended and self._sent))
-
-
-class GoawayFilter:
-    """Splits incoming bytes at GOAWAY frames. Pure: it only counts frame lengths (RFC 9113 section 4.1)."""
-
-    _TYPE: Final = 7
-
-    def __init__(self) -> None:
-        self._pending = b""
-        """The beginning of a frame head, or of a GOAWAY frame, that is not complete yet."""
-        self._passing = 0
-        """Bytes that are left of a frame that is passed on."""
-
-    def feed(self, data: bytes) -> Iterator[tuple[bytes, int | None]]:
-        """Give (bytes for h2, the last stream's number of a GOAWAY that followed them or None), in order."""
-        data = self._pending + data
-        self._pending = b""
-        start = position = 0
-        while True:
-            if self._passing:
-                step = min(self._passing, len(data) - position)
-                position += step
-                self._passing -= step
-            if position >= len(data) or self._passing:
-                break
-            if len(data) - position < 9:
-                self._pending = data[position:]
-                break
-            length = int.from_bytes(data[position : position + 3], "big")
-            if data[position + 3] != self._TYPE or not 8 <= length <= 65_536:
-                self._passing = 9 + length
-                continue
-            if len(data) - position < 9 + length:
-                self._pending = data[position:]
-                break
-            last_stream_id = int.from_bytes(data[position + 9 : position + 13], "big") & _LAST_STREAM_ID
-            yield data[start:position], last_stream_id
-            position += 9 + length
-            start = position
-        rest = data[start:position]
-        if rest:
-            yield rest, None
 
 
 def _encode(origin: Origin, question: Question) -> list[HeaderTuple]:

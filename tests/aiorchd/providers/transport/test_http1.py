@@ -282,7 +282,7 @@ async def test_what_was_not_processed_is_sent_again_once() -> None:
         endpoint = Endpoint.parse(server.url())
         await transport.request("POST", endpoint, (), b"{}")
 
-        site = transport._pool.site(endpoint.origin)
+        site = transport._connections.pool.site(endpoint.origin)
         [(_, connection)] = site.idle
         # The look and the sending are not separated by a checkpoint, so the closing is put between them here.
         site.idle[0] = (0.0, _ClosingAfterTheLook(connection, servers_ends[0]))  # type: ignore[assignment]

@@ -24,7 +24,7 @@ from wire import Authority, Wire, raw_server
 
 from aiorch.errors import ProviderError
 from aiorchd.providers.transport import Endpoint, PoolLimits, Timeouts, open_transport
-from aiorchd.providers.transport.http2 import GoawayFilter
+from aiorchd.providers.transport.goaway import GoawayFilter
 
 HEADERS = [
     (b"content-type", b"application/json"), (b"authorization", b"Bearer sk-hunter2"), (b"api-key", b"hunter2"),

@@ -205,7 +205,7 @@ async def test_nothing_is_kept_of_an_origin_that_is_no_longer_used(autojump_cloc
                 assert name != "127.0.0.1"
         transport.reconfigure(PoolLimits())
         await trio.sleep(1)
-        assert not transport._pool.sites
+        assert not transport._connections.pool.sites
 
 
 # --- the limit of connections ----------------------------------------------------------------------------------------
