@@ -66,6 +66,33 @@ class Provider(Protocol):
         """Turn each input string into a vector."""
         ...
 
+    async def check(self, models: Sequence[str], timeout_s: float) -> ProviderCheck:
+        """Ask for something that costs nothing, to see whether the endpoint answers and takes the key; ``models`` are its
+        own names of those that are configured. Never raises a `CallError`: what went wrong is the result."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCheck:
+    """What came of asking an endpoint for its list of models.
+
+    ``result`` is ``ok`` (it answered and took the key, or none is named), ``simulated`` (there is nothing to ask), ``no_key``
+    (the key that the configuration names is not there, so nothing was sent), ``refused`` (it refused the key), ``unclear``
+    (it answers, and whether it takes the key was not to be seen), ``failed`` (it answers with an error of its own, or is
+    not what the configuration says) or ``unreachable``. ``sentence`` tells a person, without any secret.
+
+    ``missing`` are configured models that its list does not have; ``listed`` how many it has, None when it gave no list.
+    ``clock_s`` is its wall clock when it answered, None when it did not tell.
+    """
+
+    result: str
+    sentence: str
+    status: int | None = None
+    took_s: float | None = None
+    listed: int | None = None
+    missing: tuple[str, ...] = ()
+    clock_s: float | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:

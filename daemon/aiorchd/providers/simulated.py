@@ -15,7 +15,7 @@ import trio
 
 from aiorch.errors import InvalidRequest
 from aiorchd.calls.call import Attempt
-from aiorchd.calls.ports import DeltaSink
+from aiorchd.calls.ports import DeltaSink, ProviderCheck
 from aiorchd.calls.reply import Reply, Usage
 from aiorchd.providers.pricing import cost_usd
 from aiorchsim.textwork import Answer, answer, embed, prompt_tokens, text_tokens
@@ -94,6 +94,10 @@ class SimulatedProvider:
             cost_usd=cost_usd(usage, target.price),
             vectors=tuple(vectors),
         )
+
+    async def check(self, models: Sequence[str], timeout_s: float) -> ProviderCheck:  # noqa: ARG002 - as the port has it
+        """Say that there is nothing to ask."""
+        return ProviderCheck("simulated", f"{self.name} is simulated inside the daemon; no real model answers")
 
     async def _stream(
         self, attempt: Attempt, sink: DeltaSink, text: str, calls: tuple[Mapping[str, Any], ...], began: float

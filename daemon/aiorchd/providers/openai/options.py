@@ -81,6 +81,11 @@ class Addresses:
             endpoint = self._known[key] = Endpoint.parse(url, http2=self._http2)
         return endpoint
 
+    def listing(self) -> Endpoint:
+        """Give the endpoint of the list of models, which at Azure is not below a deployment."""
+        root = self._root.removesuffix("/deployments") if self._by_deployment else self._root
+        return Endpoint.parse(f"{root}/models" + (f"?{self._query}" if self._query else ""), http2=self._http2)
+
 
 def fixed_headers(options: OpenAiOptions, key: Secret | None, *, azure: bool, agent: str) -> list[tuple[bytes, bytes]]:
     """Give the headers of every request; raises `ValueError` that names a header that cannot be sent, not its value."""

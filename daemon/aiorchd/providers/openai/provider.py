@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any, Final
 
 import trio
@@ -10,12 +11,13 @@ import trio
 from aiorch.errors import CallError, ContentFiltered, IncompleteStream, ProviderAuth, ProviderError
 from aiorch.version import __version__
 from aiorchd.calls.call import Attempt
-from aiorchd.calls.ports import DeltaSink, WallClock
+from aiorchd.calls.ports import DeltaSink, ProviderCheck, WallClock
 from aiorchd.calls.reply import Reply
 from aiorchd.providers.hints import rate_limits
 from aiorchd.providers.openai.answer import DEEPEST, ChatAnswer, Unreadable, parse_json, read_chat
 from aiorchd.providers.openai.embeddings import read_vectors
 from aiorchd.providers.openai.errors import ERROR_BODY_BYTES, Complaint, complaint_in, error_for, read_complaint
+from aiorchd.providers.openai.listing import Listing, check_listing
 from aiorchd.providers.openai.options import Addresses, OpenAiOptions, fixed_headers
 from aiorchd.providers.openai.request import encode_chat, encode_embeddings
 from aiorchd.providers.openai.stream import ChatAssembler, Delta, ProviderComplaint
@@ -95,6 +97,16 @@ class OpenAiProvider:
             cost_usd=cost_usd(usage, target.price),
             vectors=vectors,
         )
+
+    async def check(self, models: Sequence[str], timeout_s: float) -> ProviderCheck:
+        """Ask for the list of models, which costs nothing (see `Provider.check`)."""
+        if self._missing_key is not None:
+            return ProviderCheck("no_key", f"{self.name} has no key: {self._missing_key.where}")
+        azure, agent = self._addresses.azure, f"aiorch/{__version__}"
+        bare = fixed_headers(self._options, None, azure=azure, agent=agent)
+        listing = Listing(self.name, self._addresses.listing(), self._headers, bare, self._key)
+        # Deployments have names of their own, which Azure's list of models does not know.
+        return await check_listing(self._transport, listing, () if azure else models, self._wall_clock, timeout_s)
 
     def _demand_key(self) -> None:
         if self._missing_key is not None:
