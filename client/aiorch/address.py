@@ -70,16 +70,19 @@ class Dial:
         hope = False
         for path in self._paths:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connected = False
             try:
                 connection.setblocking(False)
                 connection.connect(path)
                 connection.getpeername()  # connected for certain
+                connected = True
+                return connection, path
             except OSError as error:
-                connection.close()
                 hope |= error.errno in _PASSING
                 self._tried.append((path, _reason(error)))
-            else:
-                return connection, path
+            finally:
+                if not connected:
+                    connection.close()
         if not hope:
             raise self.unreachable()
         return None

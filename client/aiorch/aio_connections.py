@@ -53,10 +53,6 @@ class AsyncConnections:
         self._links: list[AsyncLink] = []
         self._closed = False
 
-    def __del__(self) -> None:
-        for link in self._links:
-            link.connection.close()
-
     @property
     def server(self) -> Server | None:
         """Who answered last, as far as it has said so."""

@@ -76,11 +76,6 @@ class AsyncLink(Line):
         """Whether somebody watches for the socket to take more; kept by the runtime."""
         runtime.watch(self)
 
-    @property
-    def closed(self) -> bool:
-        """Whether the socket is closed."""
-        return self.connection.fileno() < 0
-
     def ask(self, question: Question[Any]) -> Pending:
         """Send a question; what the socket does not take at once leaves in the background. Raises as `Exchange.ask`."""
         pending = self.exchange.ask(question)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import threading
 import time
 from typing import Any, TypeVar
@@ -18,11 +19,11 @@ T = TypeVar("T")
 
 
 class _Home:
-    """What one process has of a client: its connections, and the lock of whoever makes a new one."""
+    """What one process has of a client: its connections, and the lock for making a new one."""
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         self.paths = paths
-        self.dialing = threading.Lock()
+        self.lock = threading.Lock()
         self.link: Link | None = None
         self.links: tuple[Link, ...] = ()
 
@@ -37,11 +38,6 @@ class Connections:
         self._homes: dict[int, _Home] = {}
         """By process id: a forked child finds none of its own here and makes one."""
         self._closed = False
-
-    def __del__(self) -> None:
-        for home in self._homes.values():
-            for link in home.links:
-                link.connection.close()
 
     @property
     def server(self) -> Server | None:
@@ -100,28 +96,30 @@ class Connections:
         self._leave_the_parents(home)
         started = time.monotonic()
         give_up_at = min(deadline, started + self._connect_timeout_s)
-        mine = home.dialing.acquire(timeout=max(0.0, give_up_at - started))
-        try:
-            if home.link is not None and home.link.usable:
-                return home.link
-            dial = Dial(home.paths)
-            while (connected := dial.attempt()) is None:
-                now = time.monotonic()
-                if now + dial.delay_s > give_up_at:
-                    raise dial.unreachable(now - started)
-                time.sleep(dial.delay_s)
-            connection, path = connected
-            link = Link(connection)
-            home.links = (*(old for old in home.links if not old.closed), link)
-            home.link = link
-            home.paths = (path,)  # another daemon, with another configuration, is no replacement for the one it knows
-            if self._closed:
-                link.close()
+        dial = Dial(home.paths)
+        while True:
+            with home.lock:  # never held while waiting: an attempt does not block
+                if home.link is not None and home.link.usable:
+                    return home.link
+                connected = dial.attempt()
+                if connected is not None:
+                    link = self._adopt(home, *connected)
+                    self._refuse_if_closed()
+                    return link
+            now = time.monotonic()
+            if now + dial.delay_s > give_up_at:
+                raise dial.unreachable(now - started)
+            time.sleep(dial.delay_s)
             self._refuse_if_closed()
-            return link
-        finally:
-            if mine:
-                home.dialing.release()
+
+    def _adopt(self, home: _Home, connection: socket.socket, path: str) -> Link:
+        link = Link(connection)
+        home.links = (*(old for old in home.links if not old.closed), link)
+        home.link = link
+        home.paths = (path,)  # another daemon, with another configuration, is no replacement for the one it knows
+        if self._closed:  # by another thread, meanwhile
+            link.close()
+        return link
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

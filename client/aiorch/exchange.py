@@ -188,8 +188,6 @@ class Exchange:
         self._queue.clear()
         self._head_written = 0
         for pending in unsent:
-            del self._waiting[pending.msgid]
-            self._streams.pop(pending.call_id, None)  # type: ignore[arg-type]
             self._fail(pending, reason, alone=False)
         return unsent
 
@@ -205,17 +203,14 @@ class Exchange:
         return self._handle(events)
 
     def lost(self, reason: str) -> list[Pending]:
-        """The connection is over; gives the questions that ended with it."""
-        if self.ended is not None:
-            return []
-        self.ended = reason
+        """The connection is over; gives the questions that ended with it. What was interrupted in it can be repeated."""
+        if self.ended is None:
+            self.ended = reason
         self.retiring = True
         self._queue.clear()
         self._head_written = 0
         self._waiting.pop(self._hello.msgid, None)
         moved = list(self._waiting.values())
-        self._waiting.clear()
-        self._streams.clear()
         for pending in moved:
             self._fail(pending, reason, alone=len(moved) == 1)
         return moved
@@ -232,21 +227,18 @@ class Exchange:
         return moved
 
     def _take_answer(self, answer: Response, moved: list[Pending]) -> None:
-        pending = self._waiting.pop(answer.msgid, None)
+        pending = self._waiting.get(answer.msgid)
         if pending is None:
             return  # of a question that was cancelled
         if pending is self._hello:
             self._take_greeting(answer)
-            return
-        if pending.call_id is not None:
-            self._streams.pop(pending.call_id, None)
-        pending.answered = True
-        if answer.error is None:
+        elif answer.error is None:
             pending.result = answer.result
         else:
             pending.failure = failure = error_from_wire(answer.error)
             if isinstance(failure, GoingAway):
                 self.retiring = True
+        self._end(pending)
         moved.append(pending)
 
     def _take_greeting(self, answer: Response) -> None:
@@ -275,11 +267,11 @@ class Exchange:
             return  # of a stream that was cancelled
         index, text, tool_calls = content.get("index"), content.get("text"), content.get("tool_calls")
         if type(index) is int and index != pending.seen:
-            self.forget(pending)
-            pending.answered = True
             pending.failure = IncompleteStream(
                 f"piece {pending.seen} of the answer is missing; {index} came instead", stage="client"
             )
+            pending.answered = True
+            self.forget(pending)
         else:
             pending.seen += 1
             if pending.deltas is None:
@@ -299,13 +291,11 @@ class Exchange:
         self._queue.append((Connection.pack_error(request.msgid, refusal.to_wire()), None))
 
     def _fail(self, pending: Pending, reason: str, *, alone: bool) -> None:
-        pending.answered = True
         words = self._last_words
+        said = f"; its last words were: {words}" if words is not None else ""
         if words is not None and (alone or not pending.sent or isinstance(words, Overloaded)):
             pending.failure = words.again()  # it was said because of this question, or to everybody
-            return
-        said = f"; its last words were: {words}" if words is not None else ""
-        if pending.seen:
+        elif pending.seen:
             pending.failure = IncompleteStream(
                 f"the connection was lost after {pending.seen} pieces of the answer ({reason}){said}", stage="client"
             )
@@ -316,6 +306,14 @@ class Exchange:
             )
         else:
             pending.failure = ConnectionLost(f"the connection was lost before the question had left ({reason}){said}")
+        self._end(pending)
+
+    def _end(self, pending: Pending) -> None:
+        """Let it be over; in this order, so that one that is interrupted here is either over or still waiting."""
+        pending.answered = True
+        self._waiting.pop(pending.msgid, None)
+        if pending.call_id is not None:
+            self._streams.pop(pending.call_id, None)
 
 
 class Resending:

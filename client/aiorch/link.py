@@ -8,10 +8,11 @@ and followers, Schmidt et al. 2000). A single-threaded caller is always the read
 Blocking reads end in time by ``SO_RCVTIMEO``, set again only when it is far from what is needed, since a Python socket
 with a timeout costs one more system call for every read. Writes never block while the lock is held.
 
-Signals. In the main thread any line may raise KeyboardInterrupt or what else a signal handler raises. While a thread is
+Signals. In the main thread any line may raise KeyboardInterrupt, or what else a signal handler raises. While a thread is
 blocked in ``recv`` nothing is lost by that: `deque.extend` takes what ``recv`` returns without coming back to the
-interpreter in between. In the few microseconds where books are kept something may be; `Line.mend` notices, and that
-connection is given up rather than trusted.
+interpreter in between. Where books are kept, which is always between ``_open_books`` and ``_close_books`` and takes a few
+microseconds, something may be; the next thread finds the books open, gives the connection up rather than trust them, and
+wakes everybody.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
+from aiorch.errors import AiorchError
 from aiorch.exchange import Pending
 from aiorch.line import READ_BYTES, Line
 from aiorch.questions import Question
@@ -46,6 +49,7 @@ class Link(Line):
         connection.setblocking(True)
         self._lock = threading.Lock()
         # This is all the mutable state besides the exchange; the lock guards it.
+        self._open = False
         self._reader: Pending | None = None
         self._parked: dict[Pending, threading.Lock] = {}
         self._abandoned: deque[Pending] = deque()
@@ -53,163 +57,188 @@ class Link(Line):
         self._pushing: set[Pending] = set()
         self._read_limit_s = math.inf  # what SO_RCVTIMEO says
 
-    @property
-    def closed(self) -> bool:
-        """Whether the socket is closed."""
-        return self.connection.fileno() < 0
-
     def ask(self, question: Question[Any], deadline: float) -> Pending | None:
         """Send a question; gives None when this connection takes none any more.
 
         Waits while the daemon takes nothing, and raises TimeoutError in the end. Raises what `Exchange.ask` raises.
         """
         pending: Pending | None = None
-        gone = False
+        done = False
         try:
             with self._lock:
-                self._settle()
+                self._open_books()
                 if self.exchange.retiring:
+                    self._close_books()
+                    done = True
                     return None
-                pending = self.exchange.ask(question)
+                try:
+                    pending = self.exchange.ask(question)
+                except AiorchError:
+                    self._close_books()
+                    raise
                 self._wake(self.flush())
                 gone = pending.sent or pending.answered
-                self._reap()
+                self._close_books()
+                done = gone
             if not gone:
                 self._push(pending, deadline)
-                gone = True
+                done = True
             return pending
         finally:
-            if pending is not None and not gone:
-                self.forget(pending)
+            if not done:
+                self._visit(lambda: None if pending is None else self._drop(pending))
 
     def wait(self, pending: Pending, deadline: float) -> None:
         """Wait until the question has moved on. Raises TimeoutError; the question then still stands."""
+        done = False
         try:
-            while True:
+            while not done:
+                gate = None
                 with self._lock:
-                    self._settle()
-                    if pending.moved:
-                        return
-                    gate = None
-                    if self._reader is None:
-                        self._reader = pending
-                    else:
-                        gate = threading.Lock()
-                        gate.acquire()
-                        self._parked[pending] = gate
+                    self._open_books()
+                    moved = pending.moved
+                    if not moved:
+                        if self._reader is None:
+                            self._reader = pending
+                        else:
+                            self._parked[pending] = gate = threading.Lock()
+                            gate.acquire()
+                    self._close_books()
+                    done = moved
+                if moved:
+                    return
                 if gate is None:
                     self._lead(pending, deadline)
-                    return
-                self._follow(pending, gate, deadline)
+                    done = True
+                elif not self._follow(gate, deadline):
+                    raise TimeoutError
         finally:
-            if self._reader is pending:  # an exception: somebody else has to read
-                with self._lock:
-                    self._settle()
-                    self._step_down()
+            if not done:
+                self._visit(lambda: self._leave(pending))
 
     def forget(self, pending: Pending) -> None:
         """Lose interest in an answer; the daemon is told."""
-        with self._lock:
-            self._settle()
-            self.exchange.forget(pending)
-            self._wake(self.flush())
-            self._reap()
+        self._visit(lambda: self._drop(pending))
 
     def cancel(self, call_id: str | int) -> None:
         """Have a call cancelled that some thread waits for, if it is on this connection."""
-        with self._lock:
-            self._settle()
-            if self.exchange.ended is None:
-                self.exchange.cancel(call_id)
-                self._wake(self.flush())
+        self._visit(lambda: self._cancel(call_id))
 
     def abandon(self, pending: Pending) -> None:
         """Do as `forget` does from a destructor, which may run in the middle of anything: now if the lock is free."""
         self._abandoned.append(pending)
         if self._lock.acquire(blocking=False):
             try:
-                self._settle()
+                self._open_books()
+                self._close_books()
             finally:
                 self._lock.release()
 
     def close(self) -> None:
         """End it; whoever waits is told. The daemon cancels what was asked, even if a forked child holds the socket too."""
-        with self._lock:
-            self._wake(self.exchange.lost("this client was closed"))
-            if not self.closed:
-                try:
-                    self.connection.shutdown(socket.SHUT_RDWR)  # a reader blocked in recv returns
-                except OSError:
-                    pass  # the daemon was faster
-            self._reap()
+        self._visit(lambda: self._lose("this client was closed"))
 
     # with the lock held
 
-    def _settle(self) -> None:
-        """Tidy up what an interrupted thread or a destructor left."""
-        if self._torn:
-            self._wake(self.mend())
+    def _open_books(self) -> None:
+        if self._open:
+            self._lose("a signal interrupted it")
+            for pending in tuple(self._parked):
+                self._release(pending)
+        self._open = True
         while self._abandoned:
-            self.exchange.forget(self._abandoned.popleft())
-            self._wake(self.flush())
+            self._drop(self._abandoned.popleft())
+
+    def _close_books(self) -> None:
+        exchange = self.exchange
+        unneeded = exchange.retiring and (exchange.ended is not None or not exchange.in_flight)
+        if unneeded and self._reader is None and not self._pushing:  # nobody is inside a system call on it either
+            self.connection.close()
+        self._open = False
 
     def _wake(self, moved: list[Pending]) -> None:
         if self._parked:
             for pending in moved:
-                gate = self._parked.pop(pending, None)
-                if gate is not None:
-                    gate.release()
+                self._release(pending)
 
     def _hand_over(self) -> None:
         """Let one of those who wait read, if nobody does."""
         if self._parked and self._reader is None:
-            self._parked.pop(next(iter(self._parked))).release()
+            self._release(next(iter(self._parked)))
 
-    def _step_down(self) -> None:
-        self._reader = None
-        self._hand_over()
-        self._reap()
+    def _release(self, pending: Pending) -> None:
+        gate = self._parked.get(pending)
+        if gate is not None:
+            if gate.locked():
+                gate.release()
+            del self._parked[pending]  # last: one that is interrupted here is released twice rather than never
 
     def _take_inbox(self) -> None:
-        inbox = self._inbox
-        while inbox:
-            moved = self.take(inbox[0])
-            inbox.popleft()
-            self._wake(moved)
+        while self._inbox:
+            self._wake(self.take(self._inbox.popleft()))
 
-    def _reap(self) -> None:
-        """Close the socket once nobody needs it: it has ended, or new questions go elsewhere and the old are answered."""
-        exchange = self.exchange
-        unneeded = exchange.retiring and (exchange.ended is not None or not exchange.in_flight)
-        if unneeded and self._reader is None and not self._pushing:  # nobody is inside a system call on it
-            self.connection.close()
+    def _drop(self, pending: Pending) -> None:
+        self.exchange.forget(pending)
+        self._wake(self.flush())
+
+    def _cancel(self, call_id: str | int) -> None:
+        if self.exchange.ended is None:
+            self.exchange.cancel(call_id)
+            self._wake(self.flush())
+
+    def _leave(self, pending: Pending) -> None:
+        """Stop waiting for something: whatever this thread did for the others, one of them has to do now."""
+        self._pushing.discard(pending)
+        self._parked.pop(pending, None)
+        if self._reader is pending:
+            self._take_inbox()
+            self._reader = None
+        self._hand_over()
+
+    def _lose(self, reason: str) -> None:
+        """End the connection, also under whoever is blocked in reading it."""
+        self._wake(self.exchange.lost(reason))
+        if not self.closed:
+            try:
+                self.connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the daemon was faster
 
     # without it
 
     def _lead(self, pending: Pending, deadline: float) -> None:
         """Read for all until this question has moved on."""
-        while True:
+        moved = False
+        while not moved:
             self._read(deadline)
             with self._lock:
+                self._open_books()
                 self._take_inbox()
-                if pending.moved:
-                    self._step_down()
-                    return
+                moved = pending.moved
+                if moved:
+                    self._reader = None
+                    self._hand_over()
+                self._close_books()
 
-    def _follow(self, pending: Pending, gate: threading.Lock, deadline: float) -> None:
-        """Wait to be woken: this question has moved on, or it is this thread's turn to read."""
-        woken = False
+    def _follow(self, gate: threading.Lock, deadline: float) -> bool:
+        """Wait to be woken: a question has moved on, or it is this thread's turn to read. False when time ran out."""
+        left = deadline - time.monotonic()
+        return left > 0 and gate.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+
+    def _visit(self, act: Callable[[], None]) -> None:
+        """Do something with the lock and the books; and see to it that they are closed even if a signal comes between."""
+        done = False
         try:
-            left = deadline - time.monotonic()
-            woken = gate.acquire(timeout=min(left, threading.TIMEOUT_MAX)) if left > 0 else False
-            if not woken:
-                raise TimeoutError
+            with self._lock:
+                self._open_books()
+                act()
+                self._close_books()
+                done = True
         finally:
-            if not woken:
+            if not done:
                 with self._lock:
-                    self._settle()
-                    self._parked.pop(pending, None)
-                    self._hand_over()  # it may have been this thread's turn
+                    self._open_books()
+                    self._close_books()
 
     def _read(self, deadline: float) -> None:
         """Block until something came and is in the inbox, or an early end of the wait. Raises TimeoutError."""
@@ -226,8 +255,8 @@ class Link(Line):
         except BlockingIOError:
             pass  # the limit: look at the clock again
         except OSError as error:
-            with self._lock:
-                self._wake(self.exchange.lost(error.strerror or str(error)))
+            reason = error.strerror or str(error)
+            self._visit(lambda: self._lose(reason))
 
     def _limit_reads(self, seconds: float) -> None:
         self._read_limit_s = seconds
@@ -237,28 +266,28 @@ class Link(Line):
     def _push(self, pending: Pending, deadline: float) -> None:
         """Wait until a question has left in full, reading meanwhile: the daemon may be waiting for just that."""
         poll = select.poll()
-        while True:
+        gone = False
+        while not gone:
             try:
                 with self._lock:
-                    self._settle()
+                    self._open_books()
                     self._wake(self.flush())
-                    if pending.sent or pending.answered:
-                        return
-                    self._pushing.add(pending)
-                    reads = self._reader is None
-                    if reads:
-                        self._reader = pending
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                poll.register(self.connection, select.POLLOUT | select.POLLIN if reads else select.POLLOUT)
-                ready = poll.poll(math.ceil(1000 * min(left, _LONG_READ_S if reads else _LOOK_AGAIN_S)))
-                if reads and any(events & ~select.POLLOUT for _, events in ready):
-                    self._read(deadline)
+                    gone = pending.sent or pending.answered
+                    if not gone:
+                        self._pushing.add(pending)
+                        if self._reader is None:
+                            self._reader = pending
+                    self._close_books()
+                if not gone:
+                    self._poll(poll, deadline, reads=self._reader is pending)
             finally:
-                with self._lock:
-                    self._settle()
-                    self._pushing.discard(pending)
-                    if self._reader is pending:
-                        self._take_inbox()
-                        self._step_down()
+                self._visit(lambda: self._leave(pending))
+
+    def _poll(self, poll: select.poll, deadline: float, *, reads: bool) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        poll.register(self.connection, select.POLLOUT | select.POLLIN if reads else select.POLLOUT)
+        ready = poll.poll(math.ceil(1000 * min(left, _LONG_READ_S if reads else _LOOK_AGAIN_S)))
+        if reads and any(events & ~select.POLLOUT for _, events in ready):
+            self._read(deadline)

@@ -83,6 +83,7 @@ class Peer:
         self.wire = Connection()
         self.errors_as_map = False
         self.leaving = False
+        self.deaf = False
         self.jobs: dict[int, Job] = {}
         self.unsent = bytearray()
 
@@ -289,8 +290,11 @@ class Server:
         self._drop_if_done(peer)
 
     def _drop_if_done(self, peer: Peer) -> None:
-        if peer.leaving and not peer.jobs and not peer.unsent:
-            self._drop(peer)
+        if peer.leaving and not peer.jobs and not peer.unsent and not peer.deaf:
+            # From here on the peer cannot write, so that it knows what was not taken; what it has written is still
+            # read, and refused, until the end of it. Closing at once would lose a question that crosses the goodbye.
+            peer.deaf = True
+            peer.connection.shutdown(socket.SHUT_RD)
 
     def _drop(self, peer: Peer) -> None:
         if self._peers.pop(peer.number, None) is None:
