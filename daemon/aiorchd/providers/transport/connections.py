@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -13,11 +14,13 @@ from aiorchd.providers.transport.dial import dial
 from aiorchd.providers.transport.endpoint import Origin
 from aiorchd.providers.transport.failures import StreamReset
 from aiorchd.providers.transport.http1 import Http1Connection
-from aiorchd.providers.transport.http2 import Http2Connection
 from aiorchd.providers.transport.limits import PoolLimits
 from aiorchd.providers.transport.pool import Pool, Site
 from aiorchd.providers.transport.proxy import Proxies
 from aiorchd.providers.transport.tls import TlsContexts
+
+if TYPE_CHECKING:
+    from aiorchd.providers.transport.http2 import Http2Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,8 @@ class Connections:
             if not line.http2:
                 site.refuses_http2 = origin.http2
                 return Http1Connection(origin, line, self.pool.limits.max_head_bytes)
+            from aiorchd.providers.transport.http2 import Http2Connection  # h2 takes 15 ms that few need
+
             connection = Http2Connection(origin, line, self.pool.limits)
             self._nursery.start_soon(self._keep_running, site, connection)
             with ExitStack() as on_failure:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import trio
 
 from aiorchd.providers.transport.endpoint import Origin
 from aiorchd.providers.transport.http1 import Http1Connection
-from aiorchd.providers.transport.http2 import Http2Connection, Http2Stream
 from aiorchd.providers.transport.limits import PoolLimits
+
+if TYPE_CHECKING:
+    from aiorchd.providers.transport.http2 import Http2Connection, Http2Stream
 
 
 @dataclass(slots=True)
