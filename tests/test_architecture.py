@@ -71,7 +71,7 @@ BARRIERS: dict[str, int] = {
     "aiorchd/doors/unix.py": 1,  # one connection
     "aiorchd/stages/coalesce.py": 1,  # a shared flight
     "aiorchd/stages/repeats.py": 1,  # a call that may outlive its caller
-    "aiorchd/store/database.py": 2,  # a transaction is undone whatever ends it
+    "aiorchd/store/database.py": 1,  # a transaction is undone whatever ends it
     "aiorchd/store/ledger.py": 1,
     "aiorchd/store/writer.py": 1,  # the supervised long-lived task
 }

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from aiorchd.calls.ports import StoredAnswer
-from aiorchd.store.database import insert_many
+from aiorchd.store.bulk import insert_many
 from aiorchd.store.pages import pages_of
 from aiorchd.store.plain import plain_dollars, plain_text
 

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from aiorchd.calls.journal import CallRecord
-from aiorchd.store.database import insert_many
+from aiorchd.store.bulk import insert_many
 from aiorchd.store.plain import plain_count, plain_dollars, plain_text
 
 STORY_BYTES: Final = 64 * 1024

@@ -1,4 +1,4 @@
-"""One SQLite file: made, inspected, opened, written in transactions, read beside the writer, replaced when damaged.
+"""One SQLite file in use: opened, written in transactions, read beside the writer, replaced when damaged.
 
 There are two connections, one for the writer and one for readers; in WAL mode neither waits for the other. The blocking
 methods run in worker threads, never two writers at once (the `Writer` sees to that) and never two readers (the limiter
@@ -9,37 +9,27 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import sqlite3
-import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
 
 import trio
 
 from aiorchd.calls.ports import WallClock
-from aiorchd.store.errors import SQLITE_ERRORS, FaultKind, FileFault, SchemaTooNew, StateError, fault_of
-from aiorchd.store.kinds import FileKind, Table, migrate
-from aiorchd.store.place import companions, create_private, make_private, move_aside, remove, sync
+from aiorchd.store.connecting import connect_reader, connect_writer, connected
+from aiorchd.store.errors import SQLITE_ERRORS, FaultKind, FileFault, StateError, fault_of, fault_of_system
+from aiorchd.store.inspection import prepare_file, version_of
+from aiorchd.store.kinds import FileKind
+from aiorchd.store.place import companions, move_aside, remove
 
 ResultT = TypeVar("ResultT")
 
-_BUSY_WRITER_S: Final = 0.25
-"""How long a write waits for a stranger who holds the file (somebody's ``sqlite3`` shell); then it is retried later."""
-_BUSY_READER_S: Final = 0.1
-_WAL_LIMIT_BYTES: Final = 16 * 1024 * 1024
-_PAGES_KIB: Final = 2048
-_CHECK_S: Final = 0.1
-"""Time that the check of a file which must not be lost may take of the start."""
 _RENEWALS_APART_S: Final = 60.0
 """Damage that comes back at once has a cause that another new file does not cure."""
-_ROWS_PER_STATEMENT: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +82,8 @@ class DatabaseFile:
         if not self.path.is_file() or self.path.stat().st_size == 0:
             return
         try:
-            with _closing(self._connect(_BUSY_WRITER_S)) as connection:
-                self._version(connection)
+            with connected(self.path) as connection:
+                version_of(self.path, self.kind, connection)
         except (FileFault, *SQLITE_ERRORS):
             return
 
@@ -113,7 +103,7 @@ class DatabaseFile:
                 self._put_aside.append(move_aside(self.path, self._wall_clock()).name)
                 self._open()
         except OSError as error:
-            raise _fault_of_system(error) from error
+            raise fault_of_system(error) from error
 
     def transact(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
         """Do something in one transaction: all of it is there afterwards, or nothing. Raises `FileFault`.
@@ -159,7 +149,7 @@ class DatabaseFile:
             else:
                 remove(self.path)
         except OSError as error:
-            raise _fault_of_system(error) from error
+            raise fault_of_system(error) from error
         self.open()
         return True
 
@@ -259,13 +249,7 @@ class DatabaseFile:
     def _read(self, question: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
         connection = self._reader
         if connection is None:
-            connection = self._connect(_BUSY_READER_S)
-            try:
-                connection.execute("PRAGMA query_only = ON")
-            except SQLITE_ERRORS:
-                connection.close()
-                raise
-            self._reader = connection
+            connection = self._reader = connect_reader(self.path)
         try:
             return question(connection)
         except SQLITE_ERRORS:
@@ -277,108 +261,12 @@ class DatabaseFile:
 
     def _open(self) -> None:
         try:
-            if not os.path.lexists(self.path):
-                if any(os.path.lexists(file) for file in companions(self.path)):
-                    raise FileFault(FaultKind.DAMAGED, "it is missing while its journal is still there")
-                self._create()
-            self._look_at_file()
-            make_private(self.path)
-            version = self._inspect()
-            if version < self.kind.version:
-                with _closing(self._connect(_BUSY_WRITER_S)) as connection:
-                    migrate(connection, self.kind)
-            self._writer = self._connect_writer()
+            prepare_file(self.path, self.kind)
+            self._writer = connect_writer(self.path, self.kind)
             status = self.path.stat()
             self._identity = (status.st_dev, status.st_ino)
         except SQLITE_ERRORS as error:
             raise fault_of(error) from error
-
-    def _create(self) -> None:
-        """Make the file under another name first: under its own it is never seen empty or half made."""
-        new = self.path.with_name(f"{self.path.name}.new")
-        remove(new)
-        create_private(new)
-        with _closing(self._connect(_BUSY_WRITER_S, new)) as connection:
-            connection.execute("PRAGMA synchronous = OFF")  # it is synchronised as a whole below
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute(f"PRAGMA application_id = {self.kind.application_id}")
-            migrate(connection, self.kind)
-            connection.execute("PRAGMA journal_mode = WAL")
-        if not self.kind.disposable:  # a power cut may take the others, and then they are begun anew
-            sync(new)
-        new.rename(self.path)
-        if not self.kind.disposable:
-            sync(self.path.parent)
-        self._log.info("file made", extra={"aiorch_fields": {"file": self.path.name, "schema": self.kind.version}})
-
-    def _look_at_file(self) -> None:
-        status = self.path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise FileFault(FaultKind.DAMAGED, "it is not a regular file")
-        if status.st_size == 0:
-            raise FileFault(FaultKind.DAMAGED, "it is empty")
-        if not os.access(self.path, os.R_OK | os.W_OK):
-            raise FileFault(
-                FaultKind.DAMAGED if self.kind.disposable else FaultKind.UNAVAILABLE, "it may not be read and written"
-            )
-
-    def _inspect(self) -> int:
-        """Look whether this is the file it should be; returns the version of its schema. Costs no scan of a table."""
-        with _closing(self._connect(_BUSY_WRITER_S)) as connection:
-            version = self._version(connection)
-            if version == self.kind.version:
-                _probe(connection, self.kind.tables)
-            if not self.kind.disposable:
-                _check(connection)
-            return version
-
-    def _version(self, connection: sqlite3.Connection) -> int:
-        found = _pragma(connection, "application_id")
-        if found != self.kind.application_id:
-            raise FileFault(FaultKind.DAMAGED, f"it is not aiorch's {self.kind.name} file (application id {found})")
-        version = int(_pragma(connection, "user_version"))
-        if version > self.kind.version:
-            raise SchemaTooNew(
-                f"{self.path} has schema {version} and this release knows {self.kind.version}: it was written by a newer "
-                "aiorchd; install that one again, or start with another --state-dir (nothing was changed)"
-            )
-        if version < 1:
-            raise FileFault(FaultKind.DAMAGED, f"its schema {version} makes no sense")
-        return version
-
-    def _connect_writer(self) -> sqlite3.Connection:
-        connection = self._connect(_BUSY_WRITER_S)
-        try:
-            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            if mode != "wal":
-                raise FileFault(FaultKind.UNAVAILABLE, f"no write-ahead log is possible here (journal mode {mode})")
-            connection.execute(f"PRAGMA synchronous = {self.kind.synchronous}")
-            connection.execute(f"PRAGMA foreign_keys = {'ON' if self.kind.foreign_keys else 'OFF'}")
-            connection.execute(f"PRAGMA secure_delete = {self.kind.secure_delete}").fetchone()
-            connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}").fetchone()
-        except BaseException:  # barrier: whatever ends a transaction, it is undone
-            connection.close()
-            raise
-        return connection
-
-    def _connect(self, busy_s: float, path: Path | None = None) -> sqlite3.Connection:
-        # mode=rw: a file that vanished is a fault, not a reason to make another one without a schema.
-        connection = sqlite3.connect(
-            f"file:{quote(str(path or self.path))}?mode=rw",
-            uri=True,
-            timeout=busy_s,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        try:
-            connection.text_factory = _lenient_text
-            connection.execute(f"PRAGMA cache_size = -{_PAGES_KIB}")
-            connection.execute("PRAGMA trusted_schema = OFF")
-            connection.execute("PRAGMA cell_size_check = ON")
-        except SQLITE_ERRORS:
-            connection.close()
-            raise
-        return connection
 
     def _check_identity(self) -> None:
         """Notice a file that was removed or exchanged: SQLite would go on writing into what nobody can find again."""
@@ -388,7 +276,7 @@ class DatabaseFile:
         except FileNotFoundError:
             same = False
         except OSError as error:
-            raise _fault_of_system(error) from error
+            raise fault_of_system(error) from error
         if not same:
             raise FileFault(FaultKind.DAMAGED, "it was removed or exchanged while in use")
 
@@ -409,78 +297,3 @@ class DatabaseFile:
             with suppress(*SQLITE_ERRORS):
                 self._writer.close()
             self._writer = None
-
-
-def insert_many(
-    connection: sqlite3.Connection, insert: str, columns: int, rows: Iterable[Sequence[Any]], suffix: str = ""
-) -> int:
-    """Insert rows, many to a statement; returns how many took effect.
-
-    Not ``executemany``: that gives up Python's lock at every row and has to get it back from a busy loop each time,
-    which was seen to take milliseconds a row. One statement of 128 rows gives it up once.
-    """
-    before = connection.total_changes
-    one = f"({','.join('?' * columns)})"
-    remaining = iter(rows)
-    while batch := list(islice(remaining, _ROWS_PER_STATEMENT)):
-        statement = f"{insert} VALUES {','.join([one] * len(batch))} {suffix}"
-        connection.execute(statement, list(chain.from_iterable(batch)))
-    return connection.total_changes - before
-
-
-@contextmanager
-def _closing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> Any:
-    return connection.execute(f"PRAGMA {name}").fetchone()[0]
-
-
-def _probe(connection: sqlite3.Connection, tables: Iterable[Table]) -> None:
-    """See whether the schema is what our statements are written for, and touch the first row of each table."""
-    for table in tables:
-        try:
-            for probe in table.probes():
-                connection.execute(f"EXPLAIN {probe}").fetchall()
-        except sqlite3.OperationalError as error:
-            fault = fault_of(error)
-            raise FileFault(FaultKind.DAMAGED if fault.kind is FaultKind.REFUSED else fault.kind, fault.text) from error
-        connection.execute(f'SELECT * FROM "{table.name}" LIMIT 1').fetchone()  # noqa: S608
-
-
-def _check(connection: sqlite3.Connection) -> None:
-    """Check the whole file as far as the time goes; a small one always entirely."""
-    until = time.monotonic() + _CHECK_S
-    connection.set_progress_handler(lambda: int(time.monotonic() > until), 10_000)
-    try:
-        found = [row[0] for row in connection.execute("PRAGMA integrity_check(1)")]
-    except sqlite3.OperationalError as error:
-        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
-            raise
-    else:
-        if found != ["ok"]:
-            raise FileFault(FaultKind.DAMAGED, str(found[0]) if found else "its check gave no result")
-    finally:
-        connection.set_progress_handler(None, 0)
-
-
-def _fault_of_system(error: OSError) -> FileFault:
-    import errno
-
-    kind = {
-        errno.ENOSPC: FaultKind.FULL,
-        errno.EDQUOT: FaultKind.FULL,
-        errno.EFBIG: FaultKind.FULL,
-        errno.EIO: FaultKind.IO,
-        errno.EROFS: FaultKind.READ_ONLY,
-    }.get(error.errno or 0, FaultKind.UNAVAILABLE)
-    return FileFault(kind, f"{error.strerror} ({error.filename})")
-
-
-def _lenient_text(raw: bytes) -> str:
-    # A flipped bit must not make a whole row unreadable; answers have a checksum that finds it.
-    return raw.decode("utf-8", "replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Mapping
 from enum import StrEnum
@@ -110,3 +111,18 @@ def fault_of(error: Exception) -> FileFault:
         kind = FaultKind.DAMAGED
     name = getattr(error, "sqlite_errorname", None)
     return FileFault(kind, f"{error} ({name})" if name else str(error))
+
+
+_SYSTEM_KINDS: Final[Mapping[int, FaultKind]] = {
+    errno.ENOSPC: FaultKind.FULL,
+    errno.EDQUOT: FaultKind.FULL,
+    errno.EFBIG: FaultKind.FULL,
+    errno.EIO: FaultKind.IO,
+    errno.EROFS: FaultKind.READ_ONLY,
+}
+
+
+def fault_of_system(error: OSError) -> FileFault:
+    """Translate what the system said of a file."""
+    kind = _SYSTEM_KINDS.get(error.errno or 0, FaultKind.UNAVAILABLE)
+    return FileFault(kind, f"{error.strerror} ({error.filename})")

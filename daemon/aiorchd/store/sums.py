@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from aiorchd.store.database import insert_many
+from aiorchd.store.bulk import insert_many
 from aiorchd.store.metrics_schema import SUMS, TIMES
 from aiorchd.store.progress import read_progress
 from aiorchd.store.tallies import Series, Tally

@@ -14,8 +14,9 @@ import trio
 from sqlite_utils import Database
 from store_values import StandingClock
 
+from aiorchd.store.bulk import insert_many
 from aiorchd.store.cache_schema import CACHE
-from aiorchd.store.database import DatabaseFile, insert_many
+from aiorchd.store.database import DatabaseFile
 from aiorchd.store.errors import FaultKind, FileFault, SchemaTooNew
 from aiorchd.store.kinds import FileKind, Table
 from aiorchd.store.ledger_schema import LEDGER
