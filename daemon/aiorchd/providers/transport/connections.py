@@ -121,6 +121,12 @@ class Connections:
         if self._something_idle:
             self._something_idle.unpark()
 
+    def give_up(self, channel: Channel, *, timed_out: bool) -> None:
+        """Take a channel back before the end of an answer; what it shared a connection with goes on."""
+        channel.abandon(timed_out=timed_out)
+        if self._something_idle:
+            self._something_idle.unpark()
+
     def count_resent(self) -> None:
         """Count a request that was sent again."""
         self._resent += 1

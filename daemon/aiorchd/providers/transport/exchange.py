@@ -17,7 +17,7 @@ from aiorchd.providers.transport.channel import Channel, Head, Headers, Question
 from aiorchd.providers.transport.connections import Connections
 from aiorchd.providers.transport.content import Meter, decoder
 from aiorchd.providers.transport.endpoint import Endpoint, Origin
-from aiorchd.providers.transport.failures import FOREIGN, Fault, Phase, explain, timed_out
+from aiorchd.providers.transport.failures import FOREIGN, Fault, Malformed, Phase, explain, timed_out
 from aiorchd.providers.transport.limits import Timeouts
 
 
@@ -58,6 +58,8 @@ class Exchange:
         self._placed = True
         question = Question(method.encode(), endpoint.target, endpoint.origin.authority.encode(), headers, body)
         head = await self._ask(question)
+        if head.status < 200:
+            raise explain(Malformed("answered without a status"), origin=endpoint.origin, phase="reading")
         fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
         if 300 <= head.status < 400:
             raise _redirected(endpoint.origin, head.status, fields.get("location", ""))
@@ -69,11 +71,11 @@ class Exchange:
 
     async def receive(self) -> bytes:
         """Wait for the next piece of the answer; ``b""`` at its end, when the connection is already given back."""
-        piece = next(self._decoded, b"")
         channel = self._channel
-        if piece or channel is None:
-            return piece
+        if channel is None:
+            return b""
         try:
+            piece = next(self._decoded, b"")
             while not piece:
                 self._allow(self._timeouts.idle_s)
                 chunk = await channel.receive()
@@ -98,7 +100,7 @@ class Exchange:
         """Let go of everything; an answer that was not read to its end is given up."""
         if self._channel is not None:
             self._phase = self._channel.phase
-            self._channel.abandon(timed_out=self.scope.cancel_called)
+            self._connections.give_up(self._channel, timed_out=self.scope.cancel_called)
             self._channel = None
         self._leave()
 

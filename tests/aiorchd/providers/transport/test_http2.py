@@ -491,6 +491,34 @@ async def test_an_idle_connection_is_closed(autojump_clock: trio.testing.MockClo
         assert server.alive == 0
 
 
+async def test_a_connection_left_idle_by_a_cancelled_request_is_closed_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def script(play: Script) -> None:
+        await play.request()
+        await play.wire.closed_by_client()
+
+    async with scripted(script) as (endpoint, server), open_transport(PoolLimits(idle_s=20), {}) as transport:
+        with trio.move_on_after(5):
+            await transport.request("POST", endpoint, HEADERS)
+        assert transport.statistics().shared == 1
+        await trio.sleep(21)
+        assert transport.statistics().shared == 0
+        assert server.alive == 0
+
+
+async def test_a_status_that_is_none() -> None:
+    async def script(play: Script) -> None:
+        stream_id = await play.request()
+        play.h2.send_headers(stream_id, [(b":status", b"fine")], end_stream=True)
+        await play.flush()
+        await play.wire.closed_by_client()
+
+    async with scripted(script) as (endpoint, _), open_transport(PoolLimits(), {}) as transport:
+        with pytest.raises(ProviderError, match="without a status"):
+            await transport.request("POST", endpoint, HEADERS)
+
+
 @pytest.mark.parametrize("when", ["before settings", "before the answer", "in the answer"])
 @pytest.mark.parametrize("hard", [False, True])
 async def test_the_connection_breaks(when: str, hard: bool) -> None:

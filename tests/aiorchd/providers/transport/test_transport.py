@@ -485,6 +485,24 @@ async def test_an_answer_may_be_so_large_and_no_larger() -> None:
             await transport.request("POST", Endpoint.parse(server.url()), HEADERS)
 
 
+@pytest.mark.parametrize(
+    "answer", [gzip.compress(b"x" * 300_000), gzip.compress(b"x" * 300_000)[:-4], b"\x1f\x8bdamaged"]
+)
+async def test_an_answer_that_turns_out_bad_while_it_is_read(answer: bytes) -> None:
+    """Each as a whole and in pieces: whichever piece shows it, it is an error of the provider."""
+    encoded = http(answer, content_encoding="gzip")
+    async with raw_server(answering(encoded)) as server, transport_with(max_body_bytes=250_000) as transport:
+        arguments = ("POST", Endpoint.parse(server.url()), HEADERS)
+        with pytest.raises(ProviderError) as caught:
+            await transport.request(*arguments)
+        assert_error(caught.value, "reading")
+        with pytest.raises(ProviderError) as caught:
+            async with transport.stream(*arguments) as response:
+                async for _ in response.chunks():
+                    pass
+        assert_error(caught.value, "reading")
+
+
 async def test_large_requests_and_answers_go_through() -> None:
     async def echo(wire: Wire) -> None:
         while True:
