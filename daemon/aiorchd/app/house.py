@@ -12,6 +12,7 @@ from aiorch.version import PROTOCOL, __version__
 from aiorchd.app.places import Places
 from aiorchd.app.plain import plain
 from aiorchd.app.supply import Supply
+from aiorchd.app.surroundings import Surroundings
 from aiorchd.config.compare import flatten
 from aiorchd.config.schema import Config
 from aiorchd.doors.unix import UnixDoor
@@ -46,6 +47,7 @@ class House:
 
     def __init__(self, household: Household) -> None:
         self._at = household
+        self._surroundings = Surroundings(household.supply, household.lasting.wall_clock)
 
     async def status(self) -> dict[str, Any]:
         """Tell health first, then where everything is, then what goes on."""
@@ -159,6 +161,10 @@ class House:
     async def config_reload(self) -> dict[str, Any]:
         """Read the file now."""
         return (await self._at.reloading.reload("call")).to_wire()
+
+    async def doctor(self, timeout_s: float) -> dict[str, Any]:
+        """Look at what only this process can see; asks every provider for its list of models, which costs nothing."""
+        return await self._surroundings.look(self._at.reloading.loaded.config, timeout_s)
 
     def _concerns(self) -> list[str]:
         """Say in sentences what keeps the daemon from being wholly well."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import trio
 
+from aiorchd.app.plain import plain
 from aiorchd.calls.ports import Provider as ProviderPort
 from aiorchd.calls.ports import WallClock
 from aiorchd.config.load import Loaded
@@ -32,6 +33,7 @@ class Supply:
         self._environ = environ
         self._wall_clock = wall_clock
         self._keys: Mapping[str, ProviderKey] = {}
+        self._providers: Mapping[str, ProviderPort] = {}
 
     async def plan(self, loaded: Loaded) -> Plan:
         """Make the providers of a configuration. Raises `ConfigError` for what cannot work on this host."""
@@ -51,7 +53,7 @@ class Supply:
                 problems.append(Problem(str(loaded.path or "built in"), f"providers.{name}", None, f"{error}."))
         if problems:
             raise ConfigError(problems, fingerprint=loaded.fingerprint)
-        self._keys = keys
+        self._keys, self._providers = keys, made
         return Plan(config=config, providers=made, addresses=addresses, simulated=loaded.simulated)
 
     def reconfigure(self, pool: Pool) -> None:
@@ -61,6 +63,28 @@ class Supply:
     def key_problems(self) -> dict[str, str]:
         """Say, by provider, why a key that the configuration names could not be had."""
         return {name: key.problem for name, key in self._keys.items() if key.problem}
+
+    async def check(self, config: Config, timeout_s: float) -> list[dict[str, Any]]:
+        """Ask every provider at once whether it answers and takes the key, and for its list of models; gives plain data in
+        the order of the configuration, which must be the one that was planned last. See `Provider.check`."""
+        told: dict[str, dict[str, Any]] = {name: {} for name in config.providers}
+
+        async def ask(name: str) -> None:
+            models = [model.provider_model for model in config.models if model.provider == name and model.enabled]
+            key = self._keys.get(name)
+            told[name] = {
+                "name": name,
+                "dialect": config.providers[name].dialect,
+                "base_url": config.providers[name].base_url,
+                "key_place": None if key is None else key.place,
+                **plain(await self._providers[name].check(models, timeout_s)),
+            }
+
+        async with trio.open_nursery() as nursery:
+            for name in told:
+                if name in self._providers:
+                    nursery.start_soon(ask, name)
+        return [row for row in told.values() if row]
 
     def secrets(self) -> list[str]:
         """Give the keys in use, for the log to hide."""

@@ -50,6 +50,10 @@ class House(Protocol):
         """Read the file now; returns the verdict."""
         ...
 
+    async def doctor(self, timeout_s: float) -> dict[str, Any]:
+        """Tell what only the daemon can see of its surroundings, its providers included: clock, limits, libraries, keys."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -75,6 +79,7 @@ def method_table(questions: Questions, house: House) -> Mapping[str, Row]:
         "stats": Row(_Stats(house)),
         "explain": Row(_Explain(house)),
         "status": Row(_Plain(house.status)),
+        "doctor": Row(_Doctor(house), admin_only=True),
     }
 
 
@@ -192,6 +197,19 @@ class _Explain:
         if not caller.admin and story.get("uid") != caller.uid:
             raise Forbidden("request_id: belongs to another user; administrators can see it")
         return story
+
+
+@dataclass(frozen=True, slots=True)
+class _Doctor:
+    house: House
+
+    async def __call__(self, asked: Asked) -> dict[str, Any]:
+        arguments = named_arguments(asked.params)
+        take(arguments, frozenset(("timeout_s",)))
+        timeout_s = arguments.get("timeout_s", 10.0)
+        if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s <= 60:
+            raise InvalidRequest("timeout_s: must be a number of seconds more than 0 and at most 60")
+        return await self.house.doctor(float(timeout_s))
 
 
 def _text(arguments: Mapping[str, Any], name: str) -> str | None:
