@@ -7,27 +7,24 @@ from __future__ import annotations
 
 import os
 import random
-import socket
-import stat
+import signal
 import sys
 import time
-from collections.abc import Iterator, MutableMapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import MutableMapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import trio
 
 from aiorch.protocol import Limits
 from aiorch.version import __version__
 from aiorchd.app.house import House, Household
+from aiorchd.app.listening import Listening
 from aiorchd.app.places import Places
 from aiorchd.app.supply import Supply, open_supply
 from aiorchd.config.compare import Changes
 from aiorchd.config.load import Loaded
 from aiorchd.config.schema import Config
 from aiorchd.doors.identity import Access, group_numbers, user_numbers
-from aiorchd.doors.listener import SocketPathError, bound_socket, inherited_socket
 from aiorchd.doors.methods import method_table
 from aiorchd.doors.questions import Questions
 from aiorchd.doors.session import SessionLimits
@@ -36,7 +33,7 @@ from aiorchd.pipeline import Lasting, Pipeline, Plan, lasting_state, open_pipeli
 from aiorchd.runtime.generations import Generations
 from aiorchd.runtime.logs import Log, Logging
 from aiorchd.runtime.notify import Notifier, feed_watchdog
-from aiorchd.runtime.reloading import Reloading
+from aiorchd.runtime.reloading import Reloading, Verdict
 from aiorchd.runtime.signals import watch_signals
 from aiorchd.runtime.watch import FileWatch
 from aiorchd.store.answers import AnswerBounds
@@ -49,6 +46,7 @@ class Launch:
     """What the process was started with."""
 
     places: Places
+    listening: Listening
     loaded: Loaded
     watch: FileWatch | None
     environ: MutableMapping[str, str]
@@ -64,58 +62,53 @@ async def live(launch: Launch) -> int:
     launch.logging.set_levels(config.daemon.log_level, config.daemon.log_levels)
     stop = _Stop()
     # The socket is there first, so that clients who come while the rest is opened wait instead of being refused.
-    with ExitStack() as socket_open:
-        listening = socket_open.enter_context(_listening(launch.places))
-        async with (
-            open_store(
-                launch.places.state.path,
-                release=__version__,
-                wall_clock=time.time,
-                answers=_answer_bounds(config),
-                records=_record_bounds(config),
-            ) as store,
-            open_supply(launch.environ, config.pool, time.time) as supply,
-            trio.open_nursery() as background,
-        ):
-            lasting = lasting_state(
-                config, answers=store.answers, records=store.records, wall_clock=time.time, rng=random.SystemRandom()
-            )
-            generations: Generations[Plan, Pipeline] = Generations(
-                lambda plan: open_pipeline(plan, lasting), background
-            )
-            household = await _household(launch, store, supply, lasting, generations)
-            questions = Questions(lambda: generations.current, generations.lease)
-            policy = _Policy(config)
-            household.on_applied = policy.follow
-            methods = method_table(questions, House(household))
-            door = household.door = UnixDoor(
-                listening,
-                methods,
-                questions.recall,
-                policy.current,
-                Log("door"),
-                recall_known=questions.recall_known,
-            )
-            await background.start(_signals, stop, household.reloading, background)
-            if household.watch is not None:
-                background.start_soon(household.reloading.follow, household.watch)
-            if launch.watchdog_s is not None:
-                background.start_soon(feed_watchdog, launch.notifier, launch.watchdog_s)
-            async with trio.open_nursery() as sessions:
-                async with trio.open_nursery() as accepting:
-                    accepting.start_soon(door.serve, sessions)
-                    _say_ready(launch, log)
-                    await stop.asked.wait()
-                    household.stopping = True
-                    launch.notifier.stopping("finishing the calls in flight")
-                    door.stop_accepting()
-                # New clients find a successor or nobody, and do not wait in a queue that nobody serves.
-                socket_open.close()
-                await _drain(
-                    door, sessions, stop, launch, household.reloading.loaded.config.daemon.drain_timeout_s, log
-                )
-            generations.close()
-            background.cancel_scope.cancel()
+    listening = launch.listening.open()
+    async with (
+        open_store(
+            launch.places.state.path,
+            release=__version__,
+            wall_clock=time.time,
+            answers=_answer_bounds(config),
+            records=_record_bounds(config),
+        ) as store,
+        open_supply(launch.environ, config.pool, time.time) as supply,
+        trio.open_nursery() as background,
+    ):
+        lasting = lasting_state(
+            config, answers=store.answers, records=store.records, wall_clock=time.time, rng=random.SystemRandom()
+        )
+        generations: Generations[Plan, Pipeline] = Generations(lambda plan: open_pipeline(plan, lasting), background)
+        household = await _household(launch, store, supply, lasting, generations)
+        questions = Questions(lambda: generations.current, generations.lease)
+        policy = _Policy(config)
+        household.on_applied = policy.follow
+        methods = method_table(questions, House(household))
+        door = household.door = UnixDoor(
+            listening,
+            methods,
+            questions.recall,
+            policy.current,
+            Log("door"),
+            recall_known=questions.recall_known,
+        )
+        await background.start(_signals, stop, household.reloading, background)
+        if household.watch is not None:
+            background.start_soon(household.reloading.follow, household.watch)
+        if launch.watchdog_s is not None:
+            background.start_soon(feed_watchdog, launch.notifier, launch.watchdog_s)
+        async with trio.open_nursery() as sessions:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(door.serve, sessions)
+                _say_ready(launch, log)
+                await stop.asked.wait()
+                household.stopping = True
+                launch.notifier.stopping("finishing the calls in flight")
+                door.stop_accepting()
+            # New clients find a successor or nobody, and do not wait in a queue that nobody serves.
+            launch.listening.close()
+            await _drain(door, sessions, stop, launch, household.reloading.loaded.config.daemon.drain_timeout_s, log)
+        generations.close()
+        background.cancel_scope.cancel()
     log.info("stopped")
     return 0
 
@@ -136,12 +129,17 @@ class _Stop:
 async def _signals(
     stop: _Stop, reloading: Reloading, background: trio.Nursery, task_status: trio.TaskStatus[None]
 ) -> None:
-    await watch_signals(
-        stop=stop.ask,
-        insist=stop.insisted.set,
-        reload=lambda: background.start_soon(reloading.reload, "signal"),
-        task_status=task_status,
-    )
+    try:
+        await watch_signals(
+            stop=stop.ask,
+            insist=stop.insisted.set,
+            reload=lambda: background.start_soon(reloading.reload, "signal"),
+            task_status=task_status,
+        )
+    finally:
+        # All calls are over. What is left is to close the files properly, and one more request to end must not prevent it.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
 
 
 async def _household(
@@ -160,7 +158,7 @@ async def _household(
         launch.logging.hide(supply.secrets())
         return number
 
-    async def apply(loaded: Loaded, changed: Changes) -> int:
+    async def apply(loaded: Loaded, _: Changes) -> int:
         launch.notifier.reloading()
         try:
             number = await put_in_force(loaded)
@@ -168,7 +166,10 @@ async def _household(
                 household.on_applied(loaded.config)
             return number
         finally:
-            launch.notifier.ready(_status_line(loaded, len(changed.restart)))
+            launch.notifier.ready()  # the verdict, which follows, says with what
+
+    def tell(verdict: Verdict) -> None:
+        launch.notifier.status(_state_of(reloading.loaded, verdict))
 
     generation = await put_in_force(launch.loaded)
     path = launch.places.config_path
@@ -180,6 +181,7 @@ async def _household(
         apply=apply,
         wall_clock=lasting.wall_clock,
         log=Log("reload"),
+        on_verdict=tell,
     )
     household = Household(
         places=launch.places,
@@ -241,32 +243,9 @@ def _door_policy(config: Config) -> DoorPolicy:
     )
 
 
-@contextmanager
-def _listening(places: Places) -> Iterator[socket.socket]:
-    if places.descriptor is not None:
-        with inherited_socket(places.descriptor) as listening:
-            yield listening
-        return
-    path = places.socket.path
-    assert path is not None
-    _make_parent(path, places.socket.mode)
-    with bound_socket(path, mode=places.socket.mode) as listening:
-        yield listening
-
-
-def _make_parent(path: Path, mode: int) -> None:
-    """Make the socket's own directory if that is all that is missing."""
-    parent = path.parent
-    try:
-        if not parent.exists() and parent.parent.is_dir():
-            parent.mkdir(mode=0o755 if mode & stat.S_IRWXG else 0o700)
-    except OSError as error:
-        raise SocketPathError(f"{parent}: {error.strerror}; make it, or choose another --socket") from error
-
-
 def _say_ready(launch: Launch, log: Log) -> None:
     loaded, places = launch.loaded, launch.places
-    launch.notifier.ready(_status_line(loaded, 0))
+    launch.notifier.ready(_what_serves(loaded))
     log.info(
         "ready",
         socket=str(places.socket),
@@ -284,10 +263,20 @@ def _say_ready(launch: Launch, log: Log) -> None:
         log.info("stop with Ctrl-C")
 
 
-def _status_line(loaded: Loaded, pending: int) -> str:
+def _what_serves(loaded: Loaded) -> str:
+    if loaded.simulated:
+        return "simulated model only: nothing is configured"
     models = sum(model.enabled for model in loaded.config.models)
-    line = "simulated model only: nothing is configured" if loaded.simulated else f"{models} models"
-    return f"{line}; {pending} settings wait for a restart" if pending else line
+    return f"{models} model{'' if models == 1 else 's'}"
+
+
+def _state_of(loaded: Loaded, verdict: Verdict) -> str:
+    """Say in one line, for ``systemctl status``, what is in force and what became of the last look at the file."""
+    if verdict.result == "refused":
+        return f"configuration refused, generation {verdict.generation} stays in force: {verdict.problems[0]}"
+    line = f"{_what_serves(loaded)}, generation {verdict.generation}"
+    waiting = len(verdict.pending)
+    return f"{line}; {waiting} setting{' waits' if waiting == 1 else 's wait'} for a restart" if waiting else line
 
 
 async def _drain(

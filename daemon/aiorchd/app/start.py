@@ -7,13 +7,17 @@ import os
 import sys
 from collections.abc import MutableMapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Final, NoReturn
 
 import trio
 
+from aiorch.errors import CallError, InternalError, NoModels, StorageError
 from aiorch.version import __version__
 from aiorchd.app.life import Launch, live
+from aiorchd.app.listening import Listening
 from aiorchd.app.places import Places
+from aiorchd.app.refusal import stay
 from aiorchd.config.load import Loaded, load
 from aiorchd.config.places import Place, PlaceError, find_config, find_socket, find_state
 from aiorchd.config.problems import ConfigError
@@ -34,50 +38,73 @@ def start(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     descriptors = take_descriptors(environ, os.getpid())
     notifier = take_notifier(environ)
     watchdog_s = take_watchdog_s(environ, os.getpid())
-    with logging_to(environ=environ) as logging, ExitStack() as resources:
+    with logging_to(environ=environ) as logging, closing(notifier), ExitStack() as resources:
         log = Log("")
+        listening: Listening | None = None
+        watch: FileWatch | None = None
         try:
-            config = find_config(options.config, environ, os.getuid())
-            path = None if config is None else config.path
-            if options.check:
-                return _told(load(path, environ))
-            # Watched before it is read, so that no edit falls between the two.
-            watch = None if path is None else resources.enter_context(closing(FileWatch(path)))
-            loaded = load(path, environ)
-            launch = Launch(
-                watch=watch,
-                places=_places(options, environ, config, descriptors),
-                loaded=loaded,
-                environ=environ,
-                notifier=notifier,
-                watchdog_s=watchdog_s,
-                logging=logging,
-            )
-            return trio.run(live, launch, strict_exception_groups=True)
+            try:
+                config = find_config(options.config, environ, os.getuid())
+                path = None if config is None else config.path
+                if options.check:
+                    return _told(load(path, environ))
+                places = _places(options, environ, config, descriptors)
+                listening = resources.enter_context(Listening(places))
+                places = replace(places, socket=replace(places.socket, path=listening.path))
+                # Watched before it is read, so that no edit falls between the two.
+                watch = None if path is None else resources.enter_context(closing(FileWatch(path)))
+                launch = Launch(
+                    places=places,
+                    listening=listening,
+                    loaded=load(path, environ),
+                    watch=watch,
+                    environ=environ,
+                    notifier=notifier,
+                    watchdog_s=watchdog_s,
+                    logging=logging,
+                )
+                return trio.run(live, launch, strict_exception_groups=True)
+            except BaseExceptionGroup as group:
+                raise _single(group) from None
         except KeyboardInterrupt:
             return 0
-        except BaseExceptionGroup as group:
-            return _say_why(_single(group), log, notifier)
         except _REASONS as reason:
-            return _say_why(reason, log, notifier)
-        finally:
-            notifier.close()
+            code = _say_why(reason, log, notifier)
+            if options.check or not notifier.active:
+                return code
+            # By whatever started it, it is started again, over and over.
+            return _stay(_last_words(reason), listening, watch, log, code)
 
 
-def _say_why(error: BaseException, log: Log, notifier: Notifier) -> int:
-    """Turn a reason not to run into its sentence and exit code; raise what is a defect."""
-    if isinstance(error, ConfigError):
-        for problem in error.problems:
+def _say_why(reason: Exception, log: Log, notifier: Notifier) -> int:
+    """Turn a reason not to run into its sentence and exit code."""
+    if isinstance(reason, ConfigError):
+        for problem in reason.problems:
             log.error("configuration refused", problem=str(problem))
-        notifier.status(f"configuration refused: {error.problems[0]}")
-        return error.exit_code
-    if isinstance(error, _REASONS):
-        log.error(str(error))
-        notifier.status(str(error))
-        if isinstance(error, PlaceError | StateError):
-            return error.exit_code
-        return os.EX_TEMPFAIL if isinstance(error, SocketInUseError) else os.EX_USAGE
-    raise error
+        notifier.status(f"configuration refused: {reason.problems[0]}")
+        return reason.exit_code
+    log.error(str(reason))
+    notifier.status(str(reason))
+    if isinstance(reason, PlaceError | StateError):
+        return reason.exit_code
+    return os.EX_TEMPFAIL if isinstance(reason, SocketInUseError) else os.EX_USAGE
+
+
+def _last_words(reason: Exception) -> CallError:
+    """Say to clients why there is no daemon."""
+    if isinstance(reason, ConfigError):
+        return NoModels(f"the daemon cannot start, its configuration is refused: {reason.problems[0]}")
+    kind = StorageError if isinstance(reason, StateError) else InternalError
+    return kind(f"the daemon cannot start: {reason}")
+
+
+def _stay(words: CallError, listening: Listening | None, watch: FileWatch | None, log: Log, code: int) -> int:
+    try:
+        changed = trio.run(stay, words, None if listening is None else listening.socket, watch)
+    except KeyboardInterrupt:
+        return code
+    log.info("ends, to be started again", because="the file has changed" if changed else None)
+    return code
 
 
 def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:

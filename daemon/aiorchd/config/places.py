@@ -48,8 +48,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class SocketPlace:
-    """Where the daemon listens. ``path`` is None when systemd handed the listening socket over; ``mode`` is that of a
-    socket made here.
+    """Where the daemon listens. ``path`` is None as long as only the descriptor is known that systemd handed over; ``mode``
+    is that of a socket made here.
     """
 
     path: Path | None

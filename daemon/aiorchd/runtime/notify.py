@@ -37,9 +37,9 @@ class Notifier:
         """Whether there is anybody to tell."""
         return self._socket is not None
 
-    def ready(self, status: str) -> bool:
+    def ready(self, status: str | None = None) -> bool:
         """Start-up, or a reload, is finished."""
-        return self._send("READY=1", _status(status))
+        return self._send("READY=1") if status is None else self._send("READY=1", _status(status))
 
     def reloading(self) -> bool:
         """A reload begins; `ready` must follow, whatever comes of it."""

@@ -66,6 +66,7 @@ class ReloadStatistics:
 class Reloading:
     """Owns which configuration is in force. ``apply`` puts an accepted one in force and gives its generation number; if
     it raises `ConfigError`, the configuration was sound in itself and cannot be used on this host, and nothing changed.
+    ``on_verdict`` is told every verdict, once it holds.
     """
 
     def __init__(
@@ -78,12 +79,14 @@ class Reloading:
         apply: Callable[[Loaded, Changes], Awaitable[int]],
         wall_clock: Callable[[], float],
         log: Log,
+        on_verdict: Callable[[Verdict], None] = lambda _: None,
     ) -> None:
         self._path = path
         self._environ = environ
         self._apply = apply
         self._wall_clock = wall_clock
         self._log = log
+        self._on_verdict = on_verdict
         self._one_at_a_time = trio.Lock()
         self._at_start = loaded
         self._loaded = loaded
@@ -123,6 +126,7 @@ class Reloading:
                 )
                 for problem in verdict.warnings:
                     self._log.warning("configuration", problem=str(problem))
+            self._on_verdict(verdict)
             return verdict
 
     async def follow(self, watch: FileWatch) -> None:

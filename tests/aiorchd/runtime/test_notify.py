@@ -38,6 +38,7 @@ def test_what_is_said_when(manager: socket.socket, notifier: Notifier) -> None:
     before = time.monotonic_ns() // 1000
     for say, expected in (
         (lambda: notifier.ready("serving 2 models"), b"READY=1\nSTATUS=serving 2 models"),
+        (notifier.ready, b"READY=1"),
         (lambda: notifier.stopping("draining"), b"STOPPING=1\nSTATUS=draining"),
         (lambda: notifier.status("generation 3"), b"STATUS=generation 3"),
         (notifier.alive, b"WATCHDOG=1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from aiorchd.config.compare import Changes
 from aiorchd.config.load import Loaded, load
 from aiorchd.config.problems import ConfigError, Problem
 from aiorchd.runtime.logs import Log
-from aiorchd.runtime.reloading import Reloading
+from aiorchd.runtime.reloading import Reloading, Verdict
 from aiorchd.runtime.watch import FileWatch
 
 GOOD = "[retry]\nmax_attempts = {}\n"
@@ -38,9 +39,16 @@ def path(tmp_path: Path) -> Path:
     return file
 
 
-def reloading(path: Path | None, applied: Applied) -> Reloading:
+def reloading(path: Path | None, applied: Applied, on_verdict: Callable[[Verdict], None] = lambda _: None) -> Reloading:
     return Reloading(
-        load(path, {}), 1, path=path, environ={}, apply=applied, wall_clock=lambda: 1000.0, log=Log("test")
+        load(path, {}),
+        1,
+        path=path,
+        environ={},
+        apply=applied,
+        wall_clock=lambda: 1000.0,
+        log=Log("test"),
+        on_verdict=on_verdict,
     )
 
 
@@ -54,6 +62,17 @@ async def test_a_change_is_put_in_force_and_named(path: Path) -> None:
     assert applied.attempts == [3]
     assert owner.loaded.config.retry.max_attempts == 3
     assert verdict.to_wire()["result"] == "accepted"
+
+
+async def test_every_verdict_is_told_once_it_holds(path: Path) -> None:
+    told: list[tuple[str, int]] = []
+    owner = reloading(
+        path, Applied(), lambda verdict: told.append((verdict.result, owner.loaded.config.retry.max_attempts))
+    )
+    for attempts in (3, 3, -3, 3):
+        path.write_text(GOOD.format(attempts))
+        await owner.reload("call")
+    assert told == [("accepted", 3), ("unchanged", 3), ("refused", 3), ("unchanged", 3)]
 
 
 async def test_the_same_content_is_no_change(path: Path) -> None:
