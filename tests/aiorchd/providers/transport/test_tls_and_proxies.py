@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
+from cryptography import x509
 from wire import Authority, Wire, answering, connect_proxy, http, raw_server
 
 from aiorch.errors import ProviderError
@@ -48,14 +50,25 @@ async def test_a_trusted_server(authority: Authority) -> None:
         assert len(server.requests[1].body) == 3_000_000
 
 
-async def test_a_directory_of_authorities(authority: Authority, tmp_path: Path) -> None:
-    import subprocess
+def hashed_name(pem: bytes) -> str:
+    """Name a certificate's file as OpenSSL looks for it in a directory (``openssl x509 -hash``): by its subject, each
+    name in lower case, in DER, without the outer sequence."""
 
-    pem = Path(authority.file).read_text()
-    digest = subprocess.run(
-        ["openssl", "x509", "-noout", "-hash", "-in", authority.file], capture_output=True, text=True, check=True
-    )
-    (tmp_path / f"{digest.stdout.strip()}.0").write_text(pem)
+    def der(tag: int, body: bytes) -> bytes:
+        assert len(body) < 128
+        return bytes([tag, len(body)]) + body
+
+    oids = {"2.5.4.10": b"\x55\x04\x0a", "2.5.4.11": b"\x55\x04\x0b"}
+    parts = b""
+    for name in x509.load_pem_x509_certificate(pem).subject:
+        value = " ".join(str(name.value).lower().split()).encode()
+        parts += der(0x31, der(0x30, der(0x06, oids[name.oid.dotted_string]) + der(0x0C, value)))
+    return f"{int.from_bytes(hashlib.sha1(parts).digest()[:4], 'little'):08x}.0"
+
+
+async def test_a_directory_of_authorities(authority: Authority, tmp_path: Path) -> None:
+    pem = Path(authority.file).read_bytes()
+    (tmp_path / hashed_name(pem)).write_bytes(pem)
     async with (
         raw_server(answering(ANSWER), tls=authority.server_context("localhost")) as server,
         open_transport(PoolLimits(), {"SSL_CERT_DIR": str(tmp_path)}) as transport,
