@@ -22,6 +22,7 @@ from aiorchd.config.load import Loaded, load
 from aiorchd.config.places import Place, PlaceError, find_config, find_socket, find_state
 from aiorchd.config.problems import ConfigError
 from aiorchd.doors.listener import SocketInUseError, SocketPathError
+from aiorchd.runtime.descriptors import raise_limit
 from aiorchd.runtime.logs import Log, logging_to
 from aiorchd.runtime.notify import Inherited, Notifier, take_descriptors, take_notifier, take_watchdog_s
 from aiorchd.runtime.watch import FileWatch
@@ -38,6 +39,7 @@ def start(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     descriptors = take_descriptors(environ, os.getpid())
     notifier = take_notifier(environ)
     watchdog_s = take_watchdog_s(environ, os.getpid())
+    raise_limit()
     with logging_to(environ=environ) as logging, closing(notifier), ExitStack() as resources:
         log = Log("")
         listening: Listening | None = None
