@@ -70,7 +70,7 @@ class AsyncConnections:
         Raises `Unreachable` and what `Exchange.ask` raises.
         """
         link = self._link
-        if link is None or not link.usable:
+        if link is None or not link.usable or link.pid != os.getpid():
             link = await self._connect(deadline)
         return link, link.ask(question)
 
@@ -89,17 +89,19 @@ class AsyncConnections:
     def close(self) -> None:
         """End all; whoever waits is told."""
         self._closed = True
-        for link in self._links:
-            link.close()
+        if os.getpid() == self._pid:  # a forked child shares even the loop's selector, and must not touch it
+            for link in self._links:
+                link.close()
 
     async def _connect(self, deadline: float) -> AsyncLink:
         runtime = self._runtime
         started = runtime.now()
         give_up_at = min(deadline, started + self._connect_timeout_s)
+        self._refuse_if_unusable()
         async with self._dialing:
-            self._refuse_if_unusable()
             if self._link is not None and self._link.usable:
                 return self._link
+            self._refuse_if_unusable()
             dial = Dial(self._paths)
             while (connected := dial.attempt()) is None:
                 now = runtime.now()

@@ -232,7 +232,9 @@ class Exchange:
             return  # of a question that was cancelled
         if pending is self._hello:
             self._take_greeting(answer)
-        elif answer.error is None:
+            self._end(pending)
+            return
+        if answer.error is None:
             pending.result = answer.result
         else:
             pending.failure = failure = error_from_wire(answer.error)

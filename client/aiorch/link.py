@@ -247,7 +247,8 @@ class Link(Line):
             if left <= 0:
                 raise TimeoutError
             if left < self._read_limit_s or min(left, _LONG_READ_S) > 4 * self._read_limit_s:
-                self._limit_reads(left)
+                # A little less than is left, so that the next call with the same timeout finds it short enough.
+                self._limit_reads(left if left < 1.0 else 0.9 * left)
         elif self._read_limit_s < _LONG_READ_S / 4:
             self._limit_reads(math.inf)
         try:

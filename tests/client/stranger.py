@@ -2,6 +2,7 @@
 
 import errno
 import json
+import queue
 import socket
 import sys
 import threading
@@ -10,6 +11,8 @@ import time
 import msgpack
 
 OUTPUT = threading.Lock()
+COMMANDS = queue.Queue()
+ASKED = {}
 
 
 def say(message):
@@ -62,6 +65,10 @@ class Line:
         elif message[0] == 1 and message[1] in self.asked:
             number, seen = self.asked.pop(message[1])
             _, _, error, result = message
+            if error is not None and as_map(error)["code"] == "going_away":
+                self.usable = False
+                COMMANDS.put(ASKED[number])  # it was not begun; the successor will take it
+                return
             if error is not None:
                 say({"id": number, "error": as_map(error)})
                 return
@@ -93,12 +100,15 @@ def as_map(error):
 
 def main():
     line, lines = None, {}
-    for text in sys.stdin:
-        command = json.loads(text)
+    while True:
+        command = COMMANDS.get()
+        if command is None:
+            return
         number = command["id"]
         if command["do"] == "cancel":
             lines[number].send([2, "cancel", [{"msgid": number}]])
             continue
+        ASKED[number] = command
         arguments = command["arguments"]
         if arguments.get("stream"):
             arguments["call_id"] = f"stream {number}"
@@ -120,4 +130,11 @@ def main():
                 break
 
 
+def read():
+    for text in sys.stdin:
+        COMMANDS.put(json.loads(text))
+    COMMANDS.put(None)
+
+
+threading.Thread(target=read, daemon=True).start()
 main()

@@ -68,11 +68,9 @@ def test_a_call_is_one_write_and_one_read(daemon: FakeDaemon, client: aiorch.Cli
     client.complete("hi", timeout_s=30)
     assert used == ["send", "setsockopt", "recv"]
     used.clear()
-    client.complete("hi", timeout_s=30)
-    client.complete("hi", timeout_s=20)  # the limit is near enough
-    assert used.count("send") == used.count("recv") == 2
-    assert used.count("setsockopt") <= 1
-    assert threading.active_count() <= 3  # this one, the fake daemon's; none of the client's
+    for timeout_s in (30, 30, 30, None, 60):
+        client.complete("hi", timeout_s=timeout_s)
+    assert used == ["send", "recv"] * 5
 
 
 def test_the_first_call_carries_the_greeting(daemon: FakeDaemon, client: aiorch.Client) -> None:
@@ -215,7 +213,7 @@ def test_an_interrupted_reader_hands_its_role_over(daemon: FakeDaemon, client: a
 
 
 # A signal between making a socket and anything else leaves it to the garbage collector.
-@pytest.mark.filterwarnings("ignore:.*unclosed <socket:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 def test_interruptions_anywhere_leave_no_wrong_answer(daemon: FakeDaemon) -> None:
     """Signals every few hundred microseconds, wherever they fall: each answer is its question's, and nothing hangs."""
     with no_descriptor_leaks(), aiorch.Client(daemon.socket) as client:
@@ -401,7 +399,7 @@ def test_threads_survive_restarts(daemon: FakeDaemon, client: aiorch.Client) -> 
         ended.set()
         counts = [call.result(PATIENCE_S) for call in asking]
     assert all(answered for answered, _ in counts)
-    assert daemon.connections_made == 11
+    assert daemon.connections_made <= 11
 
 
 def test_graceful_replacements_lose_nothing(daemon: FakeDaemon, client: aiorch.Client) -> None:
@@ -422,7 +420,7 @@ def test_graceful_replacements_lose_nothing(daemon: FakeDaemon, client: aiorch.C
             daemon.go_away()
         ended.set()
         assert all(call.result(PATIENCE_S) for call in asking)
-    assert daemon.connections == 1
+    daemon.wait_until(lambda daemon: daemon.connections <= 1)
 
 
 def test_a_reader_whose_answer_came_lets_another_read(daemon: FakeDaemon, client: aiorch.Client) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiorch.errors import LocalProtocolError, RemoteProtocolError
 from aiorch.protocol import SMALL_FRAME_BYTES, Connection, Event, Limits, Notification, Request, Response, pack
 
+unhurried = settings(deadline=None)  # how long an example takes is the machine's affair
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
 plain = st.recursive(
     st.none()
@@ -62,6 +63,7 @@ def outcome(pieces: list[bytes], limits: Limits | None = None) -> tuple[list[Eve
     return [bare(event) for event in events], None
 
 
+@unhurried
 @given(st.lists(messages, max_size=8), st.lists(st.integers(0, 10**6), max_size=6))
 def test_what_is_packed_comes_out_again_in_whatever_chunks(sent: list[tuple[Any, ...]], cuts: list[int]) -> None:
     wire = b"".join(pack(list(message)) for message in sent)
@@ -71,6 +73,7 @@ def test_what_is_packed_comes_out_again_in_whatever_chunks(sent: list[tuple[Any,
     assert outcome([wire[at : at + 1] for at in range(len(wire))]) == (expected, None)
 
 
+@unhurried
 @given(st.lists(requests, min_size=1, max_size=5), st.lists(st.integers(0, 9999), max_size=6))
 def test_argument_bytes_are_the_packed_method_and_params(sent: list[tuple[Any, ...]], cuts: list[int]) -> None:
     wire = b"".join(pack(list(message)) for message in sent)
@@ -107,6 +110,7 @@ def test_an_id_in_a_signed_or_wide_spelling_is_understood() -> None:
     assert odd == Request(7, "ping", [], None)
 
 
+@unhurried
 @given(st.binary(max_size=300), st.lists(st.integers(0, 10**6), max_size=4))
 @example(b"\xc1", [])
 @example(b"\x94\x00\x01\xa1a\x91\x81\x01\x02", [])
@@ -285,6 +289,7 @@ def test_an_idle_connection_keeps_no_large_buffer() -> None:
 # large frames and their switch
 
 
+@unhurried
 @given(
     st.integers(-40, 40),
     st.sampled_from(["text", "bytes", "items", "pairs", "mixed"]),
@@ -402,6 +407,7 @@ def test_endless_nesting_is_refused() -> None:
         Connection().pack_request("complete", {"prompt": endless})
 
 
+@unhurried
 @given(st.recursive(plain | st.just(Colour.RED) | st.booleans(), lambda inner: st.tuples(inner, inner), max_leaves=5))
 def test_what_is_sent_is_always_taken(value: Any) -> None:
     """Tuples, string enumerations and whatever else `pack` lets through arrive as plain data."""
