@@ -511,7 +511,7 @@ class Model(Section, frozen=True):
         UsdPer1m | None,
         key(
             "Price of a million input tokens that the provider wrote to its own prompt cache.",
-            effect="Left out, the input price serves.",
+            effect="Left out, the cost of a call that wrote some is unknown: writing often costs more than reading.",
             unit="US dollars",
             example="0.15",
         ),
