@@ -10,14 +10,14 @@ import msgspec
 
 from aiorchd.config.key import fields_of
 from aiorchd.config.problems import dotted
-from aiorchd.config.schema import Config, Model, Provider, sections
+from aiorchd.config.schema import Config, Model, Provider, sections, top_keys
 
 
 def flatten(config: Config) -> dict[str, Any]:
     """Give every key of a configuration with its value in plain data: ``retry.max_attempts``, ``providers.main.http2``,
     ``models[0].name``. There are no secrets in it, because there are none in a configuration.
     """
-    flat: dict[str, Any] = {}
+    flat: dict[str, Any] = {name: getattr(config, name) for name in top_keys()}
     for section in sections():
         for name, value in _plain(getattr(config, section)).items():
             flat[dotted((section, name))] = value
@@ -40,8 +40,10 @@ def flatten_raw(raw: Mapping[str, Any]) -> dict[str, Any]:
         elif section == "providers":
             for provider_name, provider in table.items():
                 flat.update({dotted(("providers", provider_name, name)): value for name, value in provider.items()})
-        else:
+        elif isinstance(table, Mapping):
             flat.update({dotted((section, name)): value for name, value in table.items()})
+        else:
+            flat[dotted((section,))] = table
     return flat
 
 
@@ -58,7 +60,7 @@ class Changes:
 
 def changes(old: Config, new: Config) -> Changes:
     """Compare two configurations. A provider or model that came or went is told as a whole; models go by name."""
-    live: list[str] = []
+    live: list[str] = [name for name in top_keys() if getattr(old, name) != getattr(new, name)]
     restart: list[str] = []
     for section, kind in sections().items():
         before, after = getattr(old, section), getattr(new, section)

@@ -1,54 +1,71 @@
 """The layer above the file: ``AIORCH__SECTION__KEY`` in the daemon's environment, read at start.
 
-``AIORCH__RETRY__MAX_ATTEMPTS=2``, ``AIORCH__RETRY__BACKOFF_S=0.1,0.2``, ``AIORCH__PROVIDERS__MAIN__HTTP2=true``. Strings
-are taken as they are, lists with commas or as TOML, everything else as TOML.
+``AIORCH__RETRY__MAX_ATTEMPTS=2``, ``AIORCH__RETRY__BACKOFF_S=0.1,0.2``, ``AIORCH__PROVIDERS__MAIN__HTTP2=true``,
+``AIORCH__PROFILE=basic``. Strings are taken as they are, lists with commas or as TOML, everything else as TOML. Below
+these stand the names of the documents (`document_names`).
 """
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from msgspec import inspect
-
+from aiorchd.config.document_names import DOCUMENT_NAMES, understand
+from aiorchd.config.findings import ENVIRONMENT, Origin
 from aiorchd.config.key import Field, fields_of
 from aiorchd.config.lines import Path
 from aiorchd.config.problems import did_you_mean
-from aiorchd.config.schema import Provider, sections
+from aiorchd.config.schema import Provider, sections, top_keys
+from aiorchd.config.tables import with_value
+from aiorchd.config.values import value_from_text
 
 PREFIX: Final = "AIORCH__"
 
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """The raw tables with the environment's values in them, where each came from, and the variables that fit nowhere
-    (name, sentence, remedy).
+    """The raw tables with the environment's values in them, where each came from, the variables that fit nowhere, and
+    those that are without effect (name, sentence, remedy).
     """
 
     raw: Mapping[str, Any]
-    origins: Mapping[Path, str]
+    origins: Mapping[Path, Origin]
     values: Mapping[Path, Any]
     misfits: tuple[tuple[str, str, str], ...]
+    doubts: tuple[tuple[str, str, str], ...] = ()
 
 
 def overlay(raw: Mapping[str, Any], environ: Mapping[str, str]) -> Overlay:
     """Lay the environment over the tables, which stay as they are."""
     merged: dict[str, Any] = dict(raw)
-    origins: dict[Path, str] = {}
+    origins: dict[Path, Origin] = {}
     values: dict[Path, Any] = {}
     misfits: list[tuple[str, str, str]] = []
+
+    def put(path: Path, value: Any, variable: str) -> None:
+        nonlocal merged
+        changed = with_value(merged, path, value)
+        if changed is not None:  # else the file has something else where a table belongs, which is told there
+            merged = changed
+            origins[path] = Origin(ENVIRONMENT, variable)
+            values[path] = value
+
+    understood = understand(environ)
+    for path, (value, variable) in understood.values.items():
+        put(path, value, variable)
     for variable in sorted(name for name in environ if name.startswith(PREFIX)):
         found = _locate(variable, raw)
         if isinstance(found, _Place):
-            value = _parse(environ[variable], found.field)
-            if _put(merged, found.path, value):
-                origins[found.path] = variable
-                values[found.path] = value
+            put(found.path, value_from_text(environ[variable], found.field.type_info), variable)
         else:
             misfits.append((variable, *found))
-    return Overlay(merged, origins, values, tuple(misfits))
+    return Overlay(merged, origins, values, tuple(misfits), understood.doubts)
+
+
+def read_names(environ: Mapping[str, str]) -> list[str]:
+    """List the variables that say something about the configuration."""
+    return sorted(name for name in environ if name.startswith(PREFIX) or name in DOCUMENT_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +78,7 @@ def _locate(variable: str, raw: Mapping[str, Any]) -> _Place | tuple[str, str]:
     """Find the key that a variable sets, or say why it sets none."""
     parts = variable[len(PREFIX) :].lower().split("__")
     known = sections()
+    top = top_keys()
     if parts[0] == "models":
         return "models are not set in the environment.", "Put them into the file."
     if parts[0] == "providers" and len(parts) == 3:
@@ -68,6 +86,8 @@ def _locate(variable: str, raw: Mapping[str, Any]) -> _Place | tuple[str, str]:
         if parts[1] and parts[2] in fields:
             return _Place(("providers", _provider_name(parts[1], raw), parts[2]), fields[parts[2]])
         return "sets no key of a provider.", did_you_mean(parts[2], fields)
+    if parts[0] in top and len(parts) == 1:
+        return _Place((parts[0],), top[parts[0]])
     if parts[0] in known and len(parts) == 2:
         fields = fields_of(known[parts[0]])
         if parts[1] in fields:
@@ -87,62 +107,3 @@ def _provider_name(part: str, raw: Mapping[str, Any]) -> str:
             if name.lower().replace("-", "_").replace(".", "_") == part:
                 return str(name)
     return part
-
-
-def _put(merged: dict[str, Any], path: Path, value: Any) -> bool:
-    """Set a value, copying the tables on the way; False when the file has something else where a table belongs."""
-    table = merged
-    for part in path[:-1]:
-        below = table.get(str(part), {})
-        if not isinstance(below, dict):
-            return False
-        below = dict(below)
-        table[str(part)] = below
-        table = below
-    table[str(path[-1])] = value
-    return True
-
-
-def _parse(text: str, field: Field) -> Any:
-    """Read a value by what its key expects; what cannot be read stays a string, which its check then refuses."""
-    shape = field.type_info
-    kinds = _kinds(shape)
-    if inspect.BoolType in kinds:
-        words = {
-            "1": True,
-            "true": True,
-            "yes": True,
-            "on": True,
-            "0": False,
-            "false": False,
-            "no": False,
-            "off": False,
-        }
-        return words.get(text.strip().lower(), text)
-    if inspect.StrType in kinds or inspect.LiteralType in kinds:
-        return text
-    try:
-        return tomllib.loads(f"value = {text.strip()}")["value"]
-    except (ValueError, RecursionError):
-        pass
-    if inspect.VarTupleType in kinds:
-        return [_item(item.strip()) for item in text.split(",") if item.strip()]
-    return text
-
-
-def _item(text: str) -> Any:
-    """One item of a list with commas: a number when it reads as one, else a string."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _kinds(shape: inspect.Type) -> set[type[inspect.Type]]:
-    if isinstance(shape, inspect.Metadata):
-        return _kinds(shape.type)
-    if isinstance(shape, inspect.UnionType):
-        return set().union(*(_kinds(one) for one in shape.types))
-    return {type(shape)}

@@ -21,7 +21,8 @@ class About:
     ``meaning`` says what it is and ``effect`` what follows from raising, lowering or leaving it; both are sentences.
     ``unit`` is plural and empty for what has none. ``live`` keys take effect when the file is saved, the others at the
     next start. ``example`` is the TOML value shown where there is no default. ``later`` are values that other releases
-    know and this one does not.
+    know and this one does not. ``guarded`` keys decide who may do what and where keys of providers go: they are for
+    whoever may write the file or start the daemon, and no override sets them.
     """
 
     meaning: str
@@ -30,6 +31,7 @@ class About:
     live: bool = True
     example: str = ""
     later: tuple[str, ...] = ()
+    guarded: bool = False
 
 
 def key(
@@ -40,11 +42,12 @@ def key(
     live: bool = True,
     example: str = "",
     later: tuple[str, ...] = (),
+    guarded: bool = False,
 ) -> msgspec.Meta:
     """Describe one key, for use in ``Annotated`` around its type; every field of the schema has exactly one."""
     return msgspec.Meta(
         description=f"{meaning} {effect}",
-        extra={_EXTRA: About(meaning, effect, unit, live, example, later)},
+        extra={_EXTRA: About(meaning, effect, unit, live, example, later, guarded)},
     )
 
 
@@ -86,15 +89,29 @@ def fields_of(section: type[msgspec.Struct]) -> dict[str, Field]:
     """List the keys of a section by name, in the order of the manual."""
     found: dict[str, Field] = {}
     for each in msgspec.structs.fields(section):
-        metadata = getattr(each.type, "__metadata__", ())
-        abouts = [meta.extra[_EXTRA] for meta in metadata if isinstance(meta, msgspec.Meta) and meta.extra]
-        if not abouts:
+        about = _about(each)
+        if about is None:
             raise TypeError(f"{section.__name__}.{each.name} is not described: annotate it with key(...)")
-        default = each.default
-        if each.default_factory is not msgspec.NODEFAULT:
-            default = each.default_factory()
-        found[each.name] = Field(each.name, abouts[0], each.type, each.required, default)
+        found[each.name] = _field(each, about)
     return found
+
+
+def described_fields_of(kind: type[msgspec.Struct]) -> dict[str, Field]:
+    """List the keys among the fields of a record whose other fields are tables."""
+    return {each.name: _field(each, about) for each in msgspec.structs.fields(kind) if (about := _about(each))}
+
+
+def _about(each: msgspec.structs.FieldInfo) -> About | None:
+    for meta in getattr(each.type, "__metadata__", ()):
+        if isinstance(meta, msgspec.Meta) and meta.extra:
+            about: About = meta.extra[_EXTRA]
+            return about
+    return None
+
+
+def _field(each: msgspec.structs.FieldInfo, about: About) -> Field:
+    default = each.default_factory() if each.default_factory is not msgspec.NODEFAULT else each.default
+    return Field(each.name, about, each.type, each.required, default)
 
 
 def _choices(shape: Any) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from typing import Final
 
 NOT_YET: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "profile": "levels and scenarios",
         "http": "the HTTP face",
         "features": "switching features off",
         "limits": "shared limits of several models",

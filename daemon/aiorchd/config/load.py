@@ -1,6 +1,7 @@
-"""One file and the environment, turned into a whole configuration, or into everything that is wrong with them.
+"""One file and what lies below and above it, turned into a whole configuration, or into everything that is wrong with it.
 
-The same code serves the daemon's start, its reloads, and `aiorchctl config check` offline.
+Built-in, profile, file, environment, override: the later layer wins, key by key. The same code serves the daemon's start,
+its reloads and overrides, and `aiorchctl config` offline.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ from typing import Any, Final
 
 from aiorchd.config.checks import check
 from aiorchd.config.compare import flatten, flatten_raw
-from aiorchd.config.environment import Overlay, overlay
-from aiorchd.config.findings import Findings
+from aiorchd.config.environment import overlay, read_names
+from aiorchd.config.findings import ENVIRONMENT, OVERRIDE, Findings, Origin
 from aiorchd.config.lines import Lines, find_lines
-from aiorchd.config.problems import ConfigError, Problem
+from aiorchd.config.lines import Path as KeyPath
+from aiorchd.config.overrides import NO_OVERRIDES, Overrides, lay
+from aiorchd.config.presets import PROFILES, Preset, presets_of
+from aiorchd.config.problems import ConfigError, Problem, dotted
 from aiorchd.config.reading import read_guarded
 from aiorchd.config.records import make_records
 from aiorchd.config.schema import Config, Model, Provider
+from aiorchd.config.tables import laid_over, paths_of
 
 EMBEDDED: Final = "simulated"
 """Name of the provider and of the model that answer when none is configured."""
@@ -37,9 +42,10 @@ _POSITION = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)\
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Where values came from: ``built-in``, ``file`` or ``environment``, and the dotted keys it sets, in plain data.
+    """Where values came from: ``built-in``, ``profile``, ``file``, ``environment`` or ``override``, and the dotted keys it
+    sets, in plain data.
 
-    Later layers win. ``source`` is the path of a file and empty otherwise.
+    Later layers win. ``source`` is the path of a file, the name of a profile, and empty otherwise.
     """
 
     name: str
@@ -54,7 +60,8 @@ class Loaded:
     ``path`` is None for the built-in one. ``fingerprint`` is that of everything that was read: equal fingerprints need
     no second look. ``simulated`` says that neither providers nor models were configured, so that the embedded simulated
     model serves. ``empty`` says that a file was read and sets nothing, which in a running daemon is more likely an
-    interrupted write than a wish. ``warnings`` are for the log and `status`.
+    interrupted write than a wish. ``warnings`` are for the log and `status`. ``content`` is the file as it was read, so
+    that an override can be laid over what is in force whatever became of the file since; ``overrides`` are those in it.
     """
 
     config: Config
@@ -64,9 +71,17 @@ class Loaded:
     empty: bool = False
     warnings: tuple[Problem, ...] = ()
     layers: tuple[Layer, ...] = field(default=())
+    content: bytes = field(default=b"", repr=False)
+    overrides: Overrides = field(default_factory=lambda: NO_OVERRIDES)
 
 
-def load(path: Path | None, environ: Mapping[str, str], *, owners: frozenset[int] | None = None) -> Loaded:
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    *,
+    owners: frozenset[int] | None = None,
+    overrides: Overrides = NO_OVERRIDES,
+) -> Loaded:
     """Read, check and complete a configuration; None stands for the built-in one, over which the environment still goes.
 
     ``owners`` are the users, besides root, to whom the file may belong: this process's own unless told otherwise.
@@ -74,14 +89,18 @@ def load(path: Path | None, environ: Mapping[str, str], *, owners: frozenset[int
     file holds.
     """
     if path is None:
-        return _accept(None, {}, find_lines(""), environ, _fingerprint(b"", environ))
+        return load_text(b"", None, environ, overrides=overrides)
     content = read_guarded(path, frozenset({os.geteuid()}) if owners is None else owners)
-    return load_text(content, path, environ)
+    return load_text(content, path, environ, overrides=overrides)
 
 
-def load_text(content: bytes, path: Path, environ: Mapping[str, str]) -> Loaded:
+def load_text(
+    content: bytes, path: Path | None, environ: Mapping[str, str], *, overrides: Overrides = NO_OVERRIDES
+) -> Loaded:
     """Do the same with content that was read already, or is about to be written to ``path``."""
-    fingerprint = _fingerprint(content, environ)
+    fingerprint = _fingerprint(content, environ, overrides)
+    if path is None:
+        return _accept(_Read(None, b"", {}, find_lines(""), fingerprint), environ, overrides)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -92,7 +111,18 @@ def load_text(content: bytes, path: Path, environ: Mapping[str, str]) -> Loaded:
             [Problem(str(path), "", line, sentence, "Save the file as UTF-8.", column)], fingerprint=fingerprint
         ) from None
     raw = _parse(text, path, fingerprint)
-    return _accept(path, raw, find_lines(text), environ, fingerprint)
+    return _accept(_Read(path, content, raw, find_lines(text), fingerprint), environ, overrides)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A file as far as it could be read without knowing what it means."""
+
+    path: Path | None
+    content: bytes
+    raw: Mapping[str, Any]
+    lines: Lines
+    fingerprint: str
 
 
 def _parse(text: str, path: Path, fingerprint: str) -> dict[str, Any]:
@@ -138,31 +168,64 @@ def _is_deeper(raw: dict[str, Any], deepest: int) -> bool:
     return True
 
 
-def _accept(
-    path: Path | None, raw: dict[str, Any], lines: Lines, environ: Mapping[str, str], fingerprint: str
-) -> Loaded:
-    laid = overlay(raw, environ)
-    findings = Findings("" if path is None else str(path), lines, laid.origins)
-    for variable, sentence, remedy in laid.misfits:
+def _accept(read: _Read, environ: Mapping[str, str], overrides: Overrides) -> Loaded:
+    surrounded = overlay(read.raw, environ)
+    laid = lay(surrounded.raw, overrides)
+    presets = _presets(laid.raw.get("profile"))
+    raw: dict[str, Any] = {}
+    origins: dict[KeyPath, Origin] = {}
+    for preset in presets:
+        raw = laid_over(raw, preset.tables)
+        origins |= {path: Origin(f"profile {preset.name}", dotted(path)) for path in paths_of(preset.tables)}
+    for path in paths_of(laid.raw):  # what the file says itself is the file's
+        origins.pop(path, None)
+    raw = laid_over(raw, laid.raw)
+    origins |= surrounded.origins
+    origins |= laid.origins
+    findings = Findings("" if read.path is None else str(read.path), read.lines, origins)
+    for variable, sentence, remedy in surrounded.misfits:
         findings.wrong_variable(variable, sentence, remedy)
-    records = make_records(laid.raw, findings)
+    for variable, sentence, remedy in surrounded.doubts:
+        findings.doubtful_at(Origin(ENVIRONMENT, variable), sentence, remedy)
+    for key in laid.left_out:
+        findings.doubtful_at(Origin(OVERRIDE, key), "is passed over: there is no such model any more.")
+    records = make_records(raw, findings)
     check(records, findings)
     problems = findings.problems()
     if problems:
-        raise ConfigError(problems, fingerprint=fingerprint)
+        raise ConfigError(problems, fingerprint=read.fingerprint)
     config = records.config()
     simulated = not config.providers and not config.models
     if simulated:
         config = with_embedded_model(config)
+    layers = [Layer("built-in", "", flatten(Config()))]
+    layers += [Layer("profile", preset.name, flatten_raw(preset.tables)) for preset in presets]
+    if read.path is not None:
+        layers.append(Layer("file", str(read.path), flatten_raw(read.raw)))
+    if surrounded.values:
+        layers.append(Layer("environment", "", _dotted(surrounded.values)))
+    if laid.values:
+        layers.append(Layer("override", "", _dotted(laid.values)))
     return Loaded(
         config=config,
-        path=path,
-        fingerprint=fingerprint,
+        path=read.path,
+        fingerprint=read.fingerprint,
         simulated=simulated,
-        empty=path is not None and not raw,
+        empty=read.path is not None and not read.raw,
         warnings=findings.warnings(),
-        layers=_layers(path, raw, laid),
+        layers=tuple(layers),
+        content=read.content,
+        overrides=overrides,
     )
+
+
+def _presets(name: Any) -> tuple[Preset, ...]:
+    """Find what a profile sets; nothing for a name that there is not, which is told where it is written."""
+    return presets_of(name) if isinstance(name, str) and name in PROFILES else ()
+
+
+def _dotted(values: Mapping[KeyPath, Any]) -> dict[str, Any]:
+    return {dotted(path): value for path, value in values.items()}
 
 
 def with_embedded_model(config: Config) -> Config:
@@ -173,24 +236,10 @@ def with_embedded_model(config: Config) -> Config:
     return Config(**parts)
 
 
-def _layers(path: Path | None, raw: Mapping[str, Any], laid: Overlay) -> tuple[Layer, ...]:
-    found = [Layer("built-in", "", flatten(Config()))]
-    if path is not None:
-        found.append(Layer("file", str(path), flatten_raw(raw)))
-    if laid.values:
-        tables: dict[str, Any] = {}
-        for place, value in laid.values.items():
-            table = tables
-            for part in place[:-1]:
-                table = table.setdefault(str(part), {})
-            table[str(place[-1])] = value
-        found.append(Layer("environment", "", flatten_raw(tables)))
-    return tuple(found)
-
-
-def _fingerprint(content: bytes, environ: Mapping[str, str]) -> str:
+def _fingerprint(content: bytes, environ: Mapping[str, str], overrides: Overrides) -> str:
     digest = hashlib.sha256(content)
-    for name in sorted(environ):
-        if name.startswith("AIORCH__"):
-            digest.update(f"\0{name}={environ[name]}".encode("utf-8", "surrogateescape"))
+    for name in read_names(environ):
+        digest.update(f"\0{name}={environ[name]}".encode("utf-8", "surrogateescape"))
+    for path, value in overrides.items():
+        digest.update(f"\0{path!r}={value!r}".encode("utf-8", "backslashreplace"))
     return digest.hexdigest()[:32]

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from aiorchd.config.key import Field, bounds, fields_of
-from aiorchd.config.schema import Model, Provider, Section, sections
+from aiorchd.config.schema import Model, Provider, Section, sections, top_keys
 
 _WIDTH: Final = 100
 
@@ -25,10 +25,13 @@ aiorch: every key, at its default.
 A running daemon reads this file again when it is saved: most keys take effect at once, without a call being lost; those \
 that wait for a restart say so. A file with a mistake changes nothing; `aiorchctl config check` and `aiorchctl status` \
 tell what is wrong with it, all at once and by line. Keep only what you change: what is left out has the default shown \
-here.
+here. `aiorchctl init` makes a first file of your own.
 
 Keys end in their unit: _s is seconds, _bytes bytes, _usd US dollars. Secrets are never in this file. In the environment \
-of the daemon, AIORCH__SECTION__KEY sets a key over the file.
+of the daemon, AIORCH__SECTION__KEY sets a key over the file; `aiorchctl config diff` shows what came from where.
+
+Editors that know JSON Schema complete and check it: `aiorchctl config schema -o aiorch.schema.json`, and in the first \
+line of your file `#:schema ./aiorch.schema.json`.
 
 Without a provider and a model, a simulated model answers: see the end of the file.
 """
@@ -37,6 +40,8 @@ Without a provider and a model, a simulated model answers: see the end of the fi
 def manual() -> str:
     """Write the whole file."""
     lines = [*_comment(_OPENING), ""]
+    for field in top_keys().values():
+        lines += _key(field, active=True)
     for name, kind in sections().items():
         lines += _section(f"[{name}]", kind, active=True)
     lines += _section("[providers.main]", Provider, active=False)
@@ -51,20 +56,23 @@ def _section(header: str, kind: type[Section], *, active: bool) -> Iterator[str]
     yield from _comment(inspect.cleandoc(kind.__doc__ or ""))
     yield header if active else f"#{header}"
     for field in fields_of(kind).values():
-        yield ""
-        yield from _comment(f"{field.about.meaning} {field.about.effect}")
-        yield from _comment(_facts(field))
-        yield _line(field, active=active)
+        yield from _key(field, active=active)
 
 
-def _facts(field: Field) -> str:
-    """Say unit, bounds, choices, and when a change takes effect."""
-    facts = [field.about.unit[:1].upper() + field.about.unit[1:]] if field.about.unit else []
-    facts += [" or ".join(f'"{choice}"' for choice in field.choices())] if field.choices() else []
-    facts += [text[:1].upper() + text[1:] for text in _numbers(field.type_info)]
-    facts.append("Needed" if field.required else "")
-    facts.append("Live" if field.about.live else "Needs a restart")
-    return ". ".join(fact for fact in facts if fact) + "."
+def _key(field: Field, *, active: bool) -> Iterator[str]:
+    yield ""
+    yield from _comment(f"{field.about.meaning} {field.about.effect}")
+    yield from _comment(" ".join(f"{fact}." for fact in facts(field)))
+    yield _line(field, active=active)
+
+
+def facts(field: Field) -> list[str]:
+    """Say unit, bounds, choices, and when a change takes effect, each in a few words."""
+    found = [field.about.unit[:1].upper() + field.about.unit[1:]] if field.about.unit else []
+    found += [" or ".join(f'"{choice}"' for choice in field.choices())] if field.choices() else []
+    found += [text[:1].upper() + text[1:] for text in _numbers(field.type_info)]
+    found += ["Needed"] if field.required else []
+    return [*found, "Live" if field.about.live else "Needs a restart"]
 
 
 def _numbers(shape: msgspec.inspect.Type) -> list[str]:

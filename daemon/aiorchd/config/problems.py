@@ -104,6 +104,8 @@ def printable(name: str) -> str:
 
 def show(value: Any) -> str:
     """Show a refused value, short and without secrets."""
+    if value is None:
+        return "nothing"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

@@ -17,7 +17,7 @@ from aiorchd.config.key import Field, expectation, fields_of
 from aiorchd.config.later import not_yet
 from aiorchd.config.lines import Path
 from aiorchd.config.problems import did_you_mean, dotted, nearest, printable, show
-from aiorchd.config.schema import Config, Model, Provider, Section, sections
+from aiorchd.config.schema import Config, Model, Profile, Provider, Section, sections, top_keys
 from aiorchd.config.secrets import looks_secret, names_secret
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -34,11 +34,13 @@ class Records:
     provider_names: frozenset[str]
     models: tuple[tuple[int, Model], ...]
     all_models: bool
+    profile: Profile | None = None
 
     def config(self) -> Config:
         """Put them together."""
         made: dict[str, Any] = dict(self.sections)
-        return Config(providers=self.providers, models=tuple(model for _, model in self.models), **made)
+        models = tuple(model for _, model in self.models)
+        return Config(profile=self.profile, providers=self.providers, models=models, **made)
 
 
 class _Schema:
@@ -46,6 +48,7 @@ class _Schema:
 
     def __init__(self) -> None:
         self.sections = sections()
+        self.top = top_keys()
         kinds: tuple[type[Section], ...] = (*self.sections.values(), Provider, Model)
         self.fields = {kind: fields_of(kind) for kind in kinds}
 
@@ -60,16 +63,20 @@ def make_records(raw: Mapping[str, Any], findings: Findings) -> Records:
     """Make what can be made, noting every problem."""
     schema = _Schema()
     made: dict[str, Section] = {}
+    known = [*schema.top, *schema.sections, "providers", "models"]
     for name, value in raw.items():
-        if name not in ("providers", "models", *schema.sections):
-            _unknown((name,), value, [*schema.sections, "providers", "models"], schema, findings)
+        if name not in known:
+            _unknown((name,), value, known, schema, findings)
+    profile: Profile | None = None
+    if "profile" in raw:
+        _, profile = _value(schema.top["profile"], raw["profile"], ("profile",), findings)
     for name, kind in schema.sections.items():
         if name in raw:
             section = _section(kind, raw[name], (name,), schema, findings)
             made[name] = kind() if section is None else section
     providers, provider_names = _providers(raw.get("providers", {}), schema, findings)
     models, all_models = _models(raw.get("models", []), schema, findings)
-    return Records(made, providers, provider_names, models, all_models)
+    return Records(made, providers, provider_names, models, all_models, profile)
 
 
 def _providers(raw: Any, schema: _Schema, findings: Findings) -> tuple[dict[str, Provider], frozenset[str]]:
@@ -159,7 +166,9 @@ def _value(field: Field, value: Any, path: Path, findings: Findings) -> tuple[bo
             findings.wrong((*path, place), f"must be {expectation(item_shape, field.choices())}, not {show(item)}.")
     if not bad:  # then it is the whole that does not fit: its type, or how many items it has
         unit = f" ({field.about.unit})" if field.about.unit else ""
-        findings.wrong(path, f"must be {field.expectation()}{unit}, not {show(value)}.")
+        guess = nearest(value, field.choices()) if isinstance(value, str) else None
+        remedy = f'Did you mean "{guess}"?' if guess is not None else ""
+        findings.wrong(path, f"must be {field.expectation()}{unit}, not {show(value)}.", remedy)
     return False, None
 
 

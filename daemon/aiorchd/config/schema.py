@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from msgspec import Meta, Struct, field
 from msgspec.structs import fields as msgspec_fields
 
-from aiorchd.config.key import key, longest, span
+from aiorchd.config.key import Field, described_fields_of, key, longest, span
 
 MIB: Final = 1024 * 1024
 DAY_S: Final = 86400.0
@@ -23,6 +23,16 @@ Seconds: TypeAlias = Annotated[float, span(0.001, DAY_S)]
 Count: TypeAlias = Annotated[int, span(1, 10**12)]
 UsdPer1m: TypeAlias = Annotated[float, span(0, 1_000_000)]
 ModelName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
+Profile: TypeAlias = Literal[
+    "basic",
+    "moderate",
+    "aggressive",
+    "large_repository_analysis",
+    "real_time_validation",
+    "batch_processing",
+    "api_heavy_workload",
+]
+"""Three levels and four scenarios; a file of each name stands in `presets/`."""
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +49,7 @@ class Daemon(Section, frozen=True):
             "Users, by name or number, who may use the daemon at all.",
             effect="With this and allow_groups empty, whoever the socket's permissions let in may. Administrators always may. "
             "Connections that are already open keep what they had.",
+            guarded=True,
         ),
     ] = ()
     allow_groups: Annotated[
@@ -47,6 +58,7 @@ class Daemon(Section, frozen=True):
         key(
             "Groups, by name or number, whose members may use the daemon.",
             effect="Added to allow_users: a caller needs to be in one of the two.",
+            guarded=True,
         ),
     ] = ()
     admin_users: Annotated[
@@ -55,12 +67,13 @@ class Daemon(Section, frozen=True):
         key(
             "Users who may administer: change the configuration, clear caches, see everybody's statistics.",
             effect="Root and the daemon's own user always may.",
+            guarded=True,
         ),
     ] = ()
     admin_groups: Annotated[
         tuple[UserOrGroup, ...],
         longest(1000),
-        key("Groups whose members may administer.", effect="Added to admin_users."),
+        key("Groups whose members may administer.", effect="Added to admin_users.", guarded=True),
     ] = ()
     max_connections: Annotated[
         int,
@@ -96,7 +109,8 @@ class Daemon(Section, frozen=True):
         span(1, 1_000_000),
         key(
             "Requests of one connection that may await their answers.",
-            effect="At the bound the daemon stops reading from that connection until some are answered; nothing is lost.",
+            effect="At the bound the daemon stops reading from that connection until some are answered; nothing is lost. "
+            "New connections take a change.",
             unit="requests",
         ),
     ] = 256
@@ -105,7 +119,8 @@ class Daemon(Section, frozen=True):
         span(64 * 1024, 1024 * MIB),
         key(
             "Answers kept for a client that does not read them.",
-            effect="At the bound its further answers wait, and so does reading from it: this is all that such a client costs.",
+            effect="At the bound its further answers wait, and so does reading from it: this is all that such a client costs. "
+            "New connections take a change.",
             unit="bytes",
         ),
     ] = MIB
@@ -113,7 +128,8 @@ class Daemon(Section, frozen=True):
         Seconds,
         key(
             "How long a client may leave a full buffer unread before its connection is cut.",
-            effect="Lower frees memory sooner; higher is kinder to hosts that pause, in a debugger for instance.",
+            effect="Lower frees memory sooner; higher is kinder to hosts that pause, in a debugger for instance. "
+            "New connections take a change.",
             unit="seconds",
         ),
     ] = 30.0
@@ -293,8 +309,9 @@ class Pool(Section, frozen=True):
         int,
         span(1, 100_000),
         key(
-            "Requests to providers under way at once, all providers together.",
-            effect="Attempts beyond it wait for a connection. Keep it at least as large as the permits of all models.",
+            "Requests under way at once to one provider's address.",
+            effect="Attempts beyond it wait for a connection, no longer than timeouts.connect_s. Keep it at least as large as "
+            "the permits of all models there. Lowered, what is under way is finished.",
             unit="connections",
         ),
     ] = 100
@@ -302,7 +319,7 @@ class Pool(Section, frozen=True):
         int,
         span(0, 100_000),
         key(
-            "Connections that are kept open while unused, all providers together.",
+            "Connections that are kept open to one provider's address while unused.",
             effect="Each saves a TCP and TLS handshake later and costs a descriptor now; 0 keeps none.",
             unit="connections",
         ),
@@ -422,6 +439,7 @@ class Provider(Section, frozen=True):
             "simulated (inside the daemon, without a network).",
             effect="Simulated answers say so and are never written to disk.",
             later=("anthropic", "gemini", "host"),
+            guarded=True,
         ),
     ] = "openai"
     base_url: Annotated[
@@ -430,6 +448,7 @@ class Provider(Section, frozen=True):
             "Where it is, up to and with the version: what comes before /chat/completions.",
             effect="Part of every cache key: another address has other answers. Needed for the dialect openai.",
             example='"https://api.openai.com/v1"',
+            guarded=True,
         ),
     ] = None
     api_key_env: Annotated[
@@ -438,6 +457,7 @@ class Provider(Section, frozen=True):
             "Name of the environment variable of the daemon that holds the key.",
             effect="While it is unset, calls to this provider fail with provider_auth. The environment is read at start.",
             example='"OPENAI_API_KEY"',
+            guarded=True,
         ),
     ] = None
     api_key_credential: Annotated[
@@ -446,6 +466,7 @@ class Provider(Section, frozen=True):
             "Name of the systemd credential (LoadCredential=NAME:/path) that holds the key.",
             effect="Instead of api_key_env. systemd hands over a changed file at the next start.",
             example='"openai"',
+            guarded=True,
         ),
     ] = None
     headers: Annotated[
@@ -454,6 +475,7 @@ class Provider(Section, frozen=True):
         key(
             "Further headers for each request.",
             effect='For instance {"OpenAI-Organization" = "org-1"}; headers that carry secrets are refused here.',
+            guarded=True,
         ),
     ] = field(default_factory=dict)
     http2: Annotated[
@@ -470,7 +492,7 @@ class Model(Section, frozen=True):
 
     name: Annotated[
         ModelName,
-        key("What callers say.", effect="Each name once.", example='"small"'),
+        key("What callers say.", effect="Each name once.", example='"small"', guarded=True),
     ]
     provider: Annotated[
         Annotated[str, Meta(min_length=1)],
@@ -576,6 +598,16 @@ class Model(Section, frozen=True):
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One whole configuration, complete with defaults; equal ones compare equal."""
 
+    profile: Annotated[
+        Profile | None,
+        key(
+            "A level (basic, moderate, aggressive) or a scenario that sets other keys with one word; it stands before the "
+            "first table.",
+            effect="What this file says itself wins, so leave out the keys that it is to set. `aiorchctl config diff` shows "
+            "what came from where, and docs/configuration.md what each one sets.",
+            example='"moderate"',
+        ),
+    ] = None
     daemon: Daemon = field(default_factory=Daemon)
     queue: Queue = field(default_factory=Queue)
     concurrency: Concurrency = field(default_factory=Concurrency)
@@ -597,3 +629,8 @@ def sections() -> Mapping[str, type[Section]]:
         for each in msgspec_fields(Config)
         if isinstance(each.type, type) and issubclass(each.type, Section)
     }
+
+
+def top_keys() -> Mapping[str, Field]:
+    """Describe the keys that stand before the first table."""
+    return described_fields_of(Config)

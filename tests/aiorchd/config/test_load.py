@@ -135,7 +135,7 @@ def load_refused_again(content: bytes) -> str:
 def test_everything_is_told_at_once_in_the_order_of_the_file() -> None:
     told = refused(
         """\
-profile = "moderate"
+profile = "modrate"
 [retry]
 max_atempts = 3
 backoff_s = [0.5, "x", -1]
@@ -156,7 +156,10 @@ total_s = 4000
 """
     )
     assert told == [
-        ":1: profile: is not part of this release: it will serve levels and scenarios. Leave it out for now.",
+        (
+            ':1: profile: must be one of "basic", "moderate", "aggressive", "large_repository_analysis", '
+            '"real_time_validation", "batch_processing", "api_heavy_workload", not "modrate". Did you mean "moderate"?'
+        ),
         ':3: retry.max_atempts: there is no key "max_atempts" here. Did you mean "max_attempts"?',
         ':4: retry.backoff_s[1]: must be a number from 0 to 3600, not "x".',
         ":4: retry.backoff_s[2]: must be a number from 0 to 3600, not -1.",
