@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import time
 from collections.abc import MutableMapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from aiorchd.config.secrets import redact
 _FIRST_DESCRIPTOR: Final = 3
 _MOST_DESCRIPTORS: Final = 64
 _LONGEST_STATUS: Final = 500
+_PATIENCE_S: Final = 1
+"""How long to wait for a manager that is behind with its messages, where one that is lost could not be made up for."""
 
 
 class Notifier:
@@ -30,7 +33,8 @@ class Notifier:
         self._socket: socket.socket | None = None
         if address and address[0] in "/@":  # vsock: and relative addresses are not ours
             self._address = b"\0" + os.fsencode(address[1:]) if address[0] == "@" else address
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _PATIENCE_S, 0))
 
     @property
     def active(self) -> bool:
@@ -39,15 +43,16 @@ class Notifier:
 
     def ready(self, status: str | None = None) -> bool:
         """Start-up, or a reload, is finished."""
-        return self._send("READY=1") if status is None else self._send("READY=1", _status(status))
+        lines = ["READY=1"] if status is None else ["READY=1", _status(status)]
+        return self._send(*lines, patient=True)
 
     def reloading(self) -> bool:
         """A reload begins; `ready` must follow, whatever comes of it."""
-        return self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        return self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", patient=True)
 
     def stopping(self, status: str) -> bool:
         """Shutdown begins."""
-        return self._send("STOPPING=1", _status(status))
+        return self._send("STOPPING=1", _status(status), patient=True)
 
     def status(self, text: str) -> bool:
         """Say one line about the present state, shown by ``systemctl status``."""
@@ -59,7 +64,7 @@ class Notifier:
 
     def extend_timeout(self, seconds: float) -> bool:
         """Ask for this much more time, from now, for the start, stop or reload that is under way."""
-        return self._send(f"EXTEND_TIMEOUT_USEC={max(0, int(seconds * 1_000_000))}")
+        return self._send(f"EXTEND_TIMEOUT_USEC={max(0, int(seconds * 1_000_000))}", patient=True)
 
     def close(self) -> None:
         """Give the socket back; nothing is told after that."""
@@ -67,11 +72,12 @@ class Notifier:
             self._socket.close()
             self._socket = None
 
-    def _send(self, *lines: str) -> bool:
+    def _send(self, *lines: str, patient: bool = False) -> bool:
         if self._socket is None or self._address is None:
             return False
+        data = "\n".join(lines).encode("utf-8", "replace")
         try:
-            self._socket.sendto("\n".join(lines).encode("utf-8", "replace"), self._address)
+            self._socket.sendto(data, 0 if patient else socket.MSG_DONTWAIT, self._address)
         except OSError:
             return False
         return True

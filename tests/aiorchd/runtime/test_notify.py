@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,20 @@ def test_a_manager_that_is_gone_or_full_is_no_reason_to_stop(tmp_path: Path, man
         pass
     assert time.monotonic() - began < 5, "sending blocked"
     full.close()
+
+
+def test_what_cannot_be_made_up_for_waits_for_a_manager_that_is_behind(
+    manager: socket.socket, notifier: Notifier
+) -> None:
+    while notifier.alive():
+        pass
+    began = time.monotonic()
+    assert not notifier.stopping("")  # not for ever
+    assert 0.9 < time.monotonic() - began < 3
+    catching_up = threading.Timer(0.1, lambda: manager.recv(100))
+    catching_up.start()
+    assert notifier.ready()
+    catching_up.join()
 
 
 def test_the_address_is_not_left_for_children(manager: socket.socket) -> None:
