@@ -90,12 +90,12 @@ def read_chat(payload: Any) -> ChatAnswer:
     if isinstance(content, list):
         extra["content"] = content
     model, finish_reason = payload.get("model"), choice.get("finish_reason")
-    extra = {name: packable(value) for name, value in extra.items()}
+    extra = packable(extra)
     return ChatAnswer(
-        text=text_of(content),
+        text=whole_text(text_of(content)),
         tool_calls=_tool_calls(message.get("tool_calls")),
-        finish_reason=finish_reason if isinstance(finish_reason, str) else None,
-        provider_model=model if isinstance(model, str) else None,
+        finish_reason=whole_text(finish_reason) if isinstance(finish_reason, str) else None,
+        provider_model=whole_text(model) if isinstance(model, str) else None,
         usage=read_usage(usage),
         extra=extra,
     )
@@ -136,12 +136,28 @@ def _tool_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def packable(value: Any) -> Any:
-    """Write integers beyond 64 bits as text: JSON has them, MessagePack has not."""
+    """Write integers beyond 64 bits as text and mend halves of characters: JSON has both, MessagePack has neither."""
+    if isinstance(value, str):
+        return whole_text(value)
     if isinstance(value, dict):
-        return {name: packable(part) for name, part in value.items()}
+        return {whole_text(name): packable(part) for name, part in value.items()}
     if isinstance(value, list):
         return [packable(part) for part in value]
     return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
+
+
+def whole_text(text: str) -> str:
+    """Join the halves of surrogate pairs that stand side by side and put U+FFFD for those that stand alone.
+
+    JSON can escape half a pair, and servers that cut text by UTF-16 units do; no UTF-8 holds one.
+    """
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 def _unnamed(raw: Mapping[str, Any], named: frozenset[str]) -> dict[str, Any]:

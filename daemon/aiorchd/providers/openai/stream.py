@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiorchd.providers.openai.answer import ChatAnswer, Unreadable, packable, parse_json, read_chat, text_of
+from aiorchd.providers.openai.answer import ChatAnswer, Unreadable, packable, parse_json, read_chat, text_of, whole_text
 from aiorchd.providers.openai.errors import Complaint, complaint_in
 from aiorchd.providers.secret import Secret
 from aiorchd.providers.sse import Event
@@ -45,7 +45,8 @@ class ChatAssembler:
 
     ``done`` is set by ``[DONE]``, ``finished`` by a finish reason of the first choice: either makes the answer complete.
     ``malformed`` counts events that could not be read; they are survived, since an answer that then ends as it should
-    is worth more than none.
+    is worth more than none. A piece that ends in half a surrogate pair waits for the other half: servers that cut text
+    by UTF-16 units send them apart.
     """
 
     def __init__(self, key: Secret | None) -> None:
@@ -55,6 +56,7 @@ class ChatAssembler:
         self._key = key
         self._payload: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
+        self._half = ""
 
     @property
     def complete(self) -> bool:
@@ -66,7 +68,8 @@ class ChatAssembler:
         data = event.data.strip()
         if data == _DONE:
             self.done = True
-            return None
+            text = self._whole("")
+            return Delta(text) if text else None
         try:
             chunk = parse_json(data)
             complaint = complaint_in(chunk, self._key)
@@ -117,9 +120,22 @@ class ChatAssembler:
                 merge(choice, {name: value})
             elif value is not None and name != "index":
                 choice[name] = value
-        if index == 0 and choice.get("finish_reason"):
+        if index != 0:
+            return piece
+        if choice.get("finish_reason"):
             self.finished = True
-        return piece
+        text = self._whole(piece.text or "" if piece is not None else "")
+        calls = piece.tool_calls if piece is not None else None
+        return Delta(text or None, calls) if text or calls else None
+
+    def _whole(self, text: str) -> str:
+        """Give the text of a piece in whole characters, keeping back half of one until the answer is at its end."""
+        if text.isascii() and not self._half:
+            return text
+        text, self._half = self._half + text, ""
+        if not self.complete and "\ud800" <= text[-1:] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return whole_text(text)
 
     def _merge_message(self, message: dict[str, Any], raw: Mapping[str, Any]) -> Delta | None:
         content = raw.get("content")

@@ -122,3 +122,15 @@ def test_any_json_is_an_answer_or_unreadable(payload: Any) -> None:
     assert isinstance(answer.text, str)
     assert answer.finish_reason is None or isinstance(answer.finish_reason, str)
     msgpack.packb([answer.extra, answer.tool_calls])
+
+
+def test_halves_of_characters_are_mended_wherever_they_stand() -> None:
+    half = json.loads('"a\\ud800b"')
+    call = {"id": half, "type": "function", "function": {"name": "f", "arguments": half}}
+    message = {"content": json.loads('"\\ud83d\\ude00 \\udc00"'), "tool_calls": [call]}
+    payload = {"model": half, half: [half], "choices": [{"finish_reason": half, "message": message}]}
+    answer = read_chat(payload)
+    assert answer.text == "😀 \ufffd"
+    assert answer.finish_reason == answer.provider_model == "a\ufffdb"
+    assert answer.extra == {"a\ufffdb": ["a\ufffdb"]}
+    assert answer.tool_calls[0]["id"] == answer.tool_calls[0]["function"]["arguments"] == "a\ufffdb"

@@ -328,3 +328,31 @@ def test_merging_never_changes_what_it_is_given(deltas: list[dict[str, Any]]) ->
     for delta in deltas:
         merge(into, delta)
     assert json.dumps(deltas) == before
+
+
+@pytest.mark.parametrize(
+    ("pieces", "told"),
+    [
+        (["a\ud83d", "\ude00b"], ["a", "😀b"]),  # cut by UTF-16 units
+        (["\ud83d", "\ude00"], ["😀"]),
+        (["é\ud83d", "x"], ["é", "\ufffdx"]),
+        (["\ude00é"], ["\ufffdé"]),
+        (["a\ud83d"], ["a", "\ufffd"]),  # never completed
+    ],
+)
+@pytest.mark.parametrize("finish", ["stop", None])
+def test_halves_of_characters_are_joined_or_mended(pieces: list[str], told: list[str], finish: str | None) -> None:
+    assembler = ChatAssembler(None)
+    chunks = [chunk({"content": piece}) for piece in pieces] + ([chunk(finish=finish)] if finish else [])
+    events = [*map(json.dumps, chunks), "[DONE]"]
+    deltas = [delta for data in events if (delta := assembler.take(Event("", data))) is not None]
+    assert [delta.text for delta in deltas] == told
+    assert assembler.answer().text == "".join(told)
+
+
+def test_a_half_in_a_tool_call_is_mended() -> None:
+    parts = [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "\ud800"}}]
+    assembler, deltas = read(chunk({"tool_calls": parts}), chunk(finish="tool_calls"))
+    assert deltas[0].tool_calls is not None
+    assert deltas[0].tool_calls[0]["function"]["arguments"] == "\ufffd"
+    assert assembler.answer().tool_calls[0]["function"]["arguments"] == "\ufffd"
