@@ -121,6 +121,18 @@ class AsyncClient:
         """See `Client.config_reload`."""
         return await self._ask(questions.config_reload(self._timeout_s))
 
+    async def config_layers(self) -> dict[str, Any]:
+        """See `Client.config_layers`."""
+        return await self._ask(questions.config_layers(self._timeout_s))
+
+    async def config_override(self, key: str, value: Any) -> dict[str, Any]:
+        """See `Client.config_override`."""
+        return await self._ask(questions.config_override(key, value, self._timeout_s))
+
+    async def config_reset(self, key: str | None = None) -> dict[str, Any]:
+        """See `Client.config_reset`."""
+        return await self._ask(questions.config_reset(key, self._timeout_s))
+
     async def call(self, method: str, /, **arguments: Any) -> Any:
         """See `Client.call`."""
         return await self._ask(questions.plain(method, arguments, self._timeout_s))

@@ -126,6 +126,20 @@ class Client:
         """Have the configuration file read now; gives the verdict. For administrators."""
         return self._ask(questions.config_reload(self._timeout_s))
 
+    def config_layers(self) -> dict[str, Any]:
+        """Ask for every layer of the configuration with the keys it sets, and what is in force. For administrators."""
+        return self._ask(questions.config_layers(self._timeout_s))
+
+    def config_override(self, key: str, value: Any) -> dict[str, Any]:
+        """Set a dotted key over the file, live, until it is reset or the daemon ends; gives the verdict. Of a section, a map
+        of its keys sets several at once. For administrators.
+        """
+        return self._ask(questions.config_override(key, value, self._timeout_s))
+
+    def config_reset(self, key: str | None = None) -> dict[str, Any]:
+        """Take an override away, those below a section, or all; gives the verdict. For administrators."""
+        return self._ask(questions.config_reset(key, self._timeout_s))
+
     def call(self, method: str, /, **arguments: Any) -> Any:
         """Call any method with its named arguments as the wire has them; those that are None are not sent."""
         return self._ask(questions.plain(method, arguments, self._timeout_s))

@@ -222,9 +222,24 @@ def config_get(key: str | None, timeout_s: float | None) -> Question[Any]:
     return Question("config.get", _given(key=key), _as_is, timeout_s)
 
 
+def config_layers(timeout_s: float | None) -> Question[dict[str, Any]]:
+    """Ask for every layer of the configuration."""
+    return Question("config.get", {"layers": True}, _map, timeout_s)
+
+
 def config_reload(timeout_s: float | None) -> Question[dict[str, Any]]:
     """Ask to read the configuration file now."""
     return Question("config.reload", _NOTHING, _map, timeout_s)
+
+
+def config_override(key: str, value: Any, timeout_s: float | None) -> Question[dict[str, Any]]:
+    """Ask to set a key over the file."""
+    return Question("config.override", {"key": key, "value": value}, _map, timeout_s)
+
+
+def config_reset(key: str | None, timeout_s: float | None) -> Question[dict[str, Any]]:
+    """Ask to take an override away, or all."""
+    return Question("config.reset", _given(key=key), _map, timeout_s)
 
 
 def _sendable(

@@ -81,7 +81,12 @@ def test_methods_that_carry_no_timeout_are_given_up_in_time() -> None:
         (questions.cache_clear(None, None), "cache.clear", {}),
         (questions.cache_forget(None, "t", None, None), "cache.forget", {"tag": "t"}),
         (questions.config_get("cache.ttl_s", None), "config.get", {"key": "cache.ttl_s"}),
+        (questions.config_layers(None), "config.get", {"layers": True}),
         (questions.config_reload(None), "config.reload", {}),
+        (questions.config_override("cache.ttl_s", 5, None), "config.override", {"key": "cache.ttl_s", "value": 5}),
+        (questions.config_override("x", None, None), "config.override", {"key": "x", "value": None}),
+        (questions.config_reset(None, None), "config.reset", {}),
+        (questions.config_reset("cache", None), "config.reset", {"key": "cache"}),
     ],
 )
 def test_every_method(question: Question[Any], method: str, arguments: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from aiorchd.app.places import Places
 from aiorchd.app.plain import plain
 from aiorchd.app.supply import Supply
 from aiorchd.app.surroundings import Surroundings
-from aiorchd.config.compare import flatten
+from aiorchd.config.address import AddressError
+from aiorchd.config.compare import find_value, flatten
 from aiorchd.config.schema import Config
 from aiorchd.doors.unix import UnixDoor
 from aiorchd.insight.explain import explain
@@ -71,6 +72,8 @@ class House:
                 "watched_by": plain(at.watch.statistics()) if at.watch is not None else None,
                 "verdict": at.reloading.verdict.to_wire(),
                 "verdicts": plain(at.reloading.statistics()),
+                "overrides": at.reloading.overrides(),
+                "restart_needed": list(at.reloading.pending),
             },
             "socket": {"path": plain(at.places.socket.path), "rule": at.places.socket.rule},
             "state": {"path": str(at.places.state.path), "rule": at.places.state.rule},
@@ -148,19 +151,36 @@ class House:
 
     async def config_get(self, key: str | None) -> Any:
         """Give the configuration in force as dotted keys, or the value of one, or those below it."""
-        flat = plain(flatten(self._at.reloading.loaded.config))
-        if key is None:
-            return flat
-        if key in flat:
-            return flat[key]
-        below = {name: value for name, value in flat.items() if name.startswith((f"{key}.", f"{key}["))}
-        if not below:
-            raise NotFound(f"key: there is no {key[:100]!r} in the configuration")
-        return below
+        config = self._at.reloading.loaded.config
+        try:
+            return plain(flatten(config) if key is None else find_value(config, key))
+        except AddressError as error:
+            raise NotFound(f"key: {error}") from None
+
+    async def config_layers(self) -> dict[str, Any]:
+        """Give every layer with the keys it sets, the lowest first, and what is in force."""
+        loaded = self._at.reloading.loaded
+        return {
+            "path": plain(loaded.path),
+            "fingerprint": loaded.fingerprint,
+            "layers": plain(loaded.layers),
+            "in_force": plain(flatten(loaded.config)),
+            "restart_needed": list(self._at.reloading.pending),
+        }
 
     async def config_reload(self) -> dict[str, Any]:
         """Read the file now."""
         return (await self._at.reloading.reload("call")).to_wire()
+
+    async def config_override(self, key: str, value: Any, by: str) -> dict[str, Any]:
+        """Set a key over the file, live."""
+        verdict = await self._at.reloading.override(key, value, by=by)
+        return {**verdict.to_wire(), "overrides": self._at.reloading.overrides()}
+
+    async def config_reset(self, key: str | None, by: str) -> dict[str, Any]:
+        """Take overrides away."""
+        verdict = await self._at.reloading.reset(key, by=by)
+        return {**verdict.to_wire(), "overrides": self._at.reloading.overrides()}
 
     async def doctor(self, timeout_s: float) -> dict[str, Any]:
         """Look at what only this process can see; asks every provider for its list of models, which costs nothing."""

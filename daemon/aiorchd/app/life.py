@@ -182,6 +182,7 @@ async def _household(
         wall_clock=lasting.wall_clock,
         log=Log("reload"),
         on_verdict=tell,
+        rotated=lambda: supply.rotated(reloading.loaded.config),
     )
     household = Household(
         places=launch.places,

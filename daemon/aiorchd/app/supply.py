@@ -13,7 +13,7 @@ from aiorchd.app.plain import plain
 from aiorchd.calls.ports import Provider as ProviderPort
 from aiorchd.calls.ports import WallClock
 from aiorchd.config.load import Loaded
-from aiorchd.config.problems import ConfigError, Problem
+from aiorchd.config.problems import ConfigError, Problem, dotted
 from aiorchd.config.schema import Config, Pool, Provider
 from aiorchd.config.secrets import ProviderKey, find_key
 from aiorchd.pipeline import Plan
@@ -55,6 +55,18 @@ class Supply:
             raise ConfigError(problems, fingerprint=loaded.fingerprint)
         self._keys, self._providers = keys, made
         return Plan(config=config, providers=made, addresses=addresses, simulated=loaded.simulated)
+
+    async def rotated(self, config: Config) -> tuple[str, ...]:
+        """Name the keys of a configuration in force whose secrets are others by now: what to reload for though the file has
+        not changed.
+        """
+        found = await trio.to_thread.run_sync(partial(_find_keys, config, self._environ))
+        return tuple(
+            dotted(("providers", name, "api_key_env" if config.providers[name].api_key_env else "api_key_credential"))
+            for name, key in found.items()
+            if (before := self._keys.get(name)) is None
+            or (before.reveal(), before.problem) != (key.reveal(), key.problem)
+        )
 
     def reconfigure(self, pool: Pool) -> None:
         """Change the bounds of the transport, live."""

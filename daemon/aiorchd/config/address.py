@@ -25,11 +25,11 @@ _PART: Final = re.compile(r'\s*(?:"((?:[^"\\]|\\["\\])*)"|([^\s."\[\]]+))\s*')
 
 
 class AddressError(Exception):
-    """There is no such key: ``sentence`` says what is wrong and ``remedy`` what to write. ``table`` is set when it names a
-    whole table.
+    """There is no such key: ``sentence`` says what is wrong and ``remedy`` what to write. ``table`` is its path when it
+    names a whole table.
     """
 
-    def __init__(self, key: str, sentence: str, remedy: str = "", *, table: bool = False) -> None:
+    def __init__(self, key: str, sentence: str, remedy: str = "", *, table: Path = ()) -> None:
         super().__init__(f"{key}: {sentence}" + (f" {remedy}" if remedy else ""))
         self.sentence = sentence
         self.remedy = remedy
@@ -115,7 +115,7 @@ def _key(key: str, path: Path, kind: type[Section], rest: str) -> Address:
     """Find a key of a section, and what may follow it."""
     fields = fields_of(kind)
     if not rest:
-        raise AddressError(key, "is a table, not a key.", f"Its keys: {', '.join(fields)}.", table=True)
+        raise AddressError(key, "is a table, not a key.", f"Its keys: {', '.join(fields)}.", table=path)
     name, entry = _first_part(rest, key)
     field = fields.get(name)
     if field is None:

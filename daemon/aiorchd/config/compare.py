@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from aiorchd.config.address import AddressError, find_address
 from aiorchd.config.key import fields_of
-from aiorchd.config.problems import dotted
+from aiorchd.config.lines import Path
+from aiorchd.config.problems import did_you_mean, dotted
 from aiorchd.config.schema import Config, Model, Provider, sections, top_keys
 
 
@@ -28,6 +30,39 @@ def flatten(config: Config) -> dict[str, Any]:
         for name, value in _plain(model).items():
             flat[dotted(("models", number, name))] = value
     return flat
+
+
+def find_value(config: Config, key: str) -> Any:
+    """Give the value of a dotted key in plain data, one entry of a key that is a table, or what lies below a table as a map
+    of dotted keys. Raises `AddressError` for what there is not.
+    """
+    flat = flatten(config)
+    if key in flat:
+        return flat[key]
+    below = {name: value for name, value in flat.items() if name.startswith((f"{key}.", f"{key}["))}
+    if below:
+        return below
+    models = [model.name for model in config.models]
+    try:
+        address = find_address(key, providers=config.providers, models=models)
+    except AddressError as error:
+        if not error.table:
+            raise
+        prefix = f"{dotted(_by_number(error.table, models))}."
+        return {name: value for name, value in flat.items() if name.startswith(prefix)}
+    place = dotted(_by_number(address.path, models))
+    if place not in flat:
+        raise AddressError(key, "there is no such provider.", did_you_mean(str(address.path[1]), config.providers))
+    if address.entry is None:
+        return flat[place]
+    if address.entry not in flat[place]:
+        raise AddressError(key, "is not set.")
+    return flat[place][address.entry]
+
+
+def _by_number(path: Path, models: Sequence[str]) -> Path:
+    """Write a path with the model's number, as `flatten` does."""
+    return ("models", models.index(str(path[1])), *path[2:]) if path[0] == "models" else path
 
 
 def flatten_raw(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,8 +46,20 @@ class House(Protocol):
         """Give the configuration in force, or the part below a dotted key."""
         ...
 
+    async def config_layers(self) -> dict[str, Any]:
+        """Give every layer of the configuration, and what is in force."""
+        ...
+
     async def config_reload(self) -> dict[str, Any]:
         """Read the file now; returns the verdict."""
+        ...
+
+    async def config_override(self, key: str, value: Any, by: str) -> dict[str, Any]:
+        """Set a key over the file, live; returns the verdict and all overrides. ``by`` is for the log."""
+        ...
+
+    async def config_reset(self, key: str | None, by: str) -> dict[str, Any]:
+        """Take an override away, or (None) all; returns the verdict and what is left."""
         ...
 
     async def doctor(self, timeout_s: float) -> dict[str, Any]:
@@ -76,6 +88,8 @@ def method_table(questions: Questions, house: House) -> Mapping[str, Row]:
         "cache.forget": Row(_CacheForget(house)),
         "config.get": Row(_ConfigGet(house), admin_only=True),
         "config.reload": Row(_Plain(house.config_reload), admin_only=True),
+        "config.override": Row(_ConfigOverride(house), admin_only=True),
+        "config.reset": Row(_ConfigReset(house), admin_only=True),
         "stats": Row(_Stats(house)),
         "explain": Row(_Explain(house)),
         "status": Row(_Plain(house.status)),
@@ -153,8 +167,43 @@ class _ConfigGet:
 
     async def __call__(self, asked: Asked) -> Any:
         arguments = named_arguments(asked.params)
+        take(arguments, frozenset(("key", "layers")))
+        key, layers = _text(arguments, "key"), arguments.get("layers")
+        if layers not in (None, True, False):
+            raise InvalidRequest("layers: must be true or false")
+        if layers and key is not None:
+            raise InvalidRequest("layers: gives all keys; leave out key")
+        return await self.house.config_layers() if layers else await self.house.config_get(key)
+
+
+@dataclass(frozen=True, slots=True)
+class _ConfigOverride:
+    house: House
+
+    async def __call__(self, asked: Asked) -> dict[str, Any]:
+        arguments = named_arguments(asked.params)
+        take(arguments, frozenset(("key", "value")))
+        key = _text(arguments, "key")
+        if key is None:
+            raise InvalidRequest("key: missing; it is a dotted key such as cache.ttl_s")
+        if arguments.get("value") is None:
+            raise InvalidRequest("value: missing; config.reset takes an override away")
+        return await self.house.config_override(key, arguments["value"], _who(asked))
+
+
+@dataclass(frozen=True, slots=True)
+class _ConfigReset:
+    house: House
+
+    async def __call__(self, asked: Asked) -> dict[str, Any]:
+        arguments = named_arguments(asked.params)
         take(arguments, frozenset(("key",)))
-        return await self.house.config_get(_text(arguments, "key"))
+        return await self.house.config_reset(_text(arguments, "key"), _who(asked))
+
+
+def _who(asked: Asked) -> str:
+    caller = asked.session.caller
+    return f"uid {caller.uid} pid {caller.pid}"
 
 
 @dataclass(frozen=True, slots=True)

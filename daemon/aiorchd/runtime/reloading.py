@@ -3,12 +3,16 @@
 Whoever asks gets a verdict: accepted and in force as generation N, unchanged, or refused and why. Verdicts are kept for
 ``status``. A file that vanishes or is empty while the daemon runs is more likely a slip or half a write than a wish:
 the configuration in force stays.
+
+Overrides are laid over what is in force, not over what the file holds by now: a broken file is no obstacle to them, and
+they are no reason to read a file that nobody has finished. Their verdicts go to whoever asked; the one kept for
+``status`` is about the file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -16,7 +20,9 @@ from typing import Any, Literal, TypeAlias
 import trio
 
 from aiorchd.config.compare import Changes, changes
-from aiorchd.config.load import Loaded, load
+from aiorchd.config.findings import OVERRIDE
+from aiorchd.config.load import Loaded, load, load_text
+from aiorchd.config.overrides import Overrides, to_wire, with_override, without_override
 from aiorchd.config.problems import ConfigError, Problem
 from aiorchd.runtime.logs import Log
 from aiorchd.runtime.watch import FileWatch
@@ -26,9 +32,11 @@ Result: TypeAlias = Literal["accepted", "unchanged", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one look at the file. ``at`` is wall time; ``generation`` is the one in force afterwards.
+    """What became of one look at the file, or of an override. ``at`` is wall time; ``generation`` is the one in force
+    afterwards.
 
-    ``pending`` names keys whose new value waits for a restart. ``trigger`` is ``start``, ``file``, ``signal`` or ``call``.
+    ``pending`` names keys whose new value waits for a restart. ``trigger`` is ``start``, ``file``, ``signal``, ``call``,
+    ``override`` or ``reset``.
     """
 
     at: float
@@ -66,7 +74,8 @@ class ReloadStatistics:
 class Reloading:
     """Owns which configuration is in force. ``apply`` puts an accepted one in force and gives its generation number; if
     it raises `ConfigError`, the configuration was sound in itself and cannot be used on this host, and nothing changed.
-    ``on_verdict`` is told every verdict, once it holds.
+    ``on_verdict`` is told every verdict about the file, once it holds. ``rotated`` names the keys of the configuration in
+    force whose secrets are others than when it was put in force; a reload then puts it in force again.
     """
 
     def __init__(
@@ -80,6 +89,7 @@ class Reloading:
         wall_clock: Callable[[], float],
         log: Log,
         on_verdict: Callable[[Verdict], None] = lambda _: None,
+        rotated: Callable[[], Awaitable[tuple[str, ...]]] | None = None,
     ) -> None:
         self._path = path
         self._environ = environ
@@ -87,6 +97,7 @@ class Reloading:
         self._wall_clock = wall_clock
         self._log = log
         self._on_verdict = on_verdict
+        self._rotated = rotated
         self._one_at_a_time = trio.Lock()
         self._at_start = loaded
         self._loaded = loaded
@@ -102,8 +113,17 @@ class Reloading:
 
     @property
     def verdict(self) -> Verdict:
-        """The last one."""
+        """The last one about the file."""
         return self._verdict
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """Keys whose value in force waits for a restart."""
+        return self._pending
+
+    def overrides(self) -> dict[str, Any]:
+        """The overrides in force, by dotted key, in the order in which they came."""
+        return to_wire(self._loaded.overrides)
 
     def statistics(self) -> ReloadStatistics:
         """Count the verdicts."""
@@ -138,18 +158,53 @@ class Reloading:
             else:
                 self._log.warning("the configuration file is gone; the last good one stays", path=str(change.path))
 
-    async def _look(self, trigger: str) -> Verdict:
-        now = self._wall_clock()
-        if self._path is None:
-            return Verdict(
-                now, trigger, "unchanged", self._generation, pending=self._pending, warnings=self._loaded.warnings
-            )
-        try:
-            loaded = await trio.to_thread.run_sync(partial(load, self._path, self._environ))
-            if loaded.fingerprint == self._loaded.fingerprint:
-                return Verdict(
-                    now, trigger, "unchanged", self._generation, pending=self._pending, warnings=self._loaded.warnings
+    async def override(self, key: str, value: Any, *, by: str) -> Verdict:
+        """Set a key over everything else until it is reset or the process ends; ``by`` is for the log."""
+        return await self._change_overrides("override", partial(with_override, key=key, value=value), by)
+
+    async def reset(self, key: str | None, *, by: str) -> Verdict:
+        """Take an override away, those below a section, or (None) all; what lies below comes into force again."""
+        return await self._change_overrides("reset", partial(without_override, key=key), by)
+
+    async def _change_overrides(self, trigger: str, change: Callable[..., Overrides], by: str) -> Verdict:
+        async with self._one_at_a_time:
+            loaded = self._loaded
+            # What is embedded is not in the file: it has no place for an override.
+            config = None if loaded.simulated else loaded.config
+            providers = () if config is None else tuple(config.providers)
+            models = () if config is None else tuple(model.name for model in config.models)
+            try:
+                overrides = change(loaded.overrides, providers=providers, models=models)
+                if list(overrides.items()) == list(loaded.overrides.items()):
+                    return self._unchanged(trigger)
+                found = await trio.to_thread.run_sync(
+                    partial(load_text, loaded.content, self._path, self._environ, overrides=overrides)
                 )
+                verdict = await self._put_in_force(trigger, found)
+            except ConfigError as error:
+                for problem in error.problems:
+                    self._log.warning(f"{trigger} refused", by=by, problem=str(problem))
+                return self._refused(trigger, error)
+            self._log.info(
+                f"{trigger} in force",
+                by=by,
+                generation=verdict.generation,
+                changed=" ".join(verdict.changed) or "nothing that matters",
+                restart_needed=" ".join(verdict.pending) or None,
+            )
+            self._verdict = replace(self._verdict, generation=verdict.generation, pending=verdict.pending)
+            self._on_verdict(self._verdict)
+            return verdict
+
+    async def _look(self, trigger: str) -> Verdict:
+        try:
+            if self._path is None:
+                return await self._put_rotated_in_force(trigger)
+            loaded = await trio.to_thread.run_sync(
+                partial(load, self._path, self._environ, overrides=self._loaded.overrides)
+            )
+            if loaded.fingerprint == self._loaded.fingerprint:
+                return await self._put_rotated_in_force(trigger)
             if loaded.empty:
                 raise ConfigError(
                     [
@@ -162,15 +217,18 @@ class Reloading:
                         )
                     ]
                 )
-            changed = changes(self._loaded.config, loaded.config)
-            self._generation = await self._apply(loaded, changed)
+            return await self._put_in_force(trigger, loaded)
         except ConfigError as error:
-            return Verdict(now, trigger, "refused", self._generation, problems=error.problems, pending=self._pending)
+            return self._refused(trigger, error)
+
+    async def _put_in_force(self, trigger: str, loaded: Loaded) -> Verdict:
+        changed = changes(self._loaded.config, loaded.config)
+        self._generation = await self._apply(loaded, changed)
         self._loaded = loaded
         # Against what the process started with: a key set back to that needs no restart any more.
         self._pending = changes(self._at_start.config, loaded.config).restart
         return Verdict(
-            now,
+            self._wall_clock(),
             trigger,
             "accepted",
             self._generation,
@@ -178,3 +236,33 @@ class Reloading:
             pending=self._pending,
             warnings=loaded.warnings,
         )
+
+    async def _put_rotated_in_force(self, trigger: str) -> Verdict:
+        """The file says what it said before; the secrets that it names may be others."""
+        rotated = () if self._rotated is None else await self._rotated()
+        if not rotated:
+            return self._unchanged(trigger)
+        verdict = await self._put_in_force(trigger, self._loaded)
+        return replace(verdict, changed=rotated)
+
+    def _unchanged(self, trigger: str) -> Verdict:
+        warnings = self._loaded.warnings
+        return Verdict(
+            self._wall_clock(), trigger, "unchanged", self._generation, pending=self._pending, warnings=warnings
+        )
+
+    def _refused(self, trigger: str, error: ConfigError) -> Verdict:
+        problems = error.problems
+        if trigger not in ("override", "reset"):
+            problems = tuple(_resettable(problem) for problem in problems)
+        return Verdict(
+            self._wall_clock(), trigger, "refused", self._generation, problems=problems, pending=self._pending
+        )
+
+
+def _resettable(problem: Problem) -> Problem:
+    """An override that was fine may not fit a new file; whoever wrote that file may not know of it."""
+    if problem.file != OVERRIDE:
+        return problem
+    reset = f"Take the override away: aiorchctl config reset {problem.key}"
+    return replace(problem, remedy=f"{problem.remedy} {reset}".strip())

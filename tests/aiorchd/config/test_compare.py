@@ -7,10 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from aiorchd.config.compare import changes, flatten, flatten_raw
+from aiorchd.config.address import AddressError
+from aiorchd.config.compare import changes, find_value, flatten, flatten_raw
 from aiorchd.config.key import fields_of
 from aiorchd.config.load import load, load_text
-from aiorchd.config.schema import Config, sections
+from aiorchd.config.schema import Config, Model, Provider, sections
 
 BASE = """
 [providers.main]
@@ -87,3 +88,45 @@ def test_layers_tell_only_what_was_written() -> None:
     }
     assert flatten_raw({}) == {}
     assert loaded.layers[0].values == load(None, {}).layers[0].values
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("retry.jitter", 0.25),
+        ("profile", None),
+        ("models[1].provider", "spare"),
+        ("models.large.provider", "spare"),
+        ('models."large".id', None),
+        ("providers.main.base_url", "https://a.example/v1"),
+        ("daemon.log_levels", {"store": "debug"}),
+        ("daemon.log_levels.store", "debug"),
+        ("validation", {"validation.max_reasks": 1}),
+    ],
+)
+def test_a_value_is_found_by_its_dotted_key(key: str, value: object) -> None:
+    assert find_value(config(BASE + '[daemon]\nlog_levels = {store = "debug"}\n'), key) == value
+
+
+def test_a_table_gives_what_is_below_it() -> None:
+    below = find_value(config(BASE), "models.large")
+    assert set(below) == {f"models[1].{name}" for name in Model.__struct_fields__}
+    assert set(find_value(config(BASE), "providers")) == {
+        f"providers.{name}.{key}" for name in ("main", "spare") for key in Provider.__struct_fields__
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("retry.jiter", "jitter"),
+        ("providers.mian.http2", 'no such provider. Did you mean "main"?'),
+        ("models.huge.id", "no model"),
+        ("daemon.log_levels.store", "is not set"),
+        ("models", "names no single"),
+    ],
+)
+def test_what_is_not_there_is_said(key: str, words: str) -> None:
+    base = "" if key == "models" else BASE
+    with pytest.raises(AddressError, match=words):
+        find_value(load_text(base.encode(), Path("/f"), {}).config if base else Config(), key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,129 @@ async def test_the_file_is_followed_and_its_loss_is_survived(path: Path) -> None
                 await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
     watch.close()
+
+
+# --- overrides ---------------------------------------------------------------------------------------------------
+
+
+async def test_an_override_is_live_at_once_and_survives_the_file(path: Path) -> None:
+    applied = Applied()
+    owner = reloading(path, applied)
+    verdict = await owner.override("retry.max_attempts", 9, by="test")
+    assert (verdict.trigger, verdict.result, verdict.generation) == ("override", "accepted", 2)
+    assert verdict.changed == ("retry.max_attempts",)
+    assert applied.attempts == [9]
+    assert owner.overrides() == {"retry.max_attempts": 9}
+    path.write_text(GOOD.format(3) + "jitter = 0.5\n")
+    verdict = await owner.reload("file")
+    assert (verdict.result, verdict.changed) == ("accepted", ("retry.jitter",))
+    assert owner.loaded.config.retry.max_attempts == 9
+    assert (await owner.reload("call")).result == "unchanged"
+    verdict = await owner.reset("retry.max_attempts", by="test")
+    assert (verdict.trigger, verdict.result, verdict.changed) == ("reset", "accepted", ("retry.max_attempts",))
+    assert owner.loaded.config.retry.max_attempts == 3
+    assert owner.overrides() == {}
+
+
+async def test_an_override_is_laid_over_what_is_in_force_and_not_over_a_broken_file(path: Path) -> None:
+    applied = Applied()
+    owner = reloading(path, applied)
+    path.write_text("[retry\n")
+    assert (await owner.reload("file")).result == "refused"
+    verdict = await owner.override("retry.jitter", 0.5, by="test")
+    assert (verdict.result, verdict.generation) == ("accepted", 2)
+    assert (owner.loaded.config.retry.max_attempts, owner.loaded.config.retry.jitter) == (2, 0.5)
+    assert owner.verdict.result == "refused", "what is wrong with the file stays told"
+    assert owner.verdict.generation == 2
+    path.unlink()
+    assert (await owner.reset(None, by="test")).result == "accepted"
+
+
+async def test_what_is_wrong_with_an_override_is_told_and_changes_nothing(path: Path) -> None:
+    applied = Applied()
+    owner = reloading(path, applied)
+    for key, value in (("retry.max_attempts", 0), ("retry.max_atempts", 1), ("daemon.admin_users", ["root"])):
+        verdict = await owner.override(key, value, by="test")
+        assert (verdict.result, verdict.generation) == ("refused", 1)
+        assert verdict.problems[0].file == "override"
+    assert (await owner.reset("retry.jitter", by="test")).result == "refused"
+    applied.refuse = True
+    assert (await owner.override("retry.jitter", 0.5, by="test")).result == "refused"
+    assert owner.overrides() == {}
+    assert applied.attempts == []
+    assert owner.verdict.trigger == "start"
+    assert owner.statistics().refused == 0, "those are counts of looks at the file"
+
+
+async def test_the_same_override_again_changes_nothing(path: Path) -> None:
+    applied = Applied()
+    owner = reloading(path, applied)
+    await owner.override("retry.jitter", 0.5, by="test")
+    assert (await owner.override("retry.jitter", 0.5, by="test")).result == "unchanged"
+    assert (await owner.reset(None, by="test")).result == "accepted"
+    assert (await owner.reset(None, by="test")).result == "unchanged"
+    assert len(applied.attempts) == 2
+
+
+async def test_a_file_that_does_not_fit_an_override_is_refused_with_the_way_out(path: Path) -> None:
+    owner = reloading(path, Applied())
+    assert (await owner.override("timeouts.total_s", 3000, by="test")).result == "accepted"
+    path.write_text("[timeouts]\nmax_total_s = 1000\n")
+    verdict = await owner.reload("file")
+    assert [str(problem) for problem in verdict.problems] == [
+        (
+            "override: timeouts.total_s: 3000 is above timeouts.max_total_s, 1000. "
+            "Take the override away: aiorchctl config reset timeouts.total_s"
+        )
+    ]
+    assert (await owner.reset("timeouts.total_s", by="test")).result == "accepted"
+    assert (await owner.reload("call")).result == "accepted"
+
+
+async def test_without_a_file_there_can_be_overrides_all_the_same() -> None:
+    applied = Applied()
+    owner = reloading(None, applied)
+    assert (await owner.override("retry.max_attempts", 2, by="test")).result == "accepted"
+    assert applied.attempts == [2]
+    assert owner.loaded.simulated
+    verdict = await owner.override("models.simulated.enabled", False, by="test")
+    assert verdict.result == "refused", "the embedded model is in no file"
+
+
+async def test_overrides_and_looks_at_the_file_do_not_overtake_each_other(path: Path) -> None:
+    applied = Applied()
+    owner = reloading(path, applied)
+    path.write_text(GOOD.format(3) + "jitter = 0\n")
+    async with trio.open_nursery() as nursery:
+        for number in range(5, 15):
+            nursery.start_soon(partial(owner.override, "retry.max_attempts", number, by="test"))
+            nursery.start_soon(owner.reload, "file")
+    assert owner.loaded.config.retry.jitter == 0.0
+    assert owner.loaded.config.retry.max_attempts == applied.attempts[-1] == owner.overrides()["retry.max_attempts"]
+
+
+# --- secrets that changed behind the same name -------------------------------------------------------------------
+
+
+async def test_a_reload_takes_secrets_that_changed_though_the_file_did_not(path: Path) -> None:
+    applied = Applied()
+    rotated: list[str] = []
+
+    async def names() -> tuple[str, ...]:
+        return tuple(rotated)
+
+    owner = Reloading(
+        load(path, {}),
+        1,
+        path=path,
+        environ={},
+        apply=applied,
+        wall_clock=lambda: 1000.0,
+        log=Log("test"),
+        rotated=names,
+    )
+    assert (await owner.reload("call")).result == "unchanged"
+    rotated.append("providers.main.api_key_credential")
+    verdict = await owner.reload("call")
+    assert (verdict.result, verdict.changed) == ("accepted", ("providers.main.api_key_credential",))
+    assert applied.attempts == [2]
