@@ -68,8 +68,13 @@ def unreachable_sentence(tried: Sequence[tuple[str, str]], *, uid: int | None = 
     begin = f"no daemon answers at {places}."
     if any("permission denied" in reason for _, reason in tried):
         return f"{begin} Join the group of the socket, or name your own daemon's with --socket PATH."
+    return f"{begin} {how_to_start(uid)} `aiorchctl doctor` looks for the cause."
+
+
+def how_to_start(uid: int) -> str:
+    """Say how a user gets a daemon that answers."""
     service = "systemctl start aiorchd.socket" if uid == 0 else "systemctl --user start aiorchd.socket"
-    return f"{begin} Start it with `aiorchd &` or `{service}`, or name another socket with --socket PATH."
+    return f"Start it with `aiorchd &` or `{service}`, or name another socket with --socket PATH."
 
 
 def _refused(error: aiorch.CallError) -> Failure:

@@ -28,6 +28,7 @@ _PLACES: Final[Mapping[str, str]] = {
     "cache": "aiorchctl.commands.cache:cache",
     "config": "aiorchctl.commands.config:config",
     "ping": "aiorchctl.commands.ping:ping",
+    "doctor": "aiorchctl.commands.doctor:doctor",
     "install-units": "aiorchctl.commands.install_units:install_units",
     "demo": "aiorchctl.commands.demo:demo",
 }

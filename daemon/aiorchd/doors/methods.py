@@ -254,10 +254,10 @@ class _Doctor:
 
     async def __call__(self, asked: Asked) -> dict[str, Any]:
         arguments = named_arguments(asked.params)
-        take(arguments, frozenset(("timeout_s",)))
-        timeout_s = arguments.get("timeout_s", 10.0)
+        take(arguments, frozenset(("provider_timeout_s",)))
+        timeout_s = arguments.get("provider_timeout_s", 10.0)
         if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s <= 60:
-            raise InvalidRequest("timeout_s: must be a number of seconds more than 0 and at most 60")
+            raise InvalidRequest("provider_timeout_s: must be a number of seconds more than 0 and at most 60")
         return await self.house.doctor(float(timeout_s))
 
 

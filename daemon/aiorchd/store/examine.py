@@ -28,7 +28,7 @@ Finding: TypeAlias = Literal[
 _Found: TypeAlias = tuple[int | None, Finding, str]
 """Version of the schema, what was found, and why."""
 
-_BUSY_S: Final = 1.0
+_BUSY_S: Final = 0.25
 _STEPS_BETWEEN_LOOKS: Final = 10_000
 
 

@@ -39,11 +39,11 @@ async def test_doctor_has_a_time_limit() -> None:
     house = House()
     doctor = _Doctor(house)
     assert await doctor(SimpleNamespace(params=[])) == {"answer": "doctor"}
-    await doctor(SimpleNamespace(params=[{"timeout_s": 2}]))
+    await doctor(SimpleNamespace(params=[{"provider_timeout_s": 2}]))
     assert house.asked == [("doctor", 10.0), ("doctor", 2.0)]
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, 61, True, "5", float("nan")])
 async def test_doctor_refuses_other_limits(timeout_s: Any) -> None:
-    with pytest.raises(InvalidRequest, match="timeout_s: must be a number"):
-        await _Doctor(House())(SimpleNamespace(params=[{"timeout_s": timeout_s}]))
+    with pytest.raises(InvalidRequest, match="provider_timeout_s: must be a number"):
+        await _Doctor(House())(SimpleNamespace(params=[{"provider_timeout_s": timeout_s}]))
