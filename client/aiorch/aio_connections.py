@@ -110,7 +110,7 @@ class AsyncConnections:
                 await runtime.sleep(dial.delay_s)
                 self._refuse_if_unusable()
             connection, path = connected
-            self._link = link = AsyncLink(connection, runtime)
+            self._link = link = AsyncLink(connection, runtime, careful=self._link is not None)
             self._links = [*(old for old in self._links if not old.closed), link]
             self._paths = (path,)  # another daemon, with another configuration, is no replacement for the one it knows
             return link

@@ -68,8 +68,8 @@ class Runtime(Protocol):
 class AsyncLink(Line):
     """A connection for tasks. Everything happens in the loop's thread, and only `wait` lets others run."""
 
-    def __init__(self, connection: socket.socket, runtime: Runtime) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: socket.socket, runtime: Runtime, *, careful: bool = False) -> None:
+        super().__init__(connection, careful=careful)
         self._runtime = runtime
         self._abandoned: deque[Pending] = deque()
         self.waits_for_room = False

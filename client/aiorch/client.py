@@ -161,14 +161,10 @@ class Client:
         deadline = connections.deadline(question)
         resending: Resending | None = None
         while True:
-            link, pending = connections.send(question, deadline)
             try:
-                link.wait(pending, deadline)
+                pending = connections.ask(question, deadline)
             except TimeoutError:
                 raise too_late(question) from None
-            finally:
-                if not pending.answered:
-                    link.forget(pending)
             if pending.failure is None:
                 return question.parse(pending.result)
             if resending is None:

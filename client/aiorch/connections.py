@@ -69,6 +69,20 @@ class Connections:
             if pending is not None:
                 return link, pending
 
+    def ask(self, question: Question[Any], deadline: float) -> Pending:
+        """Send a question that does not stream and wait until it is over; raises what `send` and `Link.wait` raise."""
+        home = self._homes.get(os.getpid())
+        link = home.link if home is not None else None
+        if link is not None and (pending := link.ask_alone(question, deadline)) is not None:
+            return pending
+        link, pending = self.send(question, deadline)
+        try:
+            link.wait(pending, deadline)
+        finally:
+            if not pending.answered:
+                link.forget(pending)
+        return pending
+
     def again(self, question: Question[T], failed: Pending, resending: Resending, deadline: float) -> Question[T]:
         """Give the question to send once more, when it is time to; or raise what failed it."""
         question, pause_s = resending.again(question, failed, deadline - self._grace_s - time.monotonic())
@@ -113,7 +127,7 @@ class Connections:
             self._refuse_if_closed()
 
     def _adopt(self, home: _Home, connection: socket.socket, path: str) -> Link:
-        link = Link(connection)
+        link = Link(connection, careful=home.link is not None)
         home.links = (*(old for old in home.links if not old.closed), link)
         home.link = link
         home.paths = (path,)  # another daemon, with another configuration, is no replacement for the one it knows

@@ -4,6 +4,10 @@ One `Exchange` belongs to one connected socket. The shells only move bytes: they
 what they ``wrote``, hand what they read to ``receive``, wake those whose `Pending` moved on, and say when the connection
 is ``lost``. All that is decided about a question is decided here, once, for threads, asyncio and trio alike.
 
+A connection that replaces a lost one is tried with care. A daemon that was killed may still have a listener for a few
+microseconds, and what connects then is never read; so there the greeting goes first, and questions are held back until
+it is answered. The very first connection saves that round trip: greeting and question leave together.
+
 Sending again. A lost connection leaves open whether a question was carried out, and asking twice may cost twice. So
 `Resending` allows it only for what never left in full, what carried a ``key``, what its owner gave ``retries`` for, and
 what the daemon refused unseen because it is going away.
@@ -39,10 +43,11 @@ RECEIVE_LIMITS: Final = Limits(max_frame_bytes=64 * 1024 * 1024, max_elements=2_
 """What is taken from the daemon: more than it takes from us, since it is trusted and lists of vectors are long."""
 
 _BUFFERS_AT_ONCE: Final = 64
-_SENT_AGAIN_UNASKED: Final = 3
-"""A question that fells the daemon must not do so for ever."""
+# A question that fells the daemon must not do so for ever.
+_KEYED_AT_MOST: Final = 3
+_UNSENT_AT_MOST: Final = 10
 _REFUSED_AT_MOST: Final = 14
-"""Pauses double from 10 ms up to 0.25 s: some two seconds for a daemon to be gone and its successor to be there."""
+"""Some two seconds for a daemon to be gone and its successor to be there."""
 
 
 class Pending:
@@ -76,10 +81,11 @@ class Pending:
 class Exchange:
     """The state of one connection. Not thread-safe: its shell has a lock, or is a single thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, careful: bool = False) -> None:
         self._connection = Connection(RECEIVE_LIMITS, trusted=True)
         # This is all the mutable state: what waits to be written, whose it is, and who waits for what.
         self._queue: deque[tuple[bytes, Pending | None]] = deque()
+        self._held: deque[tuple[bytes, Pending | None]] | None = None
         self._head_written = 0
         self._waiting: dict[int, Pending] = {}
         self._streams: dict[str | int, Pending] = {}
@@ -92,8 +98,9 @@ class Exchange:
         """Why there is no connection any more."""
         self.server: Server | None = None
         """Who answers, once it has said so."""
-        # The greeting leaves with the first question: no round trip of its own.
         self._hello = self.ask(hello())
+        if careful:
+            self._held = deque()
 
     @property
     def in_flight(self) -> int:
@@ -129,20 +136,43 @@ class Exchange:
             )
         pending = Pending(msgid, call_id)
         self._waiting[msgid] = pending
-        self._queue.append((data, pending))
+        (self._queue if self._held is None else self._held).append((data, pending))
         return pending
+
+    def ask_only(self, question: Question[Any]) -> tuple[Pending, bytes] | None:
+        """Make a question that does not stream when nothing else is going on; the caller writes it at once, and says by
+        `not_written` how much of it the kernel did not take. None when something is, or it is for `ask` to refuse.
+        """
+        if self._waiting or self._queue or self.retiring or question.streams:
+            return None
+        msgid, data = self._connection.pack_request(question.method, question.arguments)
+        if len(data) > self._max_frame_bytes:
+            return None
+        pending = self._waiting[msgid] = Pending(msgid, None)
+        return pending, data
+
+    def not_written(self, pending: Pending, data: bytes, written: int) -> None:
+        """Queue the rest of what `ask_only` gave."""
+        self._queue.append((data, pending))
+        self._head_written = written
 
     def forget(self, pending: Pending) -> None:
         """Lose interest: unqueue the question if none of it has left, else tell the daemon to cancel it."""
         if self._waiting.pop(pending.msgid, None) is None:
             return
-        self._streams.pop(pending.call_id, None)  # type: ignore[arg-type]
-        if not pending.sent:
-            for place, (_, owner) in enumerate(self._queue):
-                if owner is pending and (place or not self._head_written):
-                    del self._queue[place]
-                    return
+        if pending.call_id is not None:
+            self._streams.pop(pending.call_id, None)
+        if not pending.sent and self._unqueue(pending):
+            return
         self._queue.append((Connection.pack_notification("cancel", {"msgid": pending.msgid}), None))
+
+    def _unqueue(self, pending: Pending) -> bool:
+        for queue, begun in ((self._queue, self._head_written > 0), (self._held or deque(), False)):
+            for place, (_, owner) in enumerate(queue):
+                if owner is pending and (place or not begun):
+                    del queue[place]
+                    return True
+        return False
 
     def cancel(self, call_id: str | int) -> None:
         """Have a call cancelled by the name its caller gave it; whoever waits for it gets `Cancelled`."""
@@ -184,8 +214,10 @@ class Exchange:
     def cannot_write(self, reason: str) -> list[Pending]:
         """The other end takes nothing any more. What never left fails now; answers to the rest may still be read."""
         self.retiring = True
-        unsent = [owner for _, owner in self._queue if owner is not None and owner.msgid in self._waiting]
+        queued = (*self._queue, *(self._held or ()))
+        unsent = [owner for _, owner in queued if owner is not None and owner.msgid in self._waiting]
         self._queue.clear()
+        self._held = None
         self._head_written = 0
         for pending in unsent:
             self._fail(pending, reason, alone=False)
@@ -202,12 +234,25 @@ class Exchange:
             return moved + self.lost(f"the daemon broke the protocol: {error}")
         return self._handle(events)
 
+    def receive_only(self, pending: Pending, data: bytes) -> bool:
+        """Take what was read when it is just the answer to ``pending``; False, and nothing taken, when it is not."""
+        if pending.call_id is not None or self._waiting.get(pending.msgid) is not pending:
+            return False
+        result = self._connection.receive_answer(data, pending.msgid)
+        if result is None:
+            return False
+        pending.result = result[0]
+        pending.answered = True
+        self._waiting.pop(pending.msgid, None)
+        return True
+
     def lost(self, reason: str) -> list[Pending]:
         """The connection is over; gives the questions that ended with it. What was interrupted in it can be repeated."""
         if self.ended is None:
             self.ended = reason
         self.retiring = True
         self._queue.clear()
+        self._held = None
         self._head_written = 0
         self._waiting.pop(self._hello.msgid, None)
         moved = list(self._waiting.values())
@@ -250,6 +295,9 @@ class Exchange:
             most = answer.result.get("max_frame_bytes")
             if type(most) is int and most > 0:
                 self._max_frame_bytes = most
+        if self._held is not None:
+            self._queue.extend(self._held)
+            self._held = None
 
     def _take_notification(self, notification: Notification, moved: list[Pending]) -> None:
         content = notification.params[0] if notification.params else None
@@ -323,8 +371,8 @@ class Resending:
 
     def __init__(self, question: Question[Any]) -> None:
         self._retries = question.retries
-        self._unasked = _SENT_AGAIN_UNASKED
-        self._keyed = question.keyed
+        self._keyed = _KEYED_AT_MOST if question.keyed else 0
+        self._unsent = 0
         self._refused = 0
 
     def again(self, question: Question[T], failed: Pending, left_s: float) -> tuple[Question[T], float]:
@@ -340,20 +388,28 @@ class Resending:
     def _pause_s(self, failed: Pending) -> float | None:
         if failed.seen:
             return None
-        if isinstance(failed.failure, GoingAway):  # it was not carried out: another connection reaches the successor
+        if isinstance(failed.failure, GoingAway):  # it was not begun: another connection reaches the successor
             self._refused += 1
-            if self._refused > _REFUSED_AT_MOST:
-                return None
-            return 0.0 if self._refused == 1 else min(0.25, 0.01 * (1 << (self._refused - 2)))
+            return _pause_s(self._refused, at_most=_REFUSED_AT_MOST, first_s=0.01)
         if not isinstance(failed.failure, ConnectionLost):
             return None
-        if (not failed.sent or self._keyed) and self._unasked:
-            self._unasked -= 1
+        if not failed.sent:
+            self._unsent += 1
+            return _pause_s(self._unsent, at_most=_UNSENT_AT_MOST, first_s=0.001)
+        if self._keyed:
+            self._keyed -= 1
             return 0.0
         if self._retries:
             self._retries -= 1
             return 0.0
         return None
+
+
+def _pause_s(times: int, *, at_most: int, first_s: float) -> float | None:
+    """Pause not at all the first time, then ever longer, up to a quarter of a second."""
+    if times > at_most:
+        return None
+    return 0.0 if times == 1 else min(0.25, first_s * (1 << (times - 2)))
 
 
 def whole_answer(pending: Pending, reply: Reply) -> Delta | None:

@@ -11,15 +11,15 @@ from aiorch.exchange import Exchange, Pending
 READ_BYTES: Final = 64 * 1024
 
 # A host may have given SIGPIPE its deadly default back.
-_NOW_OR_NOT: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+NOW_OR_NOT: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
 class Line:
     """A connection as far as nobody waits; the shells add threads or tasks that do."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, careful: bool = False) -> None:
         self.connection = connection
-        self.exchange = Exchange()
+        self.exchange = Exchange(careful=careful)
         self.pid = os.getpid()
         """Whose it is: a forked child must not touch it."""
 
@@ -44,9 +44,9 @@ class Line:
             buffers = exchange.unsent()
             try:
                 if len(buffers) == 1:
-                    count = self.connection.send(buffers[0], _NOW_OR_NOT)
+                    count = self.connection.send(buffers[0], NOW_OR_NOT)
                 else:
-                    count = self.connection.sendmsg(buffers, (), _NOW_OR_NOT)
+                    count = self.connection.sendmsg(buffers, (), NOW_OR_NOT)
             except BlockingIOError:
                 return []
             except OSError as error:

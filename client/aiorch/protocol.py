@@ -136,6 +136,21 @@ class Connection:
             error.events = events
             raise
 
+    def receive_answer(self, data: bytes, msgid: int) -> tuple[Any] | None:
+        """Take ``data`` when it is, as nearly always, one small whole answer to request ``msgid`` and no error.
+
+        Gives the result in a tuple, or None when it is anything else: then nothing was taken.
+        """
+        if self._unfinished is not None or self._dead is not None or len(data) > self._chunk_bytes or b"\xff" in data:
+            return None
+        try:
+            kind, answered, error, result = self._unpack_quickly(data)
+        except (TypeError, *_DECODE_ERRORS):
+            return None
+        if error is not None or answered != msgid or kind != 1 or type(answered) is not int or type(kind) is not int:
+            return None
+        return (result,)
+
     def split_request(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Cut what may be one small request into its packed msgid and its argument bytes, before it is taken.
 

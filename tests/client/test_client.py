@@ -474,6 +474,8 @@ class Play:
         self.connection: socket.socket | None = None
         self.wire = Connection()
         self.came: list[Any] = []
+        self.rude = False
+        """Whether greetings go unanswered."""
 
     def accept(self) -> socket.socket:
         if self.connection is not None:
@@ -496,7 +498,10 @@ class Play:
                     return event
             data = self.connection.recv(65536)
             assert data, "the client hung up"
-            self.came += self.wire.receive_data(data)
+            for event in self.wire.receive_data(data):
+                self.came.append(event)
+                if isinstance(event, Request) and event.method == "hello" and not self.rude:
+                    self.answer(event, {})
 
     def answer(self, request: Request, result: Any) -> None:
         self.send(Connection.pack_result(request.msgid, result))
@@ -567,6 +572,19 @@ def test_a_question_that_was_sent_is_not_sent_again(play: Play) -> None:
                 play.accept()
         play.answer(request, {"text": "the second time"})
         assert again.result(PATIENCE_S).text == "the second time"
+
+
+def test_a_listener_that_dies_with_its_daemon_costs_no_retry(play: Play) -> None:
+    """A killed daemon's queue takes connections for a moment that nobody will ever read."""
+    with asking(play) as (_, start):
+        call = start("hi", retries=1)
+        play.asked("complete")
+        for _ in range(4):
+            play.accept().close()  # which takes the greeting unread, or half read, with it
+        play.connection = None
+        request = play.asked("complete")  # greeted first: a question is not risked on such a connection
+        play.answer(request, {"text": "carried out once"})
+        assert call.result(PATIENCE_S).text == "carried out once"
 
 
 def test_a_refused_question_goes_to_the_successor_with_what_is_left_of_its_time(play: Play) -> None:

@@ -242,6 +242,49 @@ def test_the_daemon_may_say_how_much_it_takes(daemon: Daemon) -> None:
         daemon.ask("x" * 1000)
 
 
+# a connection that replaces another
+
+
+@pytest.fixture
+def careful() -> Daemon:
+    daemon = Daemon()
+    daemon.exchange = Exchange(careful=True)
+    return daemon
+
+
+def test_a_careful_connection_holds_questions_until_it_is_greeted(careful: Daemon) -> None:
+    pending, dropped = careful.ask("held"), careful.ask("dropped")
+    (greeting,) = careful.take()
+    assert greeting.method == "hello"
+    assert careful.exchange.written
+    assert careful.exchange.in_flight == 2
+    careful.exchange.forget(dropped)
+    careful.say([1, greeting.msgid, None, {}])
+    (asked,) = careful.take()
+    assert asked.params == [{"prompt": "held"}]
+    assert pending.sent
+    later = careful.ask("later")
+    careful.take()
+    assert later.sent
+
+
+@pytest.mark.parametrize("end", [lambda exchange: exchange.lost("x"), lambda exchange: exchange.cannot_write("x")])
+def test_what_was_held_has_not_left(careful: Daemon, end: Any) -> None:
+    pending = careful.ask()
+    careful.take()
+    assert end(careful.exchange) == [pending]
+    assert isinstance(pending.failure, aiorch.ConnectionLost)
+    assert not pending.sent
+
+
+def test_a_careful_connection_goes_on_when_the_greeting_is_refused(careful: Daemon) -> None:
+    careful.ask()
+    (greeting,) = careful.take()
+    careful.say([1, greeting.msgid, [0, "forbidden: no"], None])
+    (asked,) = careful.take()
+    assert asked.method == "complete"
+
+
 # the end
 
 
@@ -341,7 +384,7 @@ LOST = aiorch.ConnectionLost("x")
     ("pending", "options", "expected"),
     [
         (failed(LOST), {}, 0),
-        (failed(LOST, sent=False), {}, 3),
+        (failed(LOST, sent=False), {}, 10),
         (failed(LOST), {"key": "k"}, 3),
         (failed(LOST), {"retries": 2}, 2),
         (failed(LOST), {"retries": 2, "key": "k"}, 5),
