@@ -11,6 +11,7 @@ import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from struct import Struct
 from typing import Any, Final
@@ -41,9 +42,8 @@ from aiorchd.stages.deadline import Deadline
 from aiorchd.stages.dispatch import Dispatch
 from aiorchd.stages.gate import Gate
 from aiorchd.stages.json_schema import JsonSchemas
-from aiorchd.stages.observe import Observe
-from aiorchd.stages.repeats import Kept as KeptForKey
-from aiorchd.stages.repeats import Repeats
+from aiorchd.stages.observe import Observe, record_end
+from aiorchd.stages.repeats import KeyedCalls, Repeats
 from aiorchd.stages.retry import Retry
 from aiorchd.stages.route import Route
 from aiorchd.stages.validate import Validate
@@ -94,7 +94,7 @@ class Lasting:
     """State that outlives a generation, with its owner's clock, sink, store and chance."""
 
     memory: MemoryCache[Kept]
-    keyed: MemoryCache[KeptForKey]
+    keyed: KeyedCalls
     answers: AnswerStore
     records: RecordSink
     wall_clock: WallClock
@@ -125,7 +125,9 @@ class Lasting:
                     max_waiting=config.queue.max_waiting,
                 )
         for name in [name for name in self.turnstiles if name not in names]:
-            del self.turnstiles[name]  # calls that lease an older generation keep the object itself
+            # While somebody is there, who comes back with a later configuration must find it: its permits are taken.
+            if self.turnstiles[name].idle:
+                del self.turnstiles[name]
         self.estimator.keep_only(names)
 
 
@@ -135,7 +137,7 @@ def lasting_state(
     """Make the state that generations hand on."""
     return Lasting(
         memory=MemoryCache(config.cache.max_entries, config.cache.max_bytes),
-        keyed=MemoryCache(_KEYED_ENTRIES, _KEYED_BYTES),
+        keyed=KeyedCalls(MemoryCache(_KEYED_ENTRIES, _KEYED_BYTES)),
         answers=answers,
         records=records,
         wall_clock=wall_clock,
@@ -196,7 +198,9 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             ttl_s=config.cache.ttl_s,
         )
         # Outside the cache: the caller's own key promises the same answer even where the cache is bypassed.
-        repeats = Repeats(cache, lasting.keyed, flights, lasting.wall_clock, Log("repeats"))
+        repeats = Repeats(
+            cache, lasting.keyed, flights, trio.current_time, Log("repeats"), partial(record_end, lasting.records)
+        )
         # The one scope of the call: it ends the waiting for a shared flight, and the flight only when it is the last.
         deadline = Deadline(repeats)
         # Outermost: sees every end, refusals and timeouts too.
@@ -261,7 +265,7 @@ class Pipeline:
         kept = caller.uid != UNMAPPED_UID and not samples(question.request)
         return Prepared(
             question=question,
-            key=key if kept or question.key is not None else None,
+            key=key if kept else None,
             owner=self,
             quick=kept
             and question.kind == "chat"
@@ -322,7 +326,8 @@ class Pipeline:
         """Make the call, with its id, deadline and journal."""
         question = prepared.question
         timeout_s = self._default_timeout_s if question.timeout_s is None else question.timeout_s
-        shared = caller.uid != UNMAPPED_UID and not samples(question.request)
+        # Whoever has no number here is everybody who has none: nothing is kept for them, by key neither.
+        named = question.key is not None and caller.uid != UNMAPPED_UID
         return Call(
             id=self._lasting.names.next(),
             caller=caller,
@@ -332,9 +337,9 @@ class Pipeline:
             journal=Journal(started=received_at, at=self._lasting.wall_clock()),
             model=question.model,
             task=question.task,
-            key=prepared.key if shared else None,
-            repeat_key=None if question.key is None else _repeat_key(caller.uid, question.key),
-            repeat_question=prepared.key or b"",
+            key=prepared.key,
+            repeat_key=_repeat_key(caller.uid, question.key) if named and question.key is not None else None,
+            repeat_question=_repeat_question(caller.uid, question) if named else b"",
             sink=sink,
             priority=question.priority,
             cache=question.cache,
@@ -427,6 +432,19 @@ def _turnstile(config: Config, model: Model) -> TargetTurnstile:
         requests_per_minute=model.requests_per_minute,
         tokens_per_minute=model.tokens_per_minute,
         max_waiting=config.queue.max_waiting,
+    )
+
+
+def _repeat_question(uid: int, question: Question) -> bytes:
+    """Tell questions of one key apart: as the caller asked, whatever the configuration makes of it by now."""
+    return request_key(
+        question.kind,
+        question.request,
+        uid=uid,
+        partition=question.partition,
+        policy=policy_form(question.model, ()),
+        task=question.task,
+        quality_threshold=question.quality_threshold,
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgpack
 import pytest
 import trio
 from harness import RecordedSink, a_caller, a_reply
+from msgspec.structs import replace
 
 from aiorch.errors import CallError, InvalidRequest, NotFound, ProviderError, UnknownModel
 from aiorchd.calls.call import Attempt, Call
@@ -334,6 +336,53 @@ async def test_state_outlives_a_generation_and_follows_the_file() -> None:
             assert set(other.lasting.turnstiles) == {"small"}
             # Another chain of candidates is another policy.
             assert other.hit() is None
+
+
+async def test_a_target_taken_out_while_it_is_busy_comes_back_with_its_permits_taken() -> None:
+    async with house(replace(CONFIG, concurrency=Concurrency(max=1))) as it, trio.open_nursery() as nursery:
+        it.provider.gate = trio.Event()
+        nursery.start_soon(partial(it.ask, model="large"))
+        await trio.testing.wait_all_tasks_blocked()
+        busy, less = it.lasting.turnstiles["large"], replace(CONFIG, models=CONFIG.models[:1])
+        it.lasting.reconfigure(less)
+        it.lasting.reconfigure(CONFIG)
+        assert it.lasting.turnstiles["large"] is busy
+        it.provider.gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        it.lasting.reconfigure(less)
+        assert "large" not in it.lasting.turnstiles
+
+
+async def test_a_key_names_the_same_question_whatever_the_file_makes_of_it() -> None:
+    async with house() as before:
+        first = await before.ask(key="k", temperature=1.0)
+        async with house(replace(CONFIG, routing=Routing(fallback=())), before.lasting) as after:
+            again = await after.ask(key="k", temperature=1.0)
+            assert (again.text, again.cache, after.provider.asked) == (first.text, "exact", [])
+            with pytest.raises(InvalidRequest, match="key: was used"):
+                await after.ask(key="k", temperature=0.5)
+
+
+async def test_a_keyed_call_whose_caller_left_is_told_once_with_what_it_cost() -> None:
+    async with house() as it:
+        it.provider.gate = trio.Event()
+        async with trio.open_nursery() as caller:
+            caller.start_soon(partial(it.ask, key="k"))
+            await trio.testing.wait_all_tasks_blocked()
+            caller.cancel_scope.cancel()
+        assert it.told.records == []
+        it.provider.gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert [(record.error, record.cost_usd, record.attempts) for record in it.told.records] == [
+            (None, a_reply().cost_usd, 1)
+        ]
+
+
+async def test_a_key_of_a_user_without_a_number_is_nobodys() -> None:
+    async with house() as it:
+        nobody = a_caller(UNMAPPED_UID)
+        assert [(await it.ask(caller=nobody, key="k")).cache for _ in range(2)] == ["miss", "miss"]
+        assert it.lasting.keyed.kept.statistics().entries == 0
 
 
 async def test_deadlines_come_from_the_call_or_the_file_and_are_bounded() -> None:

@@ -46,6 +46,8 @@ class Journal:
     throttled: int = 0
     """Answers that said not now: 429s and 529s."""
     fallbacks: int = 0
+    goes_on: bool = False
+    """Whether the call goes on without its caller: then whoever carries it out records how it ended, and nobody else."""
 
     def note(self, now: float, stage: str, what: str) -> None:
         """Add a line to the story; ``what`` is a sentence for a person and holds no prompt and no secret."""

@@ -187,6 +187,11 @@ class TargetTurnstile:
         self._mean_hold_s = _FIRST_GUESS_HOLD_S
         self._granted = self._waited = self._refused_full = self._refused_late = self._closures = 0
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits and nobody holds a permit."""
+        return not self._in_use and not self._queue
+
     def pass_through(self, attempt: Attempt) -> Turn:
         """Wait for a turn; hold it for the length of the block.
 

@@ -1,7 +1,8 @@
 """One record for every call, however it ends: answered, refused, failed, cancelled, or broken by a defect.
 
 It stands outside all other stages, so it sees refusals too, and closes the journal that they wrote. A defect that passes
-through is recorded as ``internal`` and goes on to the barrier at the door, which logs it.
+through is recorded as ``internal`` and goes on to the barrier at the door, which logs it. A call that goes on without its
+caller (`Journal.goes_on`) has not ended: `record_end` is for whoever sees its end.
 """
 
 from __future__ import annotations
@@ -60,14 +61,13 @@ class Observe:
             raise
         finally:
             self._inside -= 1
-            total_s = trio.current_time() - call.journal.started
             if reply is not None:
                 self._answered += 1
-                self._records.record(_answered(call, reply, total_s))
             else:
                 self._failed += not cancelled
                 self._cancelled += cancelled
-                self._records.record(_ended(call, error, total_s, cancelled=cancelled))
+            if not call.journal.goes_on:
+                record_end(self._records, call, reply, error, cancelled=cancelled)
 
     def observe_hit(
         self,
@@ -120,6 +120,17 @@ class Observe:
             failed=self._failed,
             cancelled=self._cancelled,
         )
+
+
+def record_end(
+    records: RecordSink, call: Call, reply: Reply | None, error: CallError | None, *, cancelled: bool = False
+) -> None:
+    """Record how ``call`` ended: answered, failed, cancelled or, without any of these, broken by a defect."""
+    total_s = trio.current_time() - call.journal.started
+    if reply is not None:
+        records.record(_answered(call, reply, total_s))
+    else:
+        records.record(_ended(call, error, total_s, cancelled=cancelled))
 
 
 def _answered(call: Call, reply: Reply, total_s: float) -> CallRecord:

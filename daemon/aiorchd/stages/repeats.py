@@ -2,11 +2,14 @@
 
 A client that loses its connection cannot know whether its call was carried out. With a ``key`` of its own choosing it may
 simply ask again. So a keyed call is carried out by a task of this stage: it goes on when its caller's connection breaks,
-and its answer is there when the caller comes back, from whatever connection, as long as it is the same user.
+and its answer is there when the caller comes back, from whatever connection, as long as it is the same user. Its deadline
+is that of the latest who waits for it. Since it may end when nobody waits any more, it then tells its end itself: what it
+cost was spent.
 
 The same key with another question is a mistake of the caller and is refused. Errors are not kept: asking again after a
 failure asks the provider again. A streamed call is carried out by its caller's own task, since its pieces have only one
-place to go; its answer is kept all the same, and given whole to whoever repeats it.
+place to go, and ends with it; its answer is kept all the same, and given whole to whoever repeats it. Who repeats it
+while it runs waits, and asks in its place if it fails.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import Any, Final, Protocol
 
 import trio
 
-from aiorch.errors import CallError, DeadlineExceeded, InternalError, InvalidRequest
+from aiorch.errors import CallError, DeadlineExceeded, GoingAway, InternalError, InvalidRequest
 from aiorchd.calls.answer import to_body
 from aiorchd.calls.call import Call
 from aiorchd.calls.ports import Service, WallClock
@@ -36,6 +39,36 @@ class Kept:
     source_id: str
 
 
+class Running:
+    """One keyed call being carried out. Without reply and error in the end it was a stream that gave no answer."""
+
+    __slots__ = ("call", "done", "error", "question", "reply", "scope")
+
+    def __init__(self, question: bytes, call: Call) -> None:
+        self.question = question
+        self.call = call
+        self.scope = trio.CancelScope(deadline=call.deadline)
+        self.done = trio.Event()
+        self.reply: Reply | None = None
+        self.error: CallError | None = None
+
+    def extend(self, deadline: float) -> None:
+        """Let it go on for somebody with more time; a stream ends with its own caller."""
+        if deadline > self.call.deadline and self.call.sink is None:
+            self.scope.deadline = deadline
+            # Frozen for everybody else: this one belongs to the stage, and who reads its deadline reads it now.
+            object.__setattr__(self.call, "deadline", deadline)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedCalls:
+    """What is known by callers' keys: answers kept, and calls that run. Outlives the stage: a key means the same before
+    and after a reload."""
+
+    kept: MemoryCache[Kept]
+    running: dict[bytes, Running] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class RepeatsStatistics:
     """Keyed calls being carried out now, answers kept, and how often one was given again."""
@@ -43,15 +76,6 @@ class RepeatsStatistics:
     running: int
     kept: int
     repeated: int
-
-
-@dataclass(slots=True)
-class _Running:
-    question: bytes
-    call_id: str
-    done: trio.Event = field(default_factory=trio.Event)
-    reply: Reply | None = None
-    error: CallError | None = None
 
 
 class Log(Protocol):
@@ -62,27 +86,38 @@ class Log(Protocol):
         ...
 
 
-class Repeats:
-    """Answer a repeated key without asking again. ``kept`` outlives a reload; ``nursery`` outlives the calls.
+class TellEnd(Protocol):
+    """Records a call that ended without its caller."""
 
-    Raises `InvalidRequest` when a key comes with another question than before.
+    def __call__(self, call: Call, reply: Reply | None, error: CallError | None, /, *, cancelled: bool = False) -> None:
+        """Record how it ended."""
+        ...
+
+
+class Repeats:
+    """Answer a repeated key without asking again. ``keyed`` outlives a reload; ``nursery`` outlives the calls; ``clock`` is
+    monotonic: what is kept does not outlive the process.
+
+    Raises `InvalidRequest` when a key comes with another question than before, and `GoingAway` when the nursery is torn
+    down.
     """
 
     def __init__(
         self,
         inner: Service[Call],
-        kept: MemoryCache[Kept],
+        keyed: KeyedCalls,
         nursery: trio.Nursery,
-        wall_clock: WallClock,
+        clock: WallClock,
         log: Log,
+        tell_end: TellEnd,
     ) -> None:
         self._inner = inner
-        self._kept = kept
+        self._kept = keyed.kept
+        self._running = keyed.running
         self._nursery = nursery
-        self._wall_clock = wall_clock
+        self._clock = clock
         self._log = log
-        # This is all the mutable state.
-        self._running: dict[bytes, _Running] = {}
+        self._tell_end = tell_end
         self._repeated = 0
 
     async def __call__(self, call: Call) -> Reply:
@@ -90,56 +125,90 @@ class Repeats:
         name = call.repeat_key
         if name is None:
             return await self._inner(call)
-        question = call.repeat_question
-        kept = self._kept.get(name, self._wall_clock())
-        if kept is not None:
-            self._check(kept.question, question)
-            return await self._give_again(call, kept.reply, kept.source_id)
-        running = self._running.get(name)
-        if running is None:
-            if call.sink is not None:
-                return self._keep(name, question, call, await self._inner(call))
-            running = self._running[name] = _Running(question, call.id)
-            self._nursery.start_soon(self._carry_out, name, call, running)
+        while True:
+            kept = self._kept.get(name, self._clock())
+            if kept is not None:
+                self._check(kept.question, call)
+                return await self._give_again(call, kept.reply, kept.source_id)
+            running = self._running.get(name)
+            if running is None:
+                if call.sink is not None:
+                    return await self._stream(name, call)
+                return await self._begin(name, call)
+            self._check(running.question, call)
+            running.extend(call.deadline)
+            call.journal.note(
+                trio.current_time(), "repeats", f"waits for the call {running.call.id}, which has the same key"
+            )
             await running.done.wait()
-            return self._result(running)
-        self._check(running.question, question)
-        call.journal.note(
-            trio.current_time(), "repeats", f"waits for the call {running.call_id}, which has the same key"
-        )
-        await running.done.wait()
-        reply = self._result(running)
-        return await self._give_again(call, reply, running.call_id)
+            if running.error is not None:
+                raise running.error.again() from running.error
+            if running.reply is not None:
+                return await self._give_again(call, running.reply, running.call.id)
 
     def statistics(self) -> RepeatsStatistics:
         """Tell what runs and what is kept."""
         return RepeatsStatistics(running=len(self._running), kept=len(self._kept), repeated=self._repeated)
 
-    async def _carry_out(self, name: bytes, call: Call, running: _Running) -> None:
+    async def _stream(self, name: bytes, call: Call) -> Reply:
+        running = self._running[name] = Running(call.repeat_question, call)
         try:
-            with trio.CancelScope(deadline=call.deadline):
-                running.reply = self._keep(name, running.question, call, await self._inner(call))
-            if running.reply is None:
-                running.error = DeadlineExceeded("the call ran out of time", stage="repeats")
-        except CallError as error:
-            running.error = error
-        except Exception:  # barrier: shared flight
-            self._log.exception("keyed_call_failed", call=call.id)
-            running.error = InternalError("a defect in the daemon; its log has the details (journalctl -u aiorchd)")
+            running.reply = reply = await self._inner(call)
+            self._keep(name, call, reply)
+            return reply
         finally:
             del self._running[name]
             running.done.set()
 
-    def _keep(self, name: bytes, question: bytes, call: Call, reply: Reply) -> Reply:
-        now = self._wall_clock()
+    async def _begin(self, name: bytes, call: Call) -> Reply:
+        """Have the call carried out, and wait for it."""
+        running = self._running[name] = Running(call.repeat_question, replace(call))
+        self._nursery.start_soon(self._carry_out, name, running)
+        try:
+            await running.done.wait()
+        finally:
+            call.journal.goes_on = not running.done.is_set()
+        if running.reply is not None:
+            return running.reply
+        assert running.error is not None
+        raise running.error.again() from running.error
+
+    async def _carry_out(self, name: bytes, running: Running) -> None:
+        call = running.call
+        error: CallError | None = GoingAway(
+            "the daemon is stopping; connect again to reach its successor", retry_after_s=1.0, stage="repeats"
+        )
+        cancelled = True
+        try:
+            with running.scope:
+                running.reply = await self._inner(call)
+                self._keep(name, call, running.reply)
+                error = None
+            if running.scope.cancelled_caught:
+                error = DeadlineExceeded("the call ran out of time", stage="repeats")
+            cancelled = False
+        except CallError as raised:
+            error, cancelled = raised, False
+        except Exception:  # barrier: shared flight
+            self._log.exception("keyed_call_failed", call=call.id)
+            error = InternalError("a defect in the daemon; its log has the details (journalctl -u aiorchd)")
+            cancelled = False
+        finally:
+            running.error = error
+            del self._running[name]
+            running.done.set()
+            if call.journal.goes_on:
+                self._tell_end(call, running.reply, error, cancelled=cancelled)
+
+    def _keep(self, name: bytes, call: Call, reply: Reply) -> None:
+        now = self._clock()
         self._kept.put(
             name,
-            Kept(question, reply, call.id),
+            Kept(call.repeat_question, reply, call.id),
             size_bytes=len(to_body(reply)) + 500,
             stored_at=now,
             expires_at=now + KEPT_S,
         )
-        return reply
 
     async def _give_again(self, call: Call, reply: Reply, source_id: str) -> Reply:
         self._repeated += 1
@@ -152,16 +221,8 @@ class Repeats:
         return replace(reply, cache="exact", saved_usd=reply.cost_usd, source_id=source_id, attempts=0)
 
     @staticmethod
-    def _check(kept: bytes, asked: bytes) -> None:
-        if kept != asked:
+    def _check(known: bytes, call: Call) -> None:
+        if known != call.repeat_question:
             raise InvalidRequest(
                 "key: was used for another question in the last ten minutes; use a new key for a new question"
             )
-
-    @staticmethod
-    def _result(running: _Running) -> Reply:
-        if running.reply is not None:
-            return running.reply
-        if running.error is None:
-            raise DeadlineExceeded("the call ended without an answer", stage="repeats")
-        raise running.error.again() from running.error

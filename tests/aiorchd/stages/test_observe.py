@@ -14,7 +14,7 @@ from aiorch.errors import Overloaded, ProviderError
 from aiorchd.calls.call import Call
 from aiorchd.calls.journal import AttemptRecord, CallRecord
 from aiorchd.calls.reply import Reply
-from aiorchd.stages.observe import Observe, ObserveStatistics
+from aiorchd.stages.observe import Observe, ObserveStatistics, record_end
 
 
 class Records:
@@ -260,3 +260,17 @@ async def test_cancelled_anywhere_it_is_idle_and_told_once(autojump_clock: trio.
         assert len(records.rows) == 1
 
     await cancel_at_every_checkpoint(scenario, idle, at_least=2)
+
+
+async def test_what_goes_on_without_its_caller_is_not_told_as_ended() -> None:
+    service, inner, records = observed()
+    call = a_call()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(service, call)
+        await inner.next()
+        call.journal.goes_on = True
+        nursery.cancel_scope.cancel()
+    assert records.rows == []
+    assert (service.statistics().inside, service.statistics().cancelled) == (0, 1)
+    record_end(records, call, a_reply(cost_usd=0.5), None)
+    assert [(row.id, row.error, row.cost_usd) for row in records.rows] == [(call.id, None, 0.5)]
