@@ -12,6 +12,7 @@ from rich.text import Text
 
 from aiorchctl.page import Block, Cell, Fields, Page, Paragraph, Tone, text_of
 
+_CLEAR: Final = "\x1b[H\x1b[J"
 _STYLES: Final[Mapping[Tone, str]] = {
     "plain": "",
     "good": "green",
@@ -24,7 +25,21 @@ _STYLES: Final[Mapping[Tone, str]] = {
 
 def draw(page: Page, stream: TextIO) -> None:
     """Draw a page on a terminal."""
+    _draw(page, Console(file=stream, highlight=False))
+
+
+def redraw(page: Page, stream: TextIO) -> None:
+    """Draw a page in place of what the terminal shows, in one go so that nothing flickers; what does not fit below its
+    last line is left out.
+    """
     console = Console(file=stream, highlight=False)
+    with console.capture() as drawn:
+        _draw(page, console)
+    lines = drawn.get().splitlines()[: max(1, console.height - 1)]
+    stream.write(_CLEAR + "\n".join(lines) + "\n")
+
+
+def _draw(page: Page, console: Console) -> None:
     before: Block | None = None
     for block in page:
         if before is not None and not (isinstance(before, Paragraph) and isinstance(block, Paragraph)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -11,6 +11,9 @@ from aiorchctl.command import Command, Invocation, pass_invocation
 from aiorchctl.commands.asking import LENGTH_OF_TIME
 from aiorchctl.page import Cell, Column, Fields, Page, Paragraph, Table, Words
 from aiorchctl.quantities import NOT_KNOWN, count, moment, money, number_of, plural, seconds, share
+
+if TYPE_CHECKING:
+    import aiorch
 
 _HOW: Final[Mapping[str, str]] = {
     "exact": "the same question before",
@@ -27,6 +30,7 @@ _NAMELESS: Final[Mapping[str, str]] = {"operation": "(none)", "model": "(none)",
     examples=(
         ("aiorchctl stats", "Everything that is on record:"),
         ("aiorchctl stats --since 1h --by model", "The last hour, model by model:"),
+        ("aiorchctl stats --watch", "As it changes, every two seconds; Ctrl-C ends it:"),
         ("aiorchctl stats --since 1d --json | jq .saved_usd", "What a day saved, exactly:"),
     ),
 )
@@ -37,13 +41,46 @@ _NAMELESS: Final[Mapping[str, str]] = {"operation": "(none)", "model": "(none)",
     "--by", type=click.Choice(("operation", "model", "caller", "unit")), help="Also tell each of these apart."
 )
 @click.option("--own", is_flag=True, help="Only your own calls; administrators otherwise see everybody's.")
+@click.option(
+    "--watch",
+    "watch_s",
+    type=LENGTH_OF_TIME,
+    is_flag=False,
+    flag_value="2",
+    metavar="[SECONDS]",
+    help="Show it again every so many seconds (2), until Ctrl-C; with --json one line each time.",
+)
 @pass_invocation
-def stats(invocation: Invocation, *, since: float | None, by: str | None, own: bool) -> None:
+def stats(invocation: Invocation, *, since: float | None, by: str | None, own: bool, watch_s: float | None) -> None:
     """Show calls asked, calls made to providers, what was saved and by what, money, hit rates and times."""
-    with invocation.client() as client:
+
+    def ask(client: aiorch.Client) -> Any:
         # Not sent unless it was said: everybody may ask for their own.
-        result = client.call("stats", since=since, by=by, own=own or None)
+        return client.call("stats", since=since, by=by, own=own or None)
+
+    if watch_s is not None:
+        from aiorchctl.commands.watching import SHORTEST_S, watch
+
+        if watch_s < SHORTEST_S:
+            raise click.UsageError(f"--watch: at least {SHORTEST_S:g} s")
+        watch(invocation, ask, lambda now, before: [*_pace(now, before, watch_s), *page(now)], watch_s)
+        return
+    with invocation.client() as client:
+        result = ask(client)
     invocation.tell(result, page)
+
+
+def _pace(now: Mapping[str, Any], before: Mapping[str, Any] | None, every_s: float) -> Page:
+    """Say when this is, and what came since the last look; only sums over everything can be compared so."""
+    told = f"{moment(number_of(now, 'until'))}, every {seconds(every_s)}"
+    since_s = (number_of(now, "until") or 0.0) - (number_of(before, "until") or 0.0)
+    if before is not None and since_s > 0 and not number_of(now, "since"):
+        calls, made = (
+            (number_of(now, name) or 0.0) - (number_of(before, name) or 0.0) for name in ("calls", "provider_calls")
+        )
+        if calls >= 0 and made >= 0:  # less, when old records were dropped meanwhile
+            told += f": {calls / since_s:,.1f} calls a second, {made / since_s:,.1f} to providers"
+    return [Paragraph(Words(told, "quiet"))]
 
 
 def page(result: dict[str, Any]) -> Page:
