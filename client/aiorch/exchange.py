@@ -39,7 +39,7 @@ from aiorch.reply import Delta, Reply, Server
 
 T = TypeVar("T")
 
-RECEIVE_LIMITS: Final = Limits(max_frame_bytes=64 * 1024 * 1024, max_elements=2_000_000)
+RECEIVE_LIMITS: Final = Limits(max_frame_bytes=64 * 1024 * 1024, max_elements=8_000_000)
 """What is taken from the daemon: more than it takes from us, since it is trusted and lists of vectors are long."""
 
 _BUFFERS_AT_ONCE: Final = 64

@@ -102,7 +102,6 @@ async def _hello(asked: Asked) -> dict[str, Any]:
     form = arguments.get("errors")
     if form not in (None, "map", "text"):
         raise InvalidRequest('errors: must be "map" or "text"')
-    asked.session.errors_as_map = form == "map"
     caller = asked.session.caller
     return {
         "server": "aiorchd",

@@ -24,6 +24,7 @@ from aiorch.errors import (
     InvalidRequest,
     LocalProtocolError,
     RemoteProtocolError,
+    TooLarge,
     UnknownMethod,
 )
 from aiorch.protocol import Connection, Limits, Notification, Request, pack, pack_unchecked
@@ -33,6 +34,8 @@ from aiorchd.doors.outbox import Outbox, PeerStalledError
 _READ_BYTES: Final = 64 * 1024
 _HANG_UP_CHECK_S: Final = 0.5
 _PARTING_S: Final = 1.0
+_MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+"""What every client takes, as docs/protocol.md has it; beyond it they would close the connection, and lose all its calls."""
 _KNOWN_BYTES: Final = 8 * 1024
 """No more is looked up by its bytes: many requests at once, or a long one, are decoded all the same."""
 
@@ -212,7 +215,7 @@ class Session:
             for event in events:
                 if type(event) is Request:
                     prepared = self._recall(self.caller, event, received_at) if self._open else None
-                    if type(prepared) is Packed:
+                    if type(prepared) is Packed and len(prepared.body) <= _MAX_ANSWER_BYTES:
                         answer = _result_head(event.msgid) + prepared.body
                         answers.append(answer)
                         size += len(answer)
@@ -262,9 +265,18 @@ class Session:
                 GoingAway("the daemon is stopping; connect again to reach its successor", retry_after_s=1.0),
             )
             return
+        if method == "hello":
+            self._agree_on_errors(asked.params)
         scope = trio.CancelScope()
         self._running[asked.msgid] = scope
         nursery.start_soon(self._answer, asked, method, scope)
+
+    def _agree_on_errors(self, params: list[Any]) -> None:
+        """Take the wished form of errors as it is read: tasks run in any order, and what follows may be refused first."""
+        named = params[0] if params and type(params[0]) is dict else {}
+        form = named.get("errors")
+        if form in (None, "map", "text"):
+            self.errors_as_map = form == "map"
 
     async def _answer(self, asked: Asked, method: str, scope: trio.CancelScope) -> None:
         msgid = asked.msgid
@@ -277,6 +289,11 @@ class Session:
                         if type(result) is Packed
                         else Connection.pack_result(msgid, result)
                     )
+                    if len(packed) > _MAX_ANSWER_BYTES:
+                        raise TooLarge(
+                            f"the answer has {len(packed)} bytes, and no more than {_MAX_ANSWER_BYTES} are sent at once; "
+                            'ask for less (of vectors: encoding "bytes")'
+                        )
                     self.outbox.write(packed)
                 except CallError as error:
                     self._answer_error(msgid, error)

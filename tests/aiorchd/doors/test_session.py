@@ -126,6 +126,28 @@ async def test_errors_are_text_until_hello_asks_for_maps() -> None:
         assert error["stage"] == "admit"
 
 
+async def test_what_follows_hello_in_the_same_write_is_refused_in_the_wished_form() -> None:
+    for _ in range(8):  # tasks start in an order of their own
+        async with session_with() as (peer, _, _):
+            await peer.stream.send_all(
+                msgpack.packb([0, 0, "hello", [{"errors": "map"}]]) + msgpack.packb([0, 1, "nope", [{}]])
+            )
+            answers = [await peer.next() for _ in range(2)]
+            refused = next(answer for answer in answers if isinstance(answer, Response) and answer.msgid == 1)
+            assert refused.error["code"] == "unknown_method"
+
+
+async def test_an_answer_beyond_what_clients_take_is_an_error_and_no_closed_connection() -> None:
+    body = msgpack.packb("x" * 65 * 1024 * 1024)
+
+    async def huge(_: Asked) -> Any:
+        return Packed(body)
+
+    async with session_with({"huge": huge}, recall=lambda *_: Packed(body)) as (peer, _, _):
+        answer = await peer.call("huge")
+        assert answer.error[1].startswith("too_large: the answer has")
+
+
 async def test_unknown_methods_are_told_what_there_is() -> None:
     async with session_with() as (peer, _, _):
         error = (await peer.call("pong")).error[1]
