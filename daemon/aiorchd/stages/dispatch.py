@@ -31,7 +31,8 @@ class DispatchStatistics:
 class Dispatch:
     """Ask ``provider``, for at most ``timeout_s`` seconds an attempt, from its start to the end of its answer.
 
-    A call whose own deadline comes first is left to that deadline. Cancelling closes the connection to the provider.
+    A call whose own deadline comes first is ended by that one, which may still move on while the attempt runs: others join.
+    Cancelling closes the connection to the provider.
     """
 
     def __init__(self, provider: Provider, *, timeout_s: float) -> None:
@@ -49,13 +50,10 @@ class Dispatch:
         self._in_flight += 1
         self._sent += 1
         try:
-            if call.deadline <= expires_at:
+            with trio.CancelScope(deadline=expires_at):
                 reply = await ask(attempt)
-            else:
-                with trio.CancelScope(deadline=expires_at):
-                    reply = await ask(attempt)
-                if reply is None:  # nobody else ends this scope
-                    raise self._too_long(attempt)
+            if reply is None:  # nobody else ends this scope
+                raise self._too_long(attempt)
         except CallError:
             self._failed += 1
             raise

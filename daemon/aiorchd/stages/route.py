@@ -148,14 +148,19 @@ class Route:
             return error
 
     def _finished(self, call: Call, target: Target, reply: Reply, before: _Spent) -> Reply:
-        """Learn from the answer, and write on it what it took: itself, without an earlier answer that was no good."""
+        """Learn from the answer, and write on it what it took: itself and the failures on the way to it, without an earlier
+        answer that was no good."""
         usage = reply.usage
         if usage is not None and not usage.estimated and call.kind == "chat":
             self._estimator.learn(target.name, usage.output + usage.reasoning)
         self._answered_by[target.name] += 1
         spent = _Spent.of(call)
+        failed = [attempt for attempt in call.journal.attempts[before.attempts :] if attempt.code is not None]
+        # An answer that was withheld is paid for like any other.
+        lost_usd = sum(attempt.cost_usd or 0.0 for attempt in failed)
         return replace(
             reply,
+            cost_usd=None if reply.cost_usd is None else reply.cost_usd + lost_usd,
             attempts=spent.attempts - before.attempts,
             queue_s=spent.queue_s - before.queue_s,
             provider_s=spent.provider_s - before.provider_s,

@@ -88,6 +88,17 @@ async def test_the_calls_own_deadline_is_left_to_the_stage_that_keeps_it(autojum
     assert service.statistics() == DispatchStatistics(in_flight=0, sent=1, answered=0, failed=0, timed_out=0)
 
 
+async def test_an_attempt_of_a_shared_call_ends_in_time_though_the_calls_deadline_moves_on(autojump_clock):
+    service, provider = dispatch(timeout_s=5.0)
+    async with trio.open_nursery() as nursery:
+        call = a_call(timeout_s=3.0)
+        asked = ask(nursery, service, an_attempt(call))
+        await provider.chat.next()
+        object.__setattr__(call, "deadline", 1000.0)  # as Coalesce does when one with more time joins
+        assert (await asked.error()).details == {"timeout_s": 5.0}
+    assert trio.current_time() == pytest.approx(5.0)
+
+
 async def test_errors_of_the_provider_pass(autojump_clock):
     service, provider = dispatch()
     provider.chat.answer = lambda attempt: RateLimited("slow down", retry_after_s=3)

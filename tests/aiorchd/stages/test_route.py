@@ -328,6 +328,20 @@ async def test_a_call_that_is_asked_again_tells_what_this_asking_took(autojump_c
     assert (again.attempts, again.queue_s, again.provider_s) == (1, 0.0, 0.0)
 
 
+async def test_what_a_withheld_answer_cost_is_part_of_what_the_call_cost(autojump_clock):
+    service, inners = route("a", "b", fallback=["b"], retries=True)
+
+    def withhold(attempt):
+        attempt.notes["cost_usd"] = 0.25
+        raise ContentFiltered("withheld")
+
+    inners["a"].answer = withhold
+    answering(inners["b"], a_reply(cost_usd=0.5))
+    assert (await service(a_call())).cost_usd == 0.75
+    answering(inners["b"], a_reply(cost_usd=None))
+    assert (await service(a_call())).cost_usd is None
+
+
 async def test_the_reply_tells_what_it_took(autojump_clock):
     service, inners = route("a", "b", fallback=["b"], max_attempts=3, retries=True)
 
