@@ -1,0 +1,206 @@
+"""The daemon's account beside that of the provider: every call, token, dollar, refusal and fallback, under load with
+hits, 429s, 500s and refused keys, over a restart and over a kill.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from processes import DaemonProcess, daemon
+from sums import sum_of
+
+from aiorch import AsyncClient
+from aiorch.errors import CallError
+from aiorchsim.process import Simulator, start_simulator
+
+PROFILE = """
+[[models]]
+name = "small-1"
+latency_s = 0.01
+error_rate = 0.15
+input_usd_per_1m = 150.0
+output_usd_per_1m = 600.0
+
+[[models]]
+name = "busy-1"
+latency_s = 0.005
+requests_per_minute = 600
+burst_s = 1.0
+rate_limit_headers = "none"
+input_usd_per_1m = 10.0
+output_usd_per_1m = 20.0
+
+[[models]]
+name = "large-1"
+latency_s = 0.01
+error_rate = 0.2
+input_usd_per_1m = 2500.0
+output_usd_per_1m = 10000.0
+
+[[models]]
+name = "broken-1"
+fault = "error_500"
+
+[[models]]
+name = "locked-1"
+fault = "auth"
+"""
+CONFIG = """
+[providers.main]
+base_url = "{}"
+[routing]
+fallback = ["large"]
+[retry]
+max_attempts = 4
+backoff_s = [0.002]
+[concurrency]
+max = 12
+"""
+MODELS = {  # our name: dollars in, dollars out
+    "small": (150.0, 600.0),
+    "busy": (10.0, 20.0),
+    "large": (2500.0, 10000.0),
+    "broken": (1.0, 1.0),
+    "locked": (1.0, 1.0),
+}
+
+
+@dataclass
+class Account:
+    """What the callers saw."""
+
+    asked: int = 0
+    how: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    elsewhere: int = 0
+    cost_usd: float = 0.0
+    saved_usd: float = 0.0
+
+
+def configuration(simulator: Simulator) -> str:
+    text = CONFIG.format(simulator.base_url)
+    for name, (dollars_in, dollars_out) in MODELS.items():
+        text += f'[[models]]\nname = "{name}"\nid = "{name}-1"\nprovider = "main"\n'
+        text += f"input_usd_per_1m = {dollars_in}\noutput_usd_per_1m = {dollars_out}\n"
+    return text
+
+
+async def ask_all(socket: Path, account: Account, *, calls: int, seed: int) -> None:
+    """Ask a mixture of everything, twenty at a time, many questions more than once."""
+    chance = random.Random(seed)
+    limit = trio.CapacityLimiter(20)
+    asked = 0
+
+    async def ask(client: AsyncClient) -> None:
+        nonlocal asked
+        model = chance.choices(tuple(MODELS), (60, 10, 5, 5, 5))[0]
+        options: dict[str, Any] = {"model": model}
+        wanted = sum_of(seed * 10_000 + chance.randrange(calls // 3))
+        asked += 1
+        if asked <= 20:  # all at the same moment
+            wanted, options["model"] = sum_of(seed * 10_000 + 5_000), "small"
+        elif chance.random() < 0.1:
+            options["cache"] = chance.choice(("bypass", "refresh", "only"))
+        streams = chance.random() < 0.2
+        account.asked += 1
+        try:
+            if streams:
+                stream = client.stream(wanted.prompt, **options)
+                text = "".join([piece async for piece in stream])
+                reply = stream.reply
+            else:
+                reply = await client.complete(wanted.prompt, **options)
+                text = reply.text
+        except CallError as error:
+            account.errors[error.code] += 1
+            return
+        assert text == wanted.answer
+        account.how[reply.cache] += 1
+        account.elsewhere += reply.cache == "miss" and reply.model != options["model"]
+        account.cost_usd += reply.cost_usd
+        account.saved_usd += reply.saved_usd if reply.cache != "miss" else 0.0
+
+    async def in_turn(client: AsyncClient) -> None:
+        async with limit:
+            await ask(client)
+
+    async with AsyncClient(socket, timeout_s=30.0) as client, trio.open_nursery() as nursery:
+        for _ in range(calls):
+            nursery.start_soon(in_turn, client)
+
+
+async def figures(running: DaemonProcess, **arguments: Any) -> dict[str, Any]:
+    async with AsyncClient(running.socket) as client:
+        return await client.call("stats", **arguments)
+
+
+def compare(told: dict[str, Any], account: Account, provider: dict[str, Any]) -> None:
+    """The three accounts of the same calls."""
+    saved = {how: count for how, count in account.how.items() if how != "miss"}
+    assert told["calls"] == account.asked
+    assert told["answered"] == sum(account.how.values())
+    assert told["errors"] == account.errors
+    assert told["saved_calls"] == saved
+    assert told["saved_usd"] == pytest.approx(account.saved_usd)
+    assert told["saving_unknown_calls"] == 0
+    # What a provider takes for a call that it failed it does not say (this one: nothing); who shared one paid nothing.
+    assert told["cost_unknown_calls"] <= account.errors["provider_error"]
+
+    calls = provider["calls"]
+    assert calls["in_flight"] == calls["abandoned"] == 0
+    assert told["provider_calls"] == calls["received"]
+    assert told["throttled"] == calls["rate_limited"]
+    assert told["tokens"]["input"] == provider["tokens"]["prompt"]
+    assert told["tokens"]["output"] == provider["tokens"]["completion"]
+    assert told["spent_usd"] == pytest.approx(provider["cost_usd"])
+    assert told["spent_usd"] == pytest.approx(account.cost_usd)
+
+
+def without_time(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if name != "until"}
+
+
+async def test_figures_are_those_of_the_provider_over_a_restart_and_a_kill(tmp_path: Path) -> None:
+    account = Account()
+    with start_simulator(PROFILE) as simulator, daemon(tmp_path, configuration(simulator)) as running:
+        await ask_all(running.socket, account, calls=300, seed=1)
+        # The scene has everything in it that should be counted.
+        provider = simulator.stats()
+        assert provider["calls"]["rate_limited"] > 5, provider["calls"]
+        assert provider["calls"]["errors"] > 20, provider["calls"]
+        assert account.how["exact"] > 100, account
+        assert account.how["coalesced"] > 5, account
+        assert account.elsewhere > 5, account
+        assert account.errors["provider_error"] > 0, account
+        assert account.errors["not_found"] > 0, account
+        told = await figures(running, by="model")
+        compare(told, account, provider)
+        # A call that was answered elsewhere is one fallback; one that failed elsewhere too is another.
+        assert told["fallbacks"] >= account.elsewhere
+        for name in ("calls", "provider_calls", "throttled", "spent_usd"):
+            assert sum(group[name] for group in told["groups"]) == pytest.approx(told[name])
+
+        assert await trio.to_thread.run_sync(running.stop) == 0
+        await trio.to_thread.run_sync(running.start)
+        assert without_time(await figures(running, by="model")) == without_time(told)
+
+        await ask_all(running.socket, account, calls=120, seed=2)
+        told = await figures(running, by="model")
+        compare(told, account, simulator.stats())
+
+        async with AsyncClient(running.socket) as client:
+            while True:
+                store = (await client.status())["store"]["records"]
+                if not store["queued"] and not store["tallies"]:
+                    break
+                await trio.sleep(0.02)
+        await trio.to_thread.run_sync(running.stop, 9)
+        await trio.to_thread.run_sync(running.start)
+        assert without_time(await figures(running, by="model")) == without_time(told)
+        assert without_time(await figures(running, by="caller"))["calls"] == account.asked
