@@ -33,7 +33,7 @@ from aiorch.errors import (
     UnknownMethod,
     error_from_wire,
 )
-from aiorch.protocol import Connection, Limits, Notification, Request, Response
+from aiorch.protocol import SMALL_FRAME_BYTES, Connection, Limits, Notification, Request, Response, holds_more
 from aiorch.questions import Question, hello
 from aiorch.reply import Delta, Reply, Server
 
@@ -90,7 +90,8 @@ class Exchange:
         self._waiting: dict[int, Pending] = {}
         self._streams: dict[str | int, Pending] = {}
         self._streams_made = 0
-        self._max_frame_bytes = Limits().max_frame_bytes
+        self._taken = Limits()
+        """What the daemon takes."""
         self._last_words: CallError | None = None
         self.retiring = False
         """Whether new questions belong elsewhere: the daemon goes away, or nothing can be written any more."""
@@ -128,12 +129,8 @@ class Exchange:
         msgid, data = self._connection.pack_request(question.method, arguments)
         while msgid in self._waiting:  # ids have come round to one that is still in flight
             msgid, data = self._connection.pack_request(question.method, arguments)
-        if len(data) > self._max_frame_bytes:
-            raise TooLarge(
-                f"the request has {len(data)} bytes and the daemon takes {self._max_frame_bytes}; "
-                "split the input, or raise its limit",
-                stage="client",
-            )
+        if (wrong := self._too_large(data)) is not None:
+            raise TooLarge(f"{wrong}; split the input, or raise its limit", stage="client")
         pending = Pending(msgid, call_id)
         self._waiting[msgid] = pending
         (self._queue if self._held is None else self._held).append((data, pending))
@@ -146,10 +143,19 @@ class Exchange:
         if self._waiting or self._queue or self.retiring or question.streams:
             return None
         msgid, data = self._connection.pack_request(question.method, question.arguments)
-        if len(data) > self._max_frame_bytes:
+        if self._too_large(data) is not None:
             return None
         pending = self._waiting[msgid] = Pending(msgid, None)
         return pending, data
+
+    def _too_large(self, data: bytes) -> str | None:
+        """Say why the daemon would close the connection over a request, and with it lose every other call; else None."""
+        taken = self._taken
+        if len(data) > taken.max_frame_bytes:
+            return f"the request has {len(data)} bytes and the daemon takes {taken.max_frame_bytes}"
+        if len(data) > max(taken.max_elements, SMALL_FRAME_BYTES) and holds_more(data, taken.max_elements):
+            return f"the request holds more than the {taken.max_elements} values that the daemon takes"
+        return None
 
     def not_written(self, pending: Pending, data: bytes, written: int) -> None:
         """Queue the rest of what `ask_only` gave."""
@@ -292,9 +298,11 @@ class Exchange:
         # A refusal needs no handling: whoever may not greet may not ask, and the answers will say so.
         if answer.error is None and type(answer.result) is dict:
             self.server = Server.from_wire(answer.result)
-            most = answer.result.get("max_frame_bytes")
-            if type(most) is int and most > 0:
-                self._max_frame_bytes = most
+            bytes_, elements = answer.result.get("max_frame_bytes"), answer.result.get("max_elements")
+            self._taken = Limits(
+                bytes_ if type(bytes_) is int and bytes_ > 0 else self._taken.max_frame_bytes,
+                elements if type(elements) is int and elements > 0 else self._taken.max_elements,
+            )
         if self._held is not None:
             self._queue.extend(self._held)
             self._held = None

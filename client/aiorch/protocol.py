@@ -272,6 +272,15 @@ def pack_unchecked(message: Any) -> bytes:
     return packed
 
 
+def holds_more(frame: bytes, most: int) -> bool:
+    """Tell whether a packed message holds more than ``most`` objects, as `Limits` counts them."""
+    try:
+        _walk(frame, 0, 1, 0, Limits(max_frame_bytes=2**63, max_elements=most))
+    except RemoteProtocolError:
+        return True
+    return False
+
+
 def _suspect(value: Any, depth: int) -> bool:
     """Tell quickly that what msgpack packed is fine, which is nearly always; True means look closely."""
     kind = type(value)

@@ -242,6 +242,18 @@ def test_the_daemon_may_say_how_much_it_takes(daemon: Daemon) -> None:
         daemon.ask("x" * 1000)
 
 
+def test_more_values_than_the_daemon_takes_are_not_sent(daemon: Daemon) -> None:
+    def ask(values: int) -> None:
+        daemon.exchange.ask(questions.plain("complete", {"prompt": "x", "extra": {"a": [0] * values}}, None))
+
+    ask(99_000)
+    with pytest.raises(aiorch.TooLarge, match="more than the 100000 values"):
+        ask(101_000)
+    greeting = daemon.take()[0]
+    daemon.say([1, greeting.msgid, None, {"max_elements": 200_000}])
+    ask(150_000)
+
+
 # a connection that replaces another
 
 

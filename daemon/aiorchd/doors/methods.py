@@ -112,6 +112,8 @@ async def _hello(asked: Asked) -> dict[str, Any]:
         "pid": caller.pid,
         "unit": caller.unit,
         "admin": caller.admin,
+        "max_frame_bytes": asked.session.takes.max_frame_bytes,
+        "max_elements": asked.session.takes.max_elements,
     }
 
 

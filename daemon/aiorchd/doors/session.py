@@ -158,6 +158,11 @@ class Session:
         """Requests being worked on."""
         return len(self._running)
 
+    @property
+    def takes(self) -> Limits:
+        """What is taken of this peer."""
+        return self._limits.wire
+
     async def run(self) -> None:
         """Serve until the peer leaves, breaks the protocol or takes nothing; or until drained after `say_going_away`."""
         try:

@@ -120,6 +120,7 @@ async def test_errors_are_text_until_hello_asks_for_maps() -> None:
         assert (await peer.call("x")).error == [0, "overloaded: full"]
         hello = (await peer.call("hello", errors="map")).result
         assert hello["uid"] == 1000
+        assert (hello["max_frame_bytes"], hello["max_elements"]) == (Limits().max_frame_bytes, Limits().max_elements)
         error = (await peer.call("x")).error
         assert error["code"] == "overloaded"
         assert error["retry_after_s"] == 2.0
