@@ -26,7 +26,7 @@ _PLACES: Final[Mapping[str, str]] = {
     "explain": "aiorchctl.commands.explain:explain",
     "models": "aiorchctl.commands.models:models",
     "cache": "aiorchctl.commands.cache:cache",
-    "config": "aiorchctl.commands.config:config",
+    "config": "aiorchctl.commands.config.group:config",
     "ping": "aiorchctl.commands.ping:ping",
     "doctor": "aiorchctl.commands.doctor:doctor",
     "install-units": "aiorchctl.commands.install_units:install_units",

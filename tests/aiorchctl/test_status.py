@@ -107,6 +107,12 @@ def test_json_is_what_the_daemon_said(status, ctl):
     assert json.loads(ctl("status", "--json").out) == STATUS
 
 
+def test_overrides_are_told(status, ctl):
+    assert "overrides" not in ctl("status").out
+    status["config"]["overrides"] = {"cache.ttl_s": 5, "models.small.enabled": False}
+    assert "\noverrides        cache.ttl_s, models.small.enabled\n" in ctl("status").out
+
+
 def test_what_is_wrong_comes_first(status, ctl):
     status |= {"health": "degraded", "concerns": ["cache.db cannot be written: disk full", "provider main: no key"]}
     lines = ctl("status").out.splitlines()

@@ -69,6 +69,9 @@ def _places(result: Mapping[str, Any]) -> list[tuple[str, Cell]]:
     if verdict:
         rows.append(("last look at it", verdict_words(verdict)))
         rows.extend(doubts(verdict))
+    overrides = _map(config, "overrides")
+    if overrides:
+        rows.append(("overrides", Words(", ".join(overrides), "doubtful")))
     for name in ("socket", "state"):
         place = _map(result, name)
         if place:

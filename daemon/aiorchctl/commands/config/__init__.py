@@ -1,0 +1,1 @@
+"""``aiorchctl config``: one file for each of its commands."""
