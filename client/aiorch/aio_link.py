@@ -40,6 +40,10 @@ class Runtime(Protocol):
         """Let whoever is parked on it go on; without anybody parked do nothing."""
         ...
 
+    def next_turn(self, act: Callable[[], None]) -> None:
+        """Have something done when all tasks that are ready now have run."""
+        ...
+
     def soon(self, act: Callable[[], None]) -> None:
         """Have something done in the loop; from any thread, in the middle of anything, even after its end."""
         ...
@@ -74,12 +78,23 @@ class AsyncLink(Line):
         self._abandoned: deque[Pending] = deque()
         self.waits_for_room = False
         """Whether somebody watches for the socket to take more; kept by the runtime."""
+        self._writes_soon = False
         runtime.watch(self)
 
     def ask(self, question: Question[Any]) -> Pending:
-        """Send a question; what the socket does not take at once leaves in the background. Raises as `Exchange.ask`."""
-        pending = self.exchange.ask(question)
-        self._written(self.flush())
+        """Send a question; what the socket does not take at once leaves in the background. Raises as `Exchange.ask`.
+
+        A question that is alone leaves now. One of many waits until all tasks that run in this turn of the loop have
+        asked theirs, so that they leave together: a system call, and waking the daemon, cost more than the rest.
+        """
+        exchange = self.exchange
+        alone = not exchange.in_flight
+        pending = exchange.ask(question)
+        if alone:
+            self._written(self.flush())
+        elif not (self._writes_soon or self.waits_for_room):
+            self._writes_soon = True
+            self._runtime.next_turn(self._write_together)
         return pending
 
     async def wait(self, pending: Pending, deadline: float) -> None:
@@ -125,6 +140,10 @@ class AsyncLink(Line):
 
     def writable(self) -> None:
         """Write what waits; for the runtime."""
+        self._written(self.flush())
+
+    def _write_together(self) -> None:
+        self._writes_soon = False
         self._written(self.flush())
 
     def _written(self, moved: list[Pending]) -> None:

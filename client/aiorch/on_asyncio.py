@@ -52,6 +52,10 @@ class AsyncioRuntime:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    def next_turn(self, act: Callable[[], None]) -> None:
+        """See `Runtime`."""
+        self._loop.call_soon(act)
+
     def soon(self, act: Callable[[], None]) -> None:
         """See `Runtime`."""
         try:

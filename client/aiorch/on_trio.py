@@ -71,6 +71,11 @@ class TrioRuntime:
             pending.waiter = None
             self._trio.lowlevel.reschedule(task)
 
+    def next_turn(self, act: Callable[[], None]) -> None:
+        """See `Runtime`."""
+        if self._nursery is not None:
+            self._nursery.start_soon(_do, act, name="aiorch client writer")
+
     def soon(self, act: Callable[[], None]) -> None:
         """See `Runtime`."""
         try:
@@ -125,3 +130,7 @@ class TrioRuntime:
             pass  # unwatched
         finally:
             link.waits_for_room = False
+
+
+async def _do(act: Callable[[], None]) -> None:
+    act()

@@ -522,3 +522,28 @@ def test_deadlines_that_make_no_sense_are_the_daemons_to_refuse(loop: Any, daemo
                     await client.complete("x", timeout_s=timeout_s)
 
     loop.run(main)
+
+
+def test_questions_of_one_turn_leave_together(loop: Any, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One alone leaves at once; many at a time in one write."""
+
+    async def main() -> None:
+        async with aiorch.AsyncClient(daemon.socket) as client:
+            await client.ping()
+            link = client._connections._link  # type: ignore[union-attr]
+            assert link is not None
+            writes: list[int] = []
+            flush = link.flush
+
+            def counting() -> Any:
+                writes.append(len(link.exchange.unsent()))
+                return flush()
+
+            monkeypatch.setattr(link, "flush", counting)
+            await client.complete("alone")
+            assert [count for count in writes if count] == [1]
+            writes.clear()
+            await loop.all(*(lambda number=number: client.complete(str(number)) for number in range(20)))
+            assert [count for count in writes if count] == [1, 19]
+
+    loop.run(main)
