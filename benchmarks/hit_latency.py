@@ -26,7 +26,7 @@ from typing import Any
 
 import msgpack
 from rig.figures import Figure, options, publish
-from rig.meters import UNDER_TEST, Disturbance, come_first, cpu_s, median, move, pinned, quantile, rss_bytes
+from rig.meters import UNDER_TEST, come_first, cpu_s, median, move, pinned, quantile, rss_bytes, undisturbed
 from rig.questions import Asked, kept
 from rig.scene import scene
 
@@ -59,22 +59,24 @@ def main() -> None:
         # The provider is idle from here on; what wakes it must not land on the CPU in question.
         move(at.daemon.pid, UNDER_TEST)
         stack.enter_context(pinned(UNDER_TEST))
-        rows: dict[str, list[dict[str, float]]] = {name: [] for name in rivals}
         for run in rivals.values():
             run()
-        for _ in range(rounds):
+
+        def turns() -> dict[str, Any]:
+            row: dict[str, Any] = {}
             for name in random.sample(list(rivals), len(rivals)):
-                watch, before = Disturbance([*at.pids, pids[name]]), cpu_s(pids[name])
+                before = cpu_s(pids[name])
                 latencies = sorted(rivals[name]())
-                rows[name].append(
-                    {
-                        "p50_us": quantile(latencies, 0.5) * 1e6,
-                        "p99_us": quantile(latencies, 0.99) * 1e6,
-                        "server_cpu_us": (cpu_s(pids[name]) - before) / calls * 1e6,
-                        "disturbed": watch.share(),
-                    }
-                )
+                row[name] = {
+                    "p50_us": quantile(latencies, 0.5) * 1e6,
+                    "p99_us": quantile(latencies, 0.99) * 1e6,
+                    "server_cpu_us": (cpu_s(pids[name]) - before) / calls * 1e6,
+                }
+            return row
+
+        done = [undisturbed(turns, [*at.pids, *pids.values()], patience_s=4) for _ in range(rounds)]
         rss = rss_bytes(at.daemon.pid)
+    rows = {name: [row[name] for row in done] for name in rivals}
     middle = {name: {key: median(row[key] for row in got) for key in got[0]} for name, got in rows.items()}
     ratio = {
         floor: {
@@ -123,9 +125,7 @@ def main() -> None:
             f"{ratio['blocking server']['plain socket and msgpack']:.2f} times",
         ),
     ]
-    publish(
-        "hit_latency", figures, disturbed=[row["disturbed"] for got in rows.values() for row in got], save=chosen.save
-    )
+    publish("hit_latency", figures, disturbed=[row["disturbed"] for row in done], save=chosen.save)
 
 
 def _client(client: aiorch.Client, questions: list[Asked], calls: int) -> list[float]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgpack
 from rig import ROOT
 from rig.figures import Figure, options, publish
-from rig.meters import LOAD, UNDER_TEST, Disturbance, come_first, cpu_s, median, pinned, rss_bytes
+from rig.meters import LOAD, UNDER_TEST, come_first, cpu_s, median, pinned, rss_bytes, undisturbed
 from rig.questions import kept, sum_of
 from rig.scene import DaemonProcess, scene
 
@@ -70,9 +70,7 @@ def main() -> None:
 
 
 def _starts(daemon: DaemonProcess, prompt: str, cache: str, rounds: int, disturbed: list[float]) -> list[float]:
-    took = []
-    for turn in range(rounds + 1):
-        watch = Disturbance([])
+    def start() -> dict[str, float]:
         with pinned(UNDER_TEST):
             began = time.perf_counter()
             daemon.start(wait=False)
@@ -87,11 +85,13 @@ def _starts(daemon: DaemonProcess, prompt: str, cache: str, rounds: int, disturb
                     time.sleep(0.001)
         elapsed = time.perf_counter() - began
         assert reply["cache"] == cache, reply
-        if turn:  # the first compiles
-            took.append(elapsed)
-            disturbed.append(watch.share())
         daemon.stop()
-    return took
+        return {"s": elapsed}
+
+    start()  # this one compiles
+    rows = [undisturbed(start, [], most=0.2, patience_s=4) for _ in range(rounds)]
+    disturbed += [row["disturbed"] for row in rows]
+    return [row["s"] for row in rows]
 
 
 def _imports(rounds: int, disturbed: list[float]) -> list[Figure]:
@@ -102,17 +102,21 @@ def _imports(rounds: int, disturbed: list[float]) -> list[Figure]:
         "Client": "import aiorch; aiorch.Client",
         "AsyncClient": "import aiorch; aiorch.AsyncClient",
     }
-    took: dict[str, list[float]] = {name: [] for name in programs}
     environment = {"PYTHONPATH": str(ROOT / "client")}
+
+    def run() -> dict[str, float]:
+        took = {}
+        for name, program in programs.items():
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+            took[name] = time.perf_counter() - began
+        return took
+
     with pinned(UNDER_TEST):
-        for turn in range(2 * rounds + 1):
-            watch = Disturbance([])
-            for name, program in programs.items():
-                began = time.perf_counter()
-                subprocess.run([sys.executable, "-c", program], check=True, env=environment)
-                if turn:
-                    took[name].append(time.perf_counter() - began)
-            disturbed.append(watch.share())
+        run()  # this one compiles
+        rows = [undisturbed(run, [], patience_s=2) for _ in range(2 * rounds)]
+    disturbed += [row["disturbed"] for row in rows]
+    took = {name: [row[name] for row in rows] for name in programs}
     floor = took["bare"]
     middle = {name: median(a - b for a, b in zip(got, floor, strict=True)) * 1e3 for name, got in took.items()}
     return [

@@ -88,7 +88,7 @@ class Disturbance:
     def _own_s(self) -> float:
         times = os.times()
         total = times.user + times.system + times.children_user + times.children_system
-        return total + sum(cpu_s(pid) for pid in self._pids)
+        return total + sum(cpu_s(pid) for pid in set(self._pids))
 
 
 def undisturbed(
