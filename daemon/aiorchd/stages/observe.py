@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import trio
 
-from aiorch.errors import CallError
+from aiorch.errors import CallError, ValidationFailed
 from aiorchd.calls.call import Call
 from aiorchd.calls.caller import Caller
 from aiorchd.calls.journal import AttemptRecord, CallRecord, Journal
 from aiorchd.calls.ports import RecordSink, Service
 from aiorchd.calls.reply import Reply
+from aiorchd.core.quoting import content_of, unquote
 
 _ATTEMPT_FIELDS: Final = tuple(field.name for field in fields(AttemptRecord))
 _MESSAGE_CHARACTERS: Final = 500
@@ -175,7 +176,7 @@ def _ended(call: Call, error: CallError | None, total_s: float, *, cancelled: bo
     code = "cancelled" if cancelled else "internal" if error is None else error.code
     story = _story(journal) or {}
     if error is not None:
-        story["error"] = {"message": error.message[:_MESSAGE_CHARACTERS], "stage": error.stage}
+        story["error"] = {"message": _message(call, error), "stage": error.stage}
     return CallRecord(
         id=call.id,
         at=journal.at,
@@ -200,6 +201,15 @@ def _ended(call: Call, error: CallError | None, total_s: float, *, cancelled: bo
         tags=call.tags,
         story=story or None,
     )
+
+
+def _message(call: Call, error: CallError) -> str:
+    """Say what went wrong without quoting prompt or answer: records hold neither."""
+    if isinstance(error, ValidationFailed):
+        # Why it is wrong quotes the answer. Its caller was told; where is enough here.
+        at = f" at {error.details['path']}" if "path" in error.details else ""
+        return f"the answer of {error.details.get('model', 'the model')} is not what was asked for{at}"
+    return unquote(error.message[:_MESSAGE_CHARACTERS], content_of(call.request))
 
 
 def _spent_usd(journal: Journal) -> float | None:

@@ -20,6 +20,7 @@ from aiorchd.calls.outcome import REFUSED_BY_US, Verdict, judge
 from aiorchd.calls.ports import Service
 from aiorchd.calls.reply import Reply
 from aiorchd.core.backoff import Backoff
+from aiorchd.core.quoting import content_of, unquote
 
 _MESSAGE_CHARACTERS: Final = 300
 
@@ -151,7 +152,7 @@ def _record(attempt: Attempt, began_at: float, result: Reply | CallError | None)
             provider_s=notes.get("provider_s", ran_s - queue_s),
             verdict=str(verdict),
             code=None if reply is not None else "cancelled" if error is None else error.code,
-            message=None if error is None else error.message[:_MESSAGE_CHARACTERS],
+            message=None if error is None else _message(error, attempt),
             status=details.get("status", notes.get("status")),
             tokens=None if usage is None else usage.total,
             cost_usd=notes.get("cost_usd") if reply is None else reply.cost_usd,
@@ -159,3 +160,8 @@ def _record(attempt: Attempt, began_at: float, result: Reply | CallError | None)
             retry_after_s=None if error is None else error.retry_after_s,
         )
     )
+
+
+def _message(error: CallError, attempt: Attempt) -> str:
+    """Shorten what went wrong, and leave out what it quotes of the prompt: journals hold none."""
+    return unquote(error.message[:_MESSAGE_CHARACTERS], content_of(attempt.call.request))

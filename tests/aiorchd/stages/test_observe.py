@@ -10,7 +10,7 @@ import pytest
 import trio
 from harness import RecordedSink, a_call, a_caller, a_reply, a_usage, ask, cancel_at_every_checkpoint, harness
 
-from aiorch.errors import Overloaded, ProviderError
+from aiorch.errors import Overloaded, ProviderError, ValidationFailed
 from aiorchd.calls.call import Call
 from aiorchd.calls.journal import AttemptRecord, CallRecord
 from aiorchd.calls.reply import Reply
@@ -274,3 +274,21 @@ async def test_what_goes_on_without_its_caller_is_not_told_as_ended() -> None:
     assert (service.statistics().inside, service.statistics().cancelled) == (0, 1)
     record_end(records, call, a_reply(cost_usd=0.5), None)
     assert [(row.id, row.error, row.cost_usd) for row in records.rows] == [(call.id, None, 0.5)]
+
+
+async def test_records_quote_neither_prompt_nor_answer(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner, records = observed()
+    prompt = "Is Marguerite of 12 Rue Cler, Paris, pregnant?"
+    inner.answer = lambda _: ProviderError(f"main failed (500): input_value='{prompt}', type=string")
+    with pytest.raises(ProviderError, match="Marguerite"):  # who asked may read it
+        await service(a_call(prompt))
+    inner.answer = lambda _: ValidationFailed(
+        "the answer of small is not what was asked for at $.name: 'Marguerite' is too long",
+        stage="validate",
+        details={"path": "$.name", "reason": "'Marguerite' is too long", "model": "small"},
+    )
+    with pytest.raises(ValidationFailed):
+        await service(a_call("Who?"))
+    first, second = (row.story["error"]["message"] for row in records.rows if row.story is not None)
+    assert first == "main failed (500): input_value='[...]', type=string"
+    assert second == "the answer of small is not what was asked for at $.name"

@@ -291,3 +291,13 @@ async def test_idle_after_cancelling_at_any_checkpoint(autojump_clock):
         assert one.budget.used == len(one.call.journal.attempts)
 
     assert await cancel_at_every_checkpoint(scenario, idle) >= 8
+
+
+async def test_the_journal_does_not_quote_the_prompt(autojump_clock):
+    service, inner = retry()
+    prompt = "Is Marguerite of 12 Rue Cler, Paris, pregnant?"
+    inner.answer = lambda attempt: InvalidRequest(f"main refused the request (422): [{{'input': '{prompt}'}}]")
+    one = attempt(a_call(prompt))
+    with pytest.raises(InvalidRequest, match="Marguerite"):
+        await service(one)
+    assert one.call.journal.attempts[0].message == "main refused the request (422): [{'input': '[...]'}]"

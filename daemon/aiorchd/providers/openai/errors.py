@@ -24,6 +24,7 @@ from aiorch.errors import (
     UnknownModel,
 )
 from aiorchd.providers.hints import rate_limits, retry_after_s, should_retry
+from aiorchd.providers.openai.answer import whole_text
 from aiorchd.providers.secret import Secret
 
 ERROR_BODY_BYTES: Final = 65_536
@@ -117,7 +118,7 @@ def complaint_in(payload: Any, key: Secret | None, *, status: int = 0) -> Compla
         error = {"message": error}
     message = error.get("message")
     if not isinstance(message, str):
-        message = "" if message is None else json.dumps(message, default=str)
+        message = "" if message is None else json.dumps(message, default=str, ensure_ascii=False)
     code, kind = error.get("code"), error.get("type", error.get("status"))
     if not status:
         named = [
@@ -192,11 +193,12 @@ def _judge(complaint: Complaint, model: str) -> tuple[type[CallError], str, bool
 def _mark(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int) or value in ("", "None"):
         return None
-    return str(value)[:100]
+    return whole_text(str(value)[:100])
 
 
 def _clean(message: str, key: Secret | None) -> str:
     """Make a message of someone else's fit to be shown: one line, short, no key (OpenAI repeats parts of a wrong one)."""
+    message = whole_text(message)
     if key is not None:
         message = key.redact(message)
     message = " ".join(_KEY_LIKE.sub("[key]", message[: _MESSAGE_CHARACTERS * 4]).split())

@@ -19,6 +19,7 @@ from aiorch.errors import (
     RateLimited,
     UnknownModel,
 )
+from aiorch.protocol import Connection
 from aiorchd.providers.openai.errors import complaint_in, error_for, read_complaint
 from aiorchd.providers.secret import Secret
 
@@ -223,3 +224,17 @@ def test_any_body_becomes_an_error_of_the_closed_set(status: int, body: Any) -> 
     )  # fmt: skip
     json.dumps(error.to_wire())
     assert len(error.message) < 600
+
+
+def test_half_a_surrogate_pair_is_no_text_and_is_not_passed_on() -> None:
+    body = b'{"error": {"message": "bad \\ud800 half, \\ud83d\\ude00 whole", "code": "\\udc00x", "detail": "\\ud800"}}'
+    complaint = read_complaint(500, body, None)
+    assert complaint.message == "bad \ufffd half, \U0001f600 whole"
+    assert complaint.code == "\ufffdx"
+    error = error_for(complaint, {}, provider="main", model="m", wall_time=0.0)
+    assert b"half" in Connection().pack_error(1, error.to_wire())
+
+
+def test_a_message_that_is_no_text_is_told_in_its_own_letters() -> None:
+    complaint = read_complaint(422, '{"detail": [{"msg": "too long", "input": "Привет"}]}'.encode(), None)
+    assert complaint.message == '[{"msg": "too long", "input": "Привет"}]'
