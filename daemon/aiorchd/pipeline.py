@@ -37,6 +37,7 @@ from aiorchd.runtime.logs import Log
 from aiorchd.runtime.turnstile import TargetTurnstile, TurnstileStatistics
 from aiorchd.stages.admit import Admit
 from aiorchd.stages.cache import Cache, CacheStatistics, Kept
+from aiorchd.stages.call_log import CallLog
 from aiorchd.stages.coalesce import Coalesce
 from aiorchd.stages.deadline import Deadline
 from aiorchd.stages.dispatch import Dispatch
@@ -156,6 +157,8 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
     config = plan.config
     targets = {model.name: _target(model, plan) for model in config.models if model.enabled}
     policies = _Policies(tuple(targets.values()), config.routing.fallback)
+    # Whoever sees the end of a call tells these; the log has a line of it only where that was asked for.
+    records = CallLog(lasting.records, Log("calls")) if config.daemon.log_calls else lasting.records
     backoff = Backoff(config.retry.backoff_s, uniform=lasting.rng.random, jitter=config.retry.jitter)
     async with trio.open_nursery() as flights:
         stacks: dict[str, Service[Attempt]] = {}
@@ -199,12 +202,12 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
         )
         # Outside the cache: the caller's own key promises the same answer even where the cache is bypassed.
         repeats = Repeats(
-            cache, lasting.keyed, flights, trio.current_time, Log("repeats"), partial(record_end, lasting.records)
+            cache, lasting.keyed, flights, trio.current_time, Log("repeats"), partial(record_end, records)
         )
         # The one scope of the call: it ends the waiting for a shared flight, and the flight only when it is the last.
         deadline = Deadline(repeats)
         # Outermost: sees every end, refusals and timeouts too.
-        observe = Observe(deadline, lasting.records)
+        observe = Observe(deadline, records)
         stages = {
             "observe": observe,
             "deadline": deadline,

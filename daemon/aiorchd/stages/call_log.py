@@ -1,0 +1,79 @@
+"""One line of log for each call that has ended, where ``[daemon] log_calls`` asks for it; never a prompt or an answer.
+
+::
+
+    calls: answered id=... uid=1000 pid=4242 unit=web.service kind=chat model=small provider=main cache=miss attempts=1
+           input=120 output=8 cost_usd=2.28e-05 queue_s=0 provider_s=0.41 total_s=0.412
+    calls: failed id=... ... error=rate_limited attempts=4 throttled=4 ...
+
+It stands before the records and passes everything on. Where nobody asked for lines, it does not stand there at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
+
+from aiorchd.calls.journal import CallRecord
+from aiorchd.calls.ports import RecordSink
+
+UNKNOWN: Final = "unknown"
+"""What a price is when nobody knows it; it is not 0."""
+
+_TASK_CHARACTERS: Final = 60
+
+
+class Log(Protocol):
+    """Where the lines go."""
+
+    def info(self, event: str, /, **fields: Any) -> None:
+        """Say what happened on a normal day."""
+        ...
+
+
+class CallLog:
+    """Satisfies `RecordSink`: says a line of each call and hands it to ``records``."""
+
+    def __init__(self, records: RecordSink, log: Log) -> None:
+        self._records = records
+        self._log = log
+
+    def record(self, record: CallRecord) -> None:
+        """Pass on and say one finished call."""
+        self._records.record(record)
+        self._say(record)
+
+    def record_hits(self, records: Iterable[CallRecord]) -> None:
+        """Pass on and say several plain hits."""
+        records = tuple(records)
+        self._records.record_hits(records)
+        for record in records:
+            self._say(record)
+
+    def _say(self, record: CallRecord) -> None:
+        self._log.info(
+            "answered" if record.error is None else "failed",
+            id=record.id,
+            uid=record.uid,
+            pid=record.pid,
+            unit=record.unit or None,
+            kind=record.kind,
+            operation=record.operation,
+            task=record.task[:_TASK_CHARACTERS] if record.task else None,
+            model=record.model,
+            provider=record.provider,
+            cache=record.cache if record.error is None else None,
+            source=record.source_id,
+            error=record.error,
+            simulated=record.simulated or None,
+            streamed=record.streamed or None,
+            attempts=record.attempts or None,
+            throttled=record.throttled or None,
+            fallbacks=record.fallbacks or None,
+            input=record.input_tokens,
+            output=record.output_tokens,
+            cost_usd=UNKNOWN if record.cost_usd is None else record.cost_usd,
+            queue_s=record.queue_s or None,
+            provider_s=record.provider_s or None,
+            total_s=record.total_s,
+        )
