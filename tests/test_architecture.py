@@ -120,7 +120,9 @@ def test_imports_point_down(module: str) -> None:
     if room is None:
         room = "aiorchd.core"  # the bare package imports nothing
     allowed = ROOMS.get(room, set()) | {room}
-    if room == "aiorchd.store.examine":  # a room by itself only for `aiorchctl doctor`, which looks at nothing else there
+    if (
+        room == "aiorchd.store.examine"
+    ):  # a room by itself only for `aiorchctl doctor`, which looks at nothing else there
         allowed = ROOMS["aiorchd.store"] | {"aiorchd.store", room}
     if room in ("aiorchsim.textwork", "aiorchsim.process"):
         allowed = {"aiorchsim", room}

@@ -28,7 +28,12 @@ from aiorchctl.service_units import (
 )
 
 _PROGRAMS: Final = ("aiorchd", "aiorchctl")
-_DONE: Final[Mapping[str, str]] = {"new": "written", "replaced": "replaced", "unchanged": "unchanged", "foreign": "replaced"}
+_DONE: Final[Mapping[str, str]] = {
+    "new": "written",
+    "replaced": "replaced",
+    "unchanged": "unchanged",
+    "foreign": "replaced",
+}
 _TO_DO: Final[Mapping[str, str]] = {
     "new": "would be written",
     "replaced": "would be replaced",
