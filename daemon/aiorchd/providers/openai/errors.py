@@ -125,7 +125,7 @@ def complaint_in(payload: Any, key: Secret | None, *, status: int = 0) -> Compla
             value for value in (code, error.get("status"), error.get("status_code")) if not isinstance(value, bool)
         ]
         status = next((value for value in named if isinstance(value, int) and 400 <= value < 600), 0)
-    return Complaint(status, _mark(code), _mark(kind), _clean(message, key), error)
+    return Complaint(status, _mark(code, key), _mark(kind, key), _clean(message, key), error)
 
 
 def error_for(
@@ -190,10 +190,10 @@ def _judge(complaint: Complaint, model: str) -> tuple[type[CallError], str, bool
     return ProviderError, "refused the request", False
 
 
-def _mark(value: Any) -> str | None:
+def _mark(value: Any, key: Secret | None) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int) or value in ("", "None"):
         return None
-    return whole_text(str(value)[:100])
+    return _clean(str(value), key)[:100]
 
 
 def _clean(message: str, key: Secret | None) -> str:
