@@ -23,6 +23,9 @@ from processes import DaemonProcess, daemon
 import aiorch
 
 CONFIG = """
+[concurrency]
+max = 64
+
 [providers.main]
 dialect = "openai"
 base_url = "http://127.0.0.1:{port}/v1"
@@ -41,6 +44,7 @@ class Provider(ThreadingHTTPServer):
     """An OpenAI-compatible endpoint that answers each prompt as scripted."""
 
     daemon_threads = True
+    request_queue_size = 256
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
