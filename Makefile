@@ -6,11 +6,12 @@ VENV := .venv
 DEMO_VENV := .venv-demo
 CONSTRAINED := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
-.PHONY: demo test lint types tests bench clean help
+.PHONY: demo test lint types tests test-systemd bench clean help
 
 help:
 	@echo "make demo    see calls being saved, in under a minute of running time"
 	@echo "make test    ruff, mypy --strict, pytest"
+	@echo "make test-systemd   the service in a booted systemd, in a box; as root; writes docs/systemd-figures.md"
 	@echo "make bench   the figures of the README, measured here (about ten minutes, on a quiet machine)"
 	@echo "make clean   remove what the targets above made"
 
@@ -30,6 +31,10 @@ types: $(VENV)/ready
 tests: $(VENV)/ready
 	$(VENV)/bin/pytest
 
+# Needs root, and nothing but Python: what is missing of systemd's tools is installed.
+test-systemd:
+	@$(PYTHON) tests/systemd/prove.py --save
+
 bench: $(VENV)/ready
 	@$(CONSTRAINED) $(VENV)/bin/pip install -q -e '.[bench]'
 	$(VENV)/bin/python benchmarks/run.py
@@ -47,4 +52,4 @@ $(DEMO_VENV)/ready: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO_VENV) .box .mypy_cache .ruff_cache .hypothesis

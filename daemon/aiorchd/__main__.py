@@ -5,20 +5,42 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import time
 from typing import Final
 
 _NEEDED: Final = ("trio", "msgspec", "msgpack")
+_AT_ONCE_S: Final = 5.0
+_PAUSE_S: Final = 2.0
 
 
 def main() -> int:
     """Run the daemon; returns its exit code (sysexits)."""
+    managed = "NOTIFY_SOCKET" in os.environ
+    began = time.monotonic()
+    known = False
+    try:
+        code = _run()
+        known = True
+        return code
+    finally:
+        # A defect that shows at once shows again at once, and a service manager restarts without end. What is known to go
+        # wrong has its own patience (`app.refusal`).
+        if managed and not known and time.monotonic() - began < _AT_ONCE_S:
+            time.sleep(_PAUSE_S)
+
+
+def _run() -> int:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        sys.stderr.write(f"aiorchd needs {', '.join(missing)}: pip install 'aiorch[daemon]'\n")
-        return os.EX_USAGE
+        raise SystemExit(_missing(missing))
     from aiorchd.app.start import start
 
     return start(sys.argv[1:], os.environ)
+
+
+def _missing(names: list[str]) -> int:
+    sys.stderr.write(f"aiorchd needs {', '.join(names)}: pip install 'aiorch[daemon]'\n")
+    return os.EX_USAGE
 
 
 if __name__ == "__main__":

@@ -186,6 +186,17 @@ def test_a_refused_configuration_at_start_is_told_to_all_and_tried_again_when_it
         assert client.complete("What is 20 + 22?").text == "42"
 
 
+def test_a_defect_that_shows_at_once_is_not_repeated_without_pause(manager: Manager, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "h11.py").write_text("raise ImportError('a library is broken')\n")
+    began = time.monotonic()
+    manager.start(ready=False, more={"PYTHONPATH": f"{broken}:{manager.environment['PYTHONPATH']}"})
+    assert manager.ended() == 1
+    assert time.monotonic() - began >= 2
+    assert "a library is broken" in manager.said()
+
+
 async def test_restarts_under_load_refuse_and_cut_nobody(tmp_path: Path) -> None:
     with start_simulator("[[models]]\nlatency_s = 0.05\n") as simulator:
         with Manager(tmp_path, WITH_SIMULATOR.format(simulator.base_url)) as manager:
