@@ -29,6 +29,7 @@ _PLACES: Final[Mapping[str, str]] = {
     "config": "aiorchctl.commands.config.group:config",
     "ping": "aiorchctl.commands.ping:ping",
     "doctor": "aiorchctl.commands.doctor:doctor",
+    "init": "aiorchctl.commands.init:init",
     "install-units": "aiorchctl.commands.install_units:install_units",
     "demo": "aiorchctl.commands.demo:demo",
 }
