@@ -30,7 +30,7 @@ from aiorchd.config.schema import Config, Model
 from aiorchd.core.backoff import Backoff
 from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.core.occupancy import Occupancy
-from aiorchd.core.request_key import PolicyForm, UncanonicalError, policy_form, request_key, samples
+from aiorchd.core.request_key import PolicyForm, UncanonicalError, policy_form, relevant, request_key, samples
 from aiorchd.core.token_estimate import TokenEstimator
 from aiorchd.runtime.cpu_limit import CpuLimit
 from aiorchd.runtime.logs import Log
@@ -401,7 +401,17 @@ class _Policies:
         chain += [
             self._by_name[name] for name in self._fallback if name in self._by_name and self._by_name[name] is not first
         ]
-        return policy_form(asked, [(target.address, target.provider_model) for target in chain])
+        return policy_form(asked, [_candidate(target) for target in chain])
+
+
+def _candidate(target: Target) -> tuple[str, str] | tuple[str, str, Mapping[str, Any]]:
+    """What makes the answers of a target its own. What its configuration adds to each request counts like what a caller
+    adds; the edit of a running daemon's file must not give anybody the answers from before.
+    """
+    extra = relevant({"extra": target.extra}).get("extra")
+    if not extra:
+        return target.address, target.provider_model
+    return target.address, target.provider_model, extra
 
 
 def _target(model: Model, plan: Plan) -> Target:

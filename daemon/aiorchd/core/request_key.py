@@ -79,9 +79,12 @@ def canonical(value: Any) -> bytes:
     return _encoded("".join(parts))
 
 
-def policy_form(asked: str | None, candidates: Sequence[tuple[str, str]]) -> PolicyForm:
+def policy_form(
+    asked: str | None, candidates: Sequence[tuple[str, str] | tuple[str, str, Mapping[str, Any]]]
+) -> PolicyForm:
     """Prepare a policy for `request_key`: the model asked for by name (None: the configuration's choice), and the
-    address and provider's model id of each candidate in order. What a fallback answers is kept under this policy.
+    address and provider's model id of each candidate in order, with what the configuration puts into every request to
+    it, where it does. What a fallback answers is kept under this policy.
     """
     parts: list[str] = []
     _write(parts.append, [asked, [list(candidate) for candidate in candidates]], 0)

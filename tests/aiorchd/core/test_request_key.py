@@ -361,6 +361,8 @@ def test_policy_tells_models_and_places_apart() -> None:
         policy_form("small", [("a", "b"), ("c", "d")]),
         policy_form("small", [("c", "d"), ("a", "b")]),
         policy_form(None, [("a", "b")]),
+        policy_form("small", [("a", "b", {"top_p": 0.5})]),
+        policy_form("small", [("a", "b", {"top_p": 0.6})]),
     ]
     assert len({key(asked(), policy=policy) for policy in policies}) == len(policies)
     assert policy_form("small", [("a", "b")]).encode() == canonical(["small", [["a", "b"]]])

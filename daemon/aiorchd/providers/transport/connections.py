@@ -57,6 +57,7 @@ class Connections:
         self._proxies = Proxies(environ)
         self._tls = TlsContexts(environ)
         self._something_idle = trio.lowlevel.ParkingLot()
+        self._reconfigured = trio.lowlevel.ParkingLot()
         self._dialling = 0
         self._dialled = 0
         self._reused = 0
@@ -66,6 +67,7 @@ class Connections:
         """Take other bounds."""
         self.pool.reconfigure(limits)
         self._something_idle.unpark()
+        self._reconfigured.unpark_all()
 
     def statistics(self) -> TransportStatistics:
         """Tell what is going on."""
@@ -90,8 +92,8 @@ class Connections:
             if next_at is None:
                 await self._something_idle.park()
             else:
-                with trio.move_on_at(next_at):
-                    await trio.sleep_forever()
+                with trio.move_on_at(next_at):  # or sooner, when the time that they may be idle becomes shorter
+                    await self._reconfigured.park()
 
     def site(self, origin: Origin) -> Site:
         """Give the site of an origin."""

@@ -97,10 +97,12 @@ class Pool:
         return min(oldest) + self.limits.idle_s if oldest else None
 
     def reconfigure(self, limits: PoolLimits) -> None:
-        """Take other bounds; what is over a lower one ends with its present work."""
+        """Take other bounds; what is over a lower one ends with its present work, or at once when it has none."""
         self.limits = limits
         for site in self.sites.values():
             site.places.total_tokens = limits.max_connections
+            while len(site.idle) > limits.max_keepalive:
+                site.idle.popleft()[1].abandon()
 
     def close(self) -> None:
         """Close everything that is open."""

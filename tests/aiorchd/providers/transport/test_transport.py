@@ -279,6 +279,29 @@ async def test_limits_change_while_running(autojump_clock: trio.testing.MockCloc
         assert transport.statistics().idle == 0
 
 
+async def test_shorter_bounds_for_idle_connections_hold_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    async def answering(wire: Wire) -> None:
+        while True:
+            await wire.read_request()
+            await trio.sleep(1)
+            await wire.send(http())
+
+    async with raw_server(answering) as server, transport_with(idle_s=600) as transport:
+        endpoint = Endpoint.parse(server.url())
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(transport.request, "POST", endpoint, HEADERS)
+        await trio.sleep(10)  # whoever closes what is idle sleeps until the 600 s are over
+        assert transport.statistics().idle == 3
+        transport.reconfigure(PoolLimits(max_keepalive=2, idle_s=600))
+        assert transport.statistics().idle == 2
+        transport.reconfigure(PoolLimits(max_keepalive=2, idle_s=15))
+        await trio.sleep(4)
+        assert transport.statistics().idle == 2
+        await trio.sleep(2)
+        assert transport.statistics().idle == 0
+
+
 # --- deadlines -------------------------------------------------------------------------------------------------------
 
 

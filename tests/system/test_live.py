@@ -1,0 +1,566 @@
+"""Live means live: every key that says so takes effect in a running daemon, and no call is dropped by it.
+
+Each test names the keys it changes; the last one holds the names against the schema, so that a key which enters it as
+live enters here, too.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+import trio
+from processes import ROOT, DaemonProcess, daemon
+
+import aiorch
+from aiorchd.config.key import fields_of
+from aiorchd.config.schema import Model, Provider, sections, top_keys
+from aiorchsim.process import Simulator, start_simulator
+
+PROFILE = """
+[[models]]
+name = "*"
+latency_s = 0.02
+[[models]]
+name = "slow"
+latency_s = 0.4
+[[models]]
+name = "broken"
+latency_s = 0.0
+error_rate = 1.0
+"""
+SHOWN_ELSEWHERE = {
+    # Given to each new connection together with daemon.max_frame_bytes; what they do: tests/system/test_hostile_peers.py.
+    "daemon.max_pending_write_bytes",
+    "daemon.write_stall_s",
+    # Given to each generation's providers and stages together with their neighbours here; what they do is shown at these.
+    "timeouts.connect_s",
+    "timeouts.idle_s",
+    "retry.jitter",
+    "validation.max_reasks",
+    "providers.dialect",
+    "providers.headers",
+    "providers.http2",
+    "models.cache_read_usd_per_1m",
+    "models.cache_write_usd_per_1m",
+    # Handed to the store together with cache.disk_max_entries.
+    "cache.disk_max_bytes",
+}
+covered: set[str] = set()
+
+
+def changes(*keys: str) -> Callable[[Any], Any]:
+    """Say which keys a test changes in a running daemon."""
+    covered.update(keys)
+    return lambda test: test
+
+
+class Host:
+    """A daemon with its file, a simulated provider, and a client; the file is edited as tables."""
+
+    def __init__(self, running: DaemonProcess, simulator: Simulator, client: aiorch.AsyncClient) -> None:
+        self.running = running
+        self.simulator = simulator
+        self.client = client
+        self.tables = copy.deepcopy(self.beginning(simulator))
+
+    @staticmethod
+    def beginning(simulator: Simulator) -> dict[str, Any]:
+        return {
+            "cache": {"strategy": "memory"},
+            "retry": {"backoff_s": [0.0], "max_attempts": 1},
+            "providers": {"main": {"base_url": simulator.base_url}},
+            "models": [{"name": name, "provider": "main"} for name in ("fast", "slow", "broken")],
+        }
+
+    async def edit(self, section: str | None = None, /, **keys: Any) -> dict[str, Any]:
+        """Change keys of a section (None: only write what ``tables`` says by now) and have the file read."""
+        if section is not None:
+            self.tables.setdefault(section, {}).update(keys)
+        self.running.config.write_text(tomli_w.dumps(self.tables))
+        verdict: dict[str, Any] = await self.client.config_reload()
+        assert verdict["result"] in ("accepted", "unchanged"), verdict  # the watch may have been faster
+        assert verdict["restart_needed"] == []
+        return verdict
+
+    async def edit_model(self, which: str, /, **keys: Any) -> None:
+        [model] = [model for model in self.tables["models"] if model["name"] == which]
+        model.update(keys)
+        await self.edit()
+
+    async def ask(self, number: int, model: str = "fast", **options: Any) -> aiorch.Reply:
+        reply = await self.client.complete(f"What is {number} + {number}?", model=model, **options)
+        assert reply.text == str(2 * number)
+        return reply
+
+    async def wait_for(self, count: Callable[[dict[str, int]], bool]) -> None:
+        """Wait until the provider's counts are so."""
+        await trio.to_thread.run_sync(lambda: self.simulator.wait_until(lambda stats: count(stats["calls"])))
+
+    async def received(self) -> int:
+        stats = await trio.to_thread.run_sync(self.simulator.stats)
+        return int(stats["calls"]["received"])
+
+    async def live(self, model: str) -> dict[str, Any]:
+        listed = await self.client.models_list()
+        found: dict[str, Any] = next(one["live"] for one in listed if one["name"] == model)
+        return found
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with start_simulator(PROFILE) as running:
+        yield running
+
+
+@asynccontextmanager
+async def a_host(folder: Path, simulator: Simulator, **environment: str) -> AsyncIterator[Host]:
+    simulator.reset()
+    config = tomli_w.dumps(Host.beginning(simulator))
+    with daemon(folder, config, environment=environment) as running:
+        async with aiorch.AsyncClient(running.socket, timeout_s=20.0) as client:
+            with trio.fail_after(40):
+                yield Host(running, simulator, client)
+
+
+@changes("concurrency.max", "models.max_concurrency")
+async def test_permits(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        await host.edit("concurrency", max=1)
+        async with trio.open_nursery() as nursery:
+            for number in range(9):
+                nursery.start_soon(host.ask, number, "slow")
+            await host.wait_for(lambda calls: calls["in_flight"] == 1)
+            assert (await host.live("slow"))["waiting"] == 8
+            await host.edit("concurrency", max=4)
+            await host.wait_for(lambda calls: calls["in_flight"] == 4)
+            await host.edit_model("slow", max_concurrency=2)
+            await host.wait_for(lambda calls: calls["answered"] >= 4)
+            assert (await host.live("slow"))["in_use"] <= 2, "what ran over the new bound ended, and no more was begun"
+            await host.edit_model("slow", max_concurrency=9)
+        assert await host.received() == 9
+
+
+@changes("models.requests_per_minute", "models.tokens_per_minute")
+async def test_rates(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        for key in ("requests_per_minute", "tokens_per_minute"):
+            await host.edit_model("fast", **{key: 1})
+            async with trio.open_nursery() as nursery:
+                for number in range(3):
+                    first = 10 if key == "requests_per_minute" else 20
+                    nursery.start_soon(partial(host.ask, first + number, timeout_s=3000.0))
+                while (await host.live("fast"))["waiting"] < 2:
+                    await trio.sleep(0.01)
+                began = trio.current_time()
+                await host.edit_model("fast", **{key: 10_000_000})
+            assert trio.current_time() - began < 10, "at one a minute it would have been two minutes"
+            del host.tables["models"][0][key]
+
+
+@changes("queue.max_inside", "queue.max_inside_per_caller", "queue.max_waiting")
+async def test_queue_bounds(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        for number, (bound, rest) in enumerate(
+            (("max_inside", {}), ("max_inside_per_caller", {}), ("max_waiting", {"concurrency": {"max": 1}}))
+        ):
+            host.tables |= rest
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(host.ask, 100 + number, "slow")
+                await host.wait_for(lambda calls: calls["in_flight"] == 1)
+                await host.edit("queue", **{bound: 1 if bound != "max_waiting" else 0})
+                with pytest.raises(aiorch.Overloaded):
+                    await host.ask(200 + number, "slow")
+                await host.edit("queue", **{bound: 100})
+                await host.ask(300 + number, "slow")
+
+
+@changes("cache.max_entries", "cache.ttl_s")
+async def test_cache_bounds_and_lifetimes(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        for number in range(6):
+            await host.ask(number)
+        await host.edit("cache", max_entries=2)
+        assert (await host.client.cache_stats())["memory"]["entries"] == 2
+        assert [(await host.ask(number, cache="use")).cache for number in (5, 4)] == ["exact", "exact"]
+        assert (await host.ask(0)).cache == "miss"
+        await host.edit("cache", max_entries=100, ttl_s=0.3)
+        assert (await host.ask(0)).cache == "exact", "it was kept for as long as was said then"
+        assert (await host.ask(50)).cache == "miss"
+        assert (await host.ask(50)).cache == "exact"
+        await trio.sleep(0.4)
+        assert (await host.ask(50)).cache == "miss"
+        assert (await host.ask(0)).cache == "exact"
+
+
+@changes("cache.strategy", "cache.disk_max_entries")
+async def test_cache_strategies(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        async def found(number: int) -> str:
+            return (await host.ask(number)).cache
+
+        assert [await found(1), await found(1)] == ["miss", "exact"]
+        await host.edit("cache", strategy="disk")
+        assert await found(1) == "miss", "it was in memory alone"
+        assert await found(1) == "exact"
+        await host.edit("cache", strategy="off")
+        assert [await found(1), await found(1)] == ["miss", "miss"]
+        await host.edit("cache", strategy="hybrid")
+        assert [await found(1), await found(2), await found(2)] == ["exact", "miss", "exact"]
+        await host.edit("cache", strategy="memory")
+        assert [await found(2), await found(3)] == ["exact", "miss"]
+        await host.edit("cache", strategy="disk")
+        assert [await found(2), await found(3)] == ["exact", "miss"]
+        await host.edit("cache", disk_max_entries=1)
+        while (await host.client.cache_stats())["disk"]["entries"] > 1:
+            await trio.sleep(0.02)
+
+
+@changes("retry.max_attempts", "retry.backoff_s", "routing.fallback")
+async def test_retries_and_fallbacks(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        async def attempts(number: int) -> int:
+            before = await host.received()
+            with pytest.raises(aiorch.ProviderError):
+                await host.ask(number, "broken")
+            return await host.received() - before
+
+        assert await attempts(1) == 1
+        await host.edit("retry", max_attempts=4)
+        assert await attempts(2) == 4
+        # A call that sleeps before its second attempt goes on as it began; a new one sees the new waits.
+        await host.edit("retry", max_attempts=2, backoff_s=[1.0], jitter=0)
+        async with trio.open_nursery() as nursery:
+            began = trio.current_time()
+            before = await host.received()
+
+            async def fails() -> None:
+                with pytest.raises(aiorch.ProviderError):
+                    await host.ask(3, "broken")
+
+            nursery.start_soon(fails)
+            await host.wait_for(lambda calls: calls["received"] == before + 1)
+            await host.edit("retry", backoff_s=[0.0])
+            assert await attempts(4) == 2
+            assert trio.current_time() - began < 1.0
+        assert trio.current_time() - began >= 1.0
+        await host.edit("routing", fallback=["fast"])
+        assert (await host.ask(5, "broken")).model == "fast"
+        await host.edit("routing", fallback=[])
+        assert await attempts(6) == 2
+
+
+@changes("timeouts.first_byte_s", "timeouts.attempt_s", "timeouts.total_s", "timeouts.max_total_s")
+async def test_timeouts(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        for number, (key, value) in enumerate(
+            (("first_byte_s", 0.1), ("attempt_s", 0.1), ("total_s", 0.1), ("max_total_s", 0.1))
+        ):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(host.ask, 10 * number, "slow")  # it began with the old ones, and keeps them
+                await host.wait_for(lambda calls: calls["in_flight"] == 1)
+                host.tables["timeouts"] = {key: value} | ({"total_s": value} if key == "max_total_s" else {})
+                await host.edit()
+                with pytest.raises((aiorch.DeadlineExceeded, aiorch.ProviderError)):
+                    options = {"timeout_s": 15.0} if key == "max_total_s" else {"timeout_s": None}
+                    await host.client.call("complete", prompt=f"What is {number} + 77?", model="slow", **options)
+            host.tables["timeouts"] = {}
+            await host.edit()
+            await host.ask(10 * number + 1, "slow")
+
+
+@changes("models.name", "models.provider", "models.enabled", "models.input_usd_per_1m", "models.output_usd_per_1m")
+async def test_models_come_and_go_and_change_their_price(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        assert (await host.ask(1)).cost_usd is None
+        await host.edit_model("fast", input_usd_per_1m=1e6, output_usd_per_1m=0.0)
+        reply = await host.ask(2)
+        assert reply.usage is not None
+        assert reply.cost_usd == reply.usage.input
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.ask, 3, "slow")
+            await host.wait_for(lambda calls: calls["in_flight"] == 1)
+            await host.edit_model("slow", name="new")
+            with pytest.raises(aiorch.UnknownModel):
+                await host.ask(4, "slow")
+            assert (await host.ask(5, "new")).model == "new"
+        await host.edit_model("fast", enabled=False)
+        with pytest.raises(aiorch.CallError):
+            await host.ask(6)
+        reply = await host.client.complete("What is 7 + 7?")
+        assert reply.model == "new", "the first enabled one serves calls that name none"
+        await host.edit_model("fast", enabled=True)
+        assert (await host.client.complete("What is 8 + 8?")).model == "fast"
+
+
+@changes("providers.base_url", "models.provider")
+async def test_a_provider_moves(tmp_path: Path, simulator: Simulator) -> None:
+    with start_simulator(PROFILE) as other:
+        async with a_host(tmp_path, simulator) as host:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(host.ask, 1, "slow")
+                await host.wait_for(lambda calls: calls["in_flight"] == 1)
+                await host.edit("providers", main={"base_url": other.base_url})
+                assert (await host.ask(2)).cache == "miss"
+                assert other.stats()["calls"]["received"] == 1
+            assert await host.received() == 1, "what was under way was answered where it was asked"
+            assert (await host.ask(1, "slow")).cache == "miss", "another address has other answers"
+            host.tables["providers"]["second"] = {"base_url": simulator.base_url}
+            await host.edit_model("fast", provider="second")
+            await host.ask(3)
+            assert await host.received() == 2
+
+
+@changes("providers.api_key_env", "providers.api_key_credential")
+async def test_keys(tmp_path: Path) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "third").write_text("right")
+    with start_simulator('[sim]\napi_keys = ["right"]\n[[models]]\nlatency_s = 0.3\n') as simulator:
+        async with a_host(
+            tmp_path, simulator, FIRST="right", SECOND="wrong", CREDENTIALS_DIRECTORY=str(credentials)
+        ) as host:
+            await host.edit("providers", main={"base_url": simulator.base_url, "api_key_env": "FIRST"})
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(host.ask, 1)
+                await host.wait_for(lambda calls: calls["in_flight"] == 1)
+                await host.edit("providers", main={"base_url": simulator.base_url, "api_key_env": "SECOND"})
+                with pytest.raises(aiorch.ProviderAuth):
+                    await host.ask(2)
+            await host.edit("providers", main={"base_url": simulator.base_url, "api_key_credential": "third"})
+            await host.ask(3)
+
+
+@changes("pool.max_connections", "pool.max_keepalive", "pool.idle_s")
+async def test_the_pool(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        async def idle() -> int:
+            return int((await host.client.status())["transport"]["idle"])
+
+        await host.edit("pool", max_connections=1, max_keepalive=1)
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                nursery.start_soon(host.ask, number, "slow")
+            await host.wait_for(lambda calls: calls["in_flight"] == 1)
+            assert (await host.client.status())["transport"]["waiting"] == 4
+            await host.edit("pool", max_connections=5, max_keepalive=5)
+            await host.wait_for(lambda calls: calls["in_flight"] == 5)
+        assert await idle() == 5
+        await host.edit("pool", max_keepalive=2)
+        assert await idle() == 2
+        await host.edit("pool", idle_s=0.05)
+        while await idle():
+            await trio.sleep(0.01)
+
+
+@changes("daemon.max_connections")
+async def test_connections(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        def can_come() -> bool:
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.settimeout(10)
+                peer.connect(str(host.running.socket))
+                peer.sendall(b"\x94\x00\x01\xa4ping\x90")
+                return b"pong" in peer.recv(500)
+
+        assert can_come()
+        await host.edit("daemon", max_connections=1)
+        assert not can_come()
+        await host.ask(1)  # who is inside stays
+        await host.edit("daemon", max_connections=10)
+        assert can_come()
+
+
+@changes("daemon.max_frame_bytes", "daemon.max_elements", "daemon.max_in_flight_per_connection")
+async def test_what_one_connection_may_ask(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        await host.edit("daemon", max_frame_bytes=65536, max_elements=1000, max_in_flight_per_connection=1)
+        async with aiorch.AsyncClient(host.running.socket, timeout_s=20.0) as new:
+            for too_much in ({"tags": ["x"] * 2000}, {"x": "y" * 70_000}):
+                await host.client.call("ping")  # who is inside keeps what they had
+                with pytest.raises(aiorch.AiorchError):
+                    await new.call("complete", prompt="What is 1 + 1?", extra=too_much)
+                with pytest.raises(aiorch.InvalidRequest if "x" in too_much else aiorch.AiorchError):
+                    await host.client.call("complete", prompt="", extra=too_much)
+        async with aiorch.AsyncClient(host.running.socket, timeout_s=20.0) as new, trio.open_nursery() as nursery:
+            for number in range(2):
+                nursery.start_soon(partial(new.complete, f"What is {number} + 5?", model="slow"))
+            await host.wait_for(lambda calls: calls["in_flight"] == 1)
+            await trio.sleep(0.2)
+            assert host.simulator.stats()["calls"]["in_flight"] == 1
+
+
+@changes("daemon.allow_users", "daemon.allow_groups", "daemon.admin_users", "daemon.admin_groups")
+async def test_who_may(simulator: Simulator) -> None:
+    if os.geteuid() != 0:
+        return  # only root can be somebody else as well
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # the folders of tests are for their owner alone
+        async with a_host(folder, simulator) as host:
+
+            async def who() -> str:
+                return await trio.to_thread.run_sync(partial(_as_somebody_else, host.running.socket))
+
+            assert await who() == "12345 admin=False"
+            await host.edit("daemon", allow_users=[54321])
+            assert "Forbidden" in await who()
+            await host.edit("daemon", allow_groups=[0])
+            assert await who() == "12345 admin=False"
+            await host.edit("daemon", allow_groups=[], allow_users=[12345], admin_users=[12345])
+            assert await who() == "12345 admin=True"
+            await host.edit("daemon", admin_users=[], admin_groups=[0])
+            assert await who() == "12345 admin=True"
+            await host.edit("daemon", admin_groups=[])
+            assert await who() == "12345 admin=False"
+
+
+def _as_somebody_else(path: Path) -> str:
+    """Say hello as another user, of the group that the socket is for."""
+    program = """
+import os, sys
+import aiorch
+client = aiorch.Client(sys.argv[1])  # everything is loaded: this Python may lie where only root can look
+os.setgroups([])
+os.setuid(12345)
+try:
+    with client:
+        server = client.hello()
+        print(server.uid, f"admin={server.admin}")
+except aiorch.AiorchError as error:
+    print(type(error).__name__)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        env={"PYTHONPATH": str(ROOT / "client")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return ran.stdout.strip() or ran.stderr
+
+
+@changes("daemon.log_calls", "daemon.log_levels")
+async def test_lines_of_calls_and_levels_of_areas(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        await host.ask(1)
+        assert "calls: answered" not in host.running.said()
+        await host.edit("daemon", log_calls=True)
+        await host.ask(2)
+        assert host.running.said().count("calls: answered") == 1
+        await host.edit("daemon", log_levels={"calls": "error"})
+        await host.ask(3)
+        assert host.running.said().count("calls: answered") == 1
+
+
+@changes("models.id", "models.context_tokens", "models.extra", "cache.max_bytes")
+async def test_what_a_model_is_sent(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        await host.ask(1)
+        assert (await host.ask(1)).cache == "exact"
+        await host.edit_model("fast", extra={"top_p": 0.5})
+        assert (await host.ask(1)).cache == "miss", "what is sent with it is part of the question"
+        await host.edit_model("fast", context_tokens=10)
+        with pytest.raises(aiorch.ContextExceeded):
+            await host.client.complete("word " * 1000, model="fast")
+        await host.edit_model("fast", context_tokens=100_000, id="broken")
+        with pytest.raises(aiorch.ProviderError):
+            await host.ask(2)
+        await host.edit("cache", max_bytes=2_000_000)
+        assert (await host.client.cache_stats())["memory"]["max_bytes"] == 2_000_000
+
+
+@changes("daemon.log_level")
+async def test_the_log(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        await host.edit("daemon", log_level="error")
+        quiet = host.running.said()
+        host.tables["retry"]["max_attempts"] = 3
+        await host.edit()
+        assert host.running.said() == quiet, "a reload is told at info"
+        await host.edit("daemon", log_level="info")
+        assert "configuration in force" in host.running.said()[len(quiet) :]
+
+
+@changes("metrics.keep_calls", "metrics.keep_days")
+async def test_records(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        replies = [await host.ask(number) for number in range(5)]
+        assert (await host.client.explain(replies[0].id))["id"] == replies[0].id
+        await host.edit("metrics", keep_calls=2)
+        with pytest.raises(aiorch.NotFound):
+            while True:
+                await host.client.explain(replies[0].id)
+                await trio.sleep(0.02)
+        assert (await host.client.explain(replies[4].id))["id"] == replies[4].id
+        assert (await host.client.stats())["calls"] == 5, "sums are kept apart"
+        await host.edit("metrics", keep_days=0)
+        with pytest.raises(aiorch.NotFound):
+            while True:
+                await host.client.explain(replies[4].id)
+                await trio.sleep(0.02)
+
+
+@changes("daemon.drain_timeout_s")
+async def test_the_drain(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        await host.edit("daemon", drain_timeout_s=0.1)
+        async with trio.open_nursery() as nursery:
+
+            async def cut() -> None:
+                with pytest.raises(aiorch.AiorchError):
+                    await host.client.complete("What is 1 + 1?", model="slow", timeout_s=5)
+
+            nursery.start_soon(cut)
+            await host.wait_for(lambda calls: calls["in_flight"] == 1)
+            began = time.monotonic()
+            await trio.to_thread.run_sync(lambda: host.running.stop(signal.SIGTERM))
+            assert time.monotonic() - began < 3.0
+            assert "calls cut" in host.running.said()
+
+
+@changes("profile")
+async def test_a_profile(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        host.tables = {"profile": "basic"} | host.tables
+        await host.edit()
+        assert (await host.live("slow"))["permits"] == 1
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                nursery.start_soon(host.ask, number, "slow")
+            await host.wait_for(lambda calls: calls["in_flight"] == 1)
+            host.tables["profile"] = "aggressive"
+            await host.edit()
+            await host.wait_for(lambda calls: calls["in_flight"] >= 2)
+        assert (await host.live("slow"))["permits"] == 100
+
+
+def test_every_live_key_is_shown_to_be_live() -> None:
+    kinds = {**sections(), "providers": Provider, "models": Model}
+    live = {name for name, field in top_keys().items() if field.about.live}
+    live |= {
+        f"{section}.{name}"
+        for section, kind in kinds.items()
+        for name, field in fields_of(kind).items()
+        if field.about.live
+    }
+    assert covered <= live
+    assert live - covered >= SHOWN_ELSEWHERE
+    assert live - covered - SHOWN_ELSEWHERE == set(), "say in this file how these take effect in a running daemon"
