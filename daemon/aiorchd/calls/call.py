@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from aiorchd.calls.caller import Caller
 from aiorchd.calls.journal import Journal
 from aiorchd.calls.ports import DeltaSink
 from aiorchd.calls.question import CacheMode, Kind, Priority
+from aiorchd.calls.rate_limits import LimitsTold
 from aiorchd.calls.target import Target
 
 
@@ -107,3 +108,16 @@ class Attempt:
     start_by: float = math.inf
     budget: AttemptBudget = field(default_factory=lambda: AttemptBudget(1))
     notes: dict[str, Any] = field(default_factory=dict)
+
+    def heard(self, told: LimitsTold | None) -> None:
+        """Pass on what the headers of an answer say of rate limits: providers call this as soon as they have the headers of
+        any answer, a refusal's and a stream's too. None is ignored.
+
+        It stays in the notes as ``limits_told``, and whoever keeps the quotas hears of it at once.
+        """
+        if told is None:
+            return
+        self.notes["limits_told"] = told
+        listener: Callable[[LimitsTold], None] | None = self.notes.get("limits_listener")
+        if listener is not None:
+            listener(told)

@@ -55,7 +55,8 @@ class Provider(Protocol):
     Raises `RateLimited` (with ``retry_after_s`` when told), `ProviderError`, `ProviderAuth`, `ContextExceeded`,
     `ContentFiltered`, `UnknownModel`, `InvalidRequest`, `IncompleteStream`; ``details`` carries ``status`` when there was
     one and ``provider_code``/``provider_message``, shortened and without secrets. Cancelling closes the provider's
-    connection at once. Deltas go to ``attempt.call.sink``; the reply carries the whole answer again.
+    connection at once. Deltas go to ``attempt.call.sink``; the reply carries the whole answer again. What the headers of
+    any answer say of rate limits goes to ``attempt.heard`` as soon as they are there (see `calls.rate_limits`).
     """
 
     async def chat(self, attempt: Attempt) -> Reply:

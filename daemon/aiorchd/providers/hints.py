@@ -1,9 +1,14 @@
-"""What a provider says of its limits: when to ask again, and how much is left.
+"""What a provider says of its limits: when to ask again, and how much is left. One reader for all dialects, since what
+stands before a provider (a gateway, a cloud's own front) may speak another one.
 
 Sources, all seen in the wild: ``retry-after-ms`` (Azure), ``retry-after`` in seconds or as a date (RFC 9110 section
 10.2.3), ``x-should-retry`` (OpenAI, Anthropic), sentences such as «Please try again in 5.289s» (OpenAI, Groq) or «Please
-retry after 10 seconds» (Azure), ``google.rpc.RetryInfo`` in the error's details (Google), and the headers
-``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``, whose resets are durations such as ``6m0s`` or ``12ms``.
+retry after 10 seconds» (Azure), ``google.rpc.RetryInfo`` in the error's details (Google), and two families of headers:
+
+``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``, also with ``-minute`` or ``-day`` behind (Cerebras); the resets
+are durations such as ``6m0s`` or ``12ms``, or plain seconds (Azure), and -1 or a lonely 0 stands for nothing (Azure).
+``anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}``, where the resets are moments
+(RFC 3339) on the provider's clock, which the ``date`` header shows.
 """
 
 from __future__ import annotations
@@ -11,10 +16,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
+
+from aiorchd.calls.rate_limits import DAY_S, MINUTE_S, LimitsTold, Quota, QuotaTold
 
 _LONGEST_WAIT_S: Final = 86_400.0
 _UNIT: Final = r"(?:milliseconds?|msecs?|ms|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])"
@@ -26,38 +32,90 @@ _SENTENCE: Final = re.compile(
 _UNITS_S: Final = (("ms", 0.001), ("mil", 0.001), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimits:
-    """How much a provider says is left of a key's quota; None where it said nothing, or nonsense (Azure: -1)."""
-
-    limit_requests: int | None = None
-    remaining_requests: int | None = None
-    reset_requests_s: float | None = None
-    limit_tokens: int | None = None
-    remaining_tokens: int | None = None
-    reset_tokens_s: float | None = None
-
-    def to_plain(self) -> dict[str, Any]:
-        """Give what is known as a plain map, for an error's details."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-
-def rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
-    """Read the headers of an answer, None when there are none."""
-    limit_requests = headers.get("x-ratelimit-limit-requests")
-    limit_tokens = headers.get("x-ratelimit-limit-tokens")
-    remaining_requests = headers.get("x-ratelimit-remaining-requests")
-    remaining_tokens = headers.get("x-ratelimit-remaining-tokens")
-    if limit_requests is limit_tokens is remaining_requests is remaining_tokens is None:
-        return None
-    return RateLimits(
-        _count(limit_requests),
-        _count(remaining_requests),
-        duration_s(headers.get("x-ratelimit-reset-requests")),
-        _count(limit_tokens),
-        _count(remaining_tokens),
-        duration_s(headers.get("x-ratelimit-reset-tokens")),
+_OPENAI_QUOTAS: Final[tuple[tuple[str, Quota, float | None], ...]] = (
+    ("requests", "requests", None),
+    ("tokens", "tokens", None),
+    ("requests-minute", "requests", MINUTE_S),
+    ("requests-day", "requests", DAY_S),
+    ("tokens-minute", "tokens", MINUTE_S),
+    ("tokens-day", "tokens", DAY_S),
+)
+_ANTHROPIC_QUOTAS: Final[tuple[tuple[str, Quota], ...]] = (
+    ("requests", "requests"),
+    ("tokens", "tokens"),
+    ("input-tokens", "input_tokens"),
+    ("output-tokens", "output_tokens"),
+)
+_OPENAI_NAMES: Final[tuple[tuple[str, str, str, Quota, float | None], ...]] = tuple(
+    (f"x-ratelimit-limit-{name}", f"x-ratelimit-remaining-{name}", f"x-ratelimit-reset-{name}", quota, window_s)
+    for name, quota, window_s in _OPENAI_QUOTAS
+)
+_ANTHROPIC_NAMES: Final[tuple[tuple[str, str, str, Quota], ...]] = tuple(
+    (
+        f"anthropic-ratelimit-{name}-limit",
+        f"anthropic-ratelimit-{name}-remaining",
+        f"anthropic-ratelimit-{name}-reset",
+        quota,
     )
+    for name, quota in _ANTHROPIC_QUOTAS
+)
+_CLOCKS_AGREE_S: Final = 2.0
+"""The ``date`` header has whole seconds: a wall clock this near to it is the better one."""
+
+
+def limits_told(headers: Mapping[str, str], *, now: float, wall_time: float) -> LimitsTold | None:
+    """Read what the headers of an answer (names in lower case) say of the limits, None when they say nothing.
+
+    ``now`` is Trio's clock and ``wall_time`` the wall clock, both at the moment the headers came. Nonsense is nothing.
+    """
+    quotas: list[QuotaTold] = []
+    for limit, remaining, reset, quota, window_s in _OPENAI_NAMES:
+        if limit in headers or remaining in headers:
+            reset_s = duration_s(headers.get(reset))
+            _add(quotas, quota, headers.get(limit), headers.get(remaining), reset_s, window_s)
+    for limit, remaining, reset, quota in _ANTHROPIC_NAMES:
+        if limit in headers or remaining in headers:
+            reset_s = _moment_s(headers.get(reset), headers.get("date"), wall_time)
+            _add(quotas, quota, headers.get(limit), headers.get(remaining), reset_s, None)
+    return LimitsTold(now, tuple(quotas)) if quotas else None
+
+
+def _add(
+    quotas: list[QuotaTold],
+    quota: Quota,
+    limit: str | None,
+    remaining: str | None,
+    reset_s: float | None,
+    window_s: float | None,
+) -> None:
+    limited, left = _count(limit), _count(remaining)
+    if left == 0 and not limited and not reset_s:
+        left = None  # Azure's way of saying nothing
+    if limited == 0:
+        limited = None  # a quota of nothing would never let anybody in, and this answer came
+    if reset_s is not None and reset_s > _LONGEST_WAIT_S:
+        reset_s = None
+    if limited is not None or left is not None:
+        quotas.append(QuotaTold(quota, limited, left, reset_s, window_s))
+
+
+def _moment_s(text: str | None, date: str | None, wall_time: float) -> float | None:
+    """Tell how far ahead an RFC 3339 moment lies, by the clock of who named it."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.strip()[:40].upper())
+    except ValueError:
+        return duration_s(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    clock = wall_time
+    if date is not None:
+        ahead_s = _seconds_until(date, wall_time)
+        if ahead_s is not None and abs(ahead_s) > _CLOCKS_AGREE_S:
+            clock += ahead_s
+    seconds = moment.timestamp() - clock
+    return seconds if seconds >= 0.0 else None
 
 
 def retry_after_s(headers: Mapping[str, str], error: Mapping[str, Any], wall_time: float) -> float | None:
@@ -90,7 +148,7 @@ def retry_after_s(headers: Mapping[str, str], error: Mapping[str, Any], wall_tim
             seconds = duration_s(found[1])
             if seconds is not None:
                 return _bounded(seconds)
-    return _empty_bucket_s(rate_limits(headers))
+    return _empty_bucket_s(limits_told(headers, now=0.0, wall_time=wall_time))
 
 
 def should_retry(headers: Mapping[str, str]) -> bool | None:
@@ -112,18 +170,11 @@ def duration_s(text: str | None) -> float | None:
     return total if found else None
 
 
-def _empty_bucket_s(limits: RateLimits | None) -> float | None:
+def _empty_bucket_s(limits: LimitsTold | None) -> float | None:
     """Without a hint, what is used up tells by its reset how long to wait."""
     if limits is None:
         return None
-    waits = [
-        reset_s
-        for remaining, reset_s in (
-            (limits.remaining_requests, limits.reset_requests_s),
-            (limits.remaining_tokens, limits.reset_tokens_s),
-        )
-        if remaining == 0 and reset_s is not None
-    ]
+    waits = [told.reset_s for told in limits.quotas if told.remaining == 0 and told.reset_s is not None]
     return _bounded(max(waits)) if waits else None
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiorchd.providers.hints import RateLimits, duration_s, rate_limits, retry_after_s, should_retry
+from aiorchd.calls.rate_limits import DAY_S, MINUTE_S, LimitsTold, QuotaTold
+from aiorchd.providers.hints import duration_s, limits_told, retry_after_s, should_retry
 
 NOW = 1_762_855_200.0  # Tue, 11 Nov 2025 10:00:00 GMT
 
@@ -93,7 +94,12 @@ def test_any_header_and_any_message_are_survived(text: str) -> None:
     for headers, error in (({"retry-after": text, "retry-after-ms": text}, {}), ({}, {"message": text})):
         wait_s = retry_after_s(headers, error, NOW)
         assert wait_s is None or 0 <= wait_s <= 86_400
-    rate_limits({"x-ratelimit-limit-requests": text, "x-ratelimit-reset-tokens": text})
+    names = ("x-ratelimit-limit-requests", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens")
+    anthropic = ("anthropic-ratelimit-tokens-limit", "anthropic-ratelimit-tokens-reset", "date")
+    told = limits_told(dict.fromkeys((*names, *anthropic), text), now=1.0, wall_time=NOW)
+    for quota in () if told is None else told.quotas:
+        assert quota.limit is None or quota.limit > 0
+        assert quota.reset_s is None or 0 <= quota.reset_s <= DAY_S
 
 
 def test_a_hostile_message_takes_no_time() -> None:
@@ -108,8 +114,13 @@ def test_the_provider_s_word() -> None:
     assert should_retry({"x-should-retry": "maybe"}) is None
 
 
-def test_limits() -> None:
-    assert rate_limits({"content-type": "x"}) is None
+def told(headers: dict[str, str]) -> tuple[QuotaTold, ...]:
+    limits = limits_told(headers, now=7.0, wall_time=NOW)
+    assert limits is None or limits.at == 7.0
+    return () if limits is None else limits.quotas
+
+
+def test_limits_as_openai_says_them() -> None:
     openai = {
         "x-ratelimit-limit-requests": "10000",
         "x-ratelimit-remaining-requests": "9999",
@@ -118,8 +129,59 @@ def test_limits() -> None:
         "x-ratelimit-remaining-tokens": "1999950",
         "x-ratelimit-reset-tokens": "1m0s",
     }
-    limits = rate_limits(openai)
-    assert limits == RateLimits(10_000, 9_999, 0.006, 2_000_000, 1_999_950, 60.0)
-    azure = rate_limits({"x-ratelimit-limit-requests": "-1", "x-ratelimit-remaining-tokens": "17"})
-    assert azure == RateLimits(remaining_tokens=17)
-    assert azure.to_plain() == {"remaining_tokens": 17}
+    assert told({"content-type": "x"}) == ()
+    assert told(openai) == (
+        QuotaTold("requests", 10_000, 9_999, 0.006),
+        QuotaTold("tokens", 2_000_000, 1_999_950, 60.0),
+    )
+    plain = LimitsTold(7.0, told(openai)).to_plain()
+    assert plain["limit_requests"] == 10_000
+    assert plain["reset_tokens_s"] == 60.0
+
+
+def test_limits_as_azure_and_cerebras_say_them() -> None:
+    azure = {"x-ratelimit-limit-requests": "-1", "x-ratelimit-remaining-requests": "0"}
+    assert told(azure) == ()
+    azure |= {"x-ratelimit-remaining-tokens": "17", "x-ratelimit-reset-tokens": "9"}
+    assert told(azure) == (QuotaTold("tokens", None, 17, 9.0),)
+    cerebras = {
+        "x-ratelimit-limit-requests-day": "14400",
+        "x-ratelimit-remaining-requests-day": "14399",
+        "x-ratelimit-reset-requests-day": "33011.382867",
+        "x-ratelimit-limit-tokens-minute": "60000",
+        "x-ratelimit-remaining-tokens-minute": "0",
+        "x-ratelimit-reset-tokens-minute": "11.38",
+    }
+    assert told(cerebras) == (
+        QuotaTold("requests", 14_400, 14_399, pytest.approx(33_011.38), DAY_S),
+        QuotaTold("tokens", 60_000, 0, 11.38, MINUTE_S),
+    )
+    assert LimitsTold(0.0, told(cerebras)).to_plain()["limit_requests_day"] == 14_400
+
+
+ANTHROPIC = {
+    "anthropic-ratelimit-requests-limit": "50",
+    "anthropic-ratelimit-requests-remaining": "49",
+    "anthropic-ratelimit-requests-reset": "2025-11-11T10:00:01Z",
+    "anthropic-ratelimit-input-tokens-limit": "30000",
+    "anthropic-ratelimit-input-tokens-remaining": "0",
+    "anthropic-ratelimit-input-tokens-reset": "2025-11-11T10:00:30.5+00:00",
+}
+
+
+def test_limits_as_anthropic_says_them() -> None:
+    due = (QuotaTold("requests", 50, 49, 1.0), QuotaTold("input_tokens", 30_000, 0, 30.5))
+    assert told(ANTHROPIC) == due
+    # The same at a provider whose clock is an hour ahead of ours: its date says so.
+    skewed = {name: text.replace("T10:", "T11:") for name, text in ANTHROPIC.items()}
+    assert told({**skewed, "date": "Tue, 11 Nov 2025 11:00:00 GMT"}) == due
+    # A moment that has passed by, or is not one, tells nothing.
+    assert told({**ANTHROPIC, "anthropic-ratelimit-requests-reset": "2025-11-11T09:00:00Z"})[0].reset_s is None
+    assert told({**ANTHROPIC, "anthropic-ratelimit-requests-reset": "soon"})[0].reset_s is None
+    assert retry_after_s(ANTHROPIC, {}, NOW) == 30.5
+
+
+def test_nonsense_is_nothing() -> None:
+    for text in ("", "0", "-3", "many", "1e400", "9" * 30, "٣"):
+        assert told({"x-ratelimit-limit-requests": text}) == ()
+    assert told({"x-ratelimit-limit-requests": "5", "x-ratelimit-reset-requests": "9999h"})[0].reset_s is None

@@ -23,7 +23,7 @@ from aiorch.errors import (
     RateLimited,
     UnknownModel,
 )
-from aiorchd.providers.hints import rate_limits, retry_after_s, should_retry
+from aiorchd.providers.hints import limits_told, retry_after_s, should_retry
 from aiorchd.providers.openai.answer import whole_text
 from aiorchd.providers.secret import Secret
 
@@ -139,7 +139,7 @@ def error_for(
         details["provider_code"] = complaint.code or complaint.kind
     if complaint.message:
         details["provider_message"] = complaint.message
-    limits = rate_limits(headers)
+    limits = limits_told(headers, now=0.0, wall_time=wall_time)
     if limits is not None:
         details["rate_limit"] = limits.to_plain()
     request_id = headers.get("x-request-id") or headers.get("apim-request-id")

@@ -13,7 +13,7 @@ from aiorch.version import __version__
 from aiorchd.calls.call import Attempt
 from aiorchd.calls.ports import DeltaSink, ProviderCheck, WallClock
 from aiorchd.calls.reply import Reply
-from aiorchd.providers.hints import rate_limits
+from aiorchd.providers.hints import limits_told
 from aiorchd.providers.openai.answer import DEEPEST, ChatAnswer, Unreadable, parse_json, read_chat
 from aiorchd.providers.openai.embeddings import read_vectors
 from aiorchd.providers.openai.errors import ERROR_BODY_BYTES, Complaint, complaint_in, error_for, read_complaint
@@ -39,8 +39,9 @@ class OpenAiProvider:
     a `MissingKey` makes every call fail with `ProviderAuth`.
     ``wall_clock`` reads dates in ``retry-after``. Raises `ValueError`, without any secret, for options that cannot work.
 
-    ``attempt.notes`` is given ``status``, ``provider_request_id``, ``rate_limits`` (`hints.RateLimits`), ``cost_usd`` and,
-    when the answer was streamed, ``first_token_s`` (seconds from the sending of the request) and ``malformed_events``.
+    ``attempt.notes`` is given ``status``, ``provider_request_id``, ``cost_usd`` and, when the answer was streamed,
+    ``first_token_s`` (seconds from the sending of the request) and ``malformed_events``; what the headers say of rate limits
+    goes to ``attempt.heard``.
     """
 
     def __init__(
@@ -231,9 +232,7 @@ class OpenAiProvider:
         request_id = headers.get("x-request-id") or headers.get("apim-request-id")
         if request_id:
             notes["provider_request_id"] = request_id[:100]
-        limits = rate_limits(headers)
-        if limits is not None:
-            notes["rate_limits"] = limits
+        attempt.heard(limits_told(headers, now=trio.current_time(), wall_time=self._wall_clock()))
 
     def _refusal(self, attempt: Attempt, complaint: Complaint, response: Response | StreamedResponse) -> CallError:
         return error_for(

@@ -209,9 +209,8 @@ async def test_limits_are_told_and_understood(simulator: Simulator) -> None:
     async with provider_at(simulator) as provider:
         attempt = asked("x", "limited")
         await provider.chat(attempt)
-        limits = attempt.notes["rate_limits"]
-        assert limits.limit_requests == 6
-        assert limits.remaining_requests == 0
+        [told] = attempt.notes["limits_told"].quotas
+        assert (told.quota, told.limit, told.remaining) == ("requests", 6, 0)
         with pytest.raises(RateLimited) as caught:
             await provider.chat(asked("y", "limited"))
         assert caught.value.retry_after_s is not None

@@ -28,9 +28,9 @@ from aiorch.errors import (
     RateLimited,
 )
 from aiorchd.calls.call import Attempt
+from aiorchd.calls.rate_limits import QuotaTold
 from aiorchd.calls.reply import Usage
 from aiorchd.calls.target import Price
-from aiorchd.providers.hints import RateLimits
 from aiorchd.providers.openai import OpenAiOptions, OpenAiProvider
 from aiorchd.providers.secret import MissingKey, Secret
 from aiorchd.providers.transport import PoolLimits, Timeouts, Transport, open_transport
@@ -130,9 +130,10 @@ async def test_a_whole_answer() -> None:
         assert attempt.notes == {
             "status": 200,
             "provider_request_id": "req_1",
-            "rate_limits": RateLimits(limit_requests=500, reset_requests_s=1.0),
+            "limits_told": attempt.notes["limits_told"],
             "cost_usd": reply.cost_usd,
         }
+        assert attempt.notes["limits_told"].quotas == (QuotaTold("requests", 500, None, 1.0),)
         [request] = server.requests
         assert request.line == "POST /v1/chat/completions HTTP/1.1"
         assert request.headers["authorization"] == "Bearer sk-hunter2-0123456789"
