@@ -58,16 +58,25 @@ pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
 
 
 class Command(click.Command):
-    """A command with the common options; ``examples`` are pairs of a command line and what it does."""
+    """A command with the common options. ``examples`` are pairs of a command line and what it does; ``exits`` are exit codes
+    that mean something particular here.
+    """
 
-    def __init__(self, *args: Any, examples: Sequence[tuple[str, str]] = (), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[tuple[str, str]] = (),
+        exits: Sequence[tuple[int, str]] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.examples = examples
+        self.exits = exits
         self.params.extend(_common_options())
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click calls it
-        """Write the examples at the end of the help."""
-        write_examples(self.examples, formatter)
+        """Write exit codes and examples at the end of the help."""
+        write_end(self.exits, self.examples, formatter)
 
 
 class Group(click.Group):
@@ -75,18 +84,35 @@ class Group(click.Group):
 
     command_class = Command
 
-    def __init__(self, *args: Any, examples: Sequence[tuple[str, str]] = (), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[tuple[str, str]] = (),
+        exits: Sequence[tuple[int, str]] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.examples = examples
+        self.exits = exits
         self.params.extend(_common_options())
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click calls it
-        """Write the examples at the end of the help."""
-        write_examples(self.examples, formatter)
+        """Write exit codes and examples at the end of the help."""
+        write_end(self.exits, self.examples, formatter)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
         """List commands in the order they were written, which is that of use."""
         return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List commands with the whole first sentence of each; click would cut it off."""
+        rows = [
+            (name, first_sentence(command))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name))
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 class LazyGroup(Group):
@@ -123,8 +149,18 @@ class LazyGroup(Group):
         return super().resolve_command(ctx, args)
 
 
-def write_examples(examples: Sequence[tuple[str, str]], formatter: click.HelpFormatter) -> None:
-    """Write examples as a section of a help text."""
+def first_sentence(command: click.Command) -> str:
+    """Say what a command is for, in a sentence."""
+    return command.get_short_help_str(limit=1000)
+
+
+def write_end(
+    exits: Sequence[tuple[int, str]], examples: Sequence[tuple[str, str]], formatter: click.HelpFormatter
+) -> None:
+    """Write exit codes and examples, each as a section of a help text."""
+    if exits:
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in exits])
     if examples:
         with formatter.section("Examples"):
             for line, meaning in examples:

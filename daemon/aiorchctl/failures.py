@@ -26,6 +26,21 @@ EXIT_CODES: Final[Mapping[str, int]] = {
 """For the daemon's error codes that have one of their own. The others: 75 when trying again may help, else 70."""
 
 
+EXIT_MEANINGS: Final[Mapping[int, str]] = {
+    os.EX_OK: "It is done.",
+    os.EX_USAGE: "The command line or the request is wrong.",
+    os.EX_NOINPUT: "A file to read from is not there.",
+    os.EX_UNAVAILABLE: "No daemon answers.",
+    os.EX_SOFTWARE: "It failed.",
+    os.EX_CANTCREAT: "A file cannot be written.",
+    os.EX_TEMPFAIL: "It failed, and trying again later may help.",
+    os.EX_NOPERM: "It is not permitted.",
+    os.EX_CONFIG: "The configuration is wrong, or lacks what is needed.",
+    130: "Ctrl-C ended it.",
+}
+"""What the program's exit codes mean, whichever command; a command with a meaning of its own says so itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """What is told of an error: ``sentence`` to a person, ``details`` to a machine."""

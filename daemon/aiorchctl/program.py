@@ -12,7 +12,7 @@ import click
 from aiorch.errors import AiorchError
 from aiorch.version import __version__
 from aiorchctl.command import Invocation, LazyGroup, write_json
-from aiorchctl.failures import Failed, Failure, failure_of
+from aiorchctl.failures import EXIT_MEANINGS, Failed, Failure, failure_of
 from aiorchctl.page import harmless
 
 INTERRUPTED: Final = 130
@@ -32,6 +32,7 @@ _PLACES: Final[Mapping[str, str]] = {
     "init": "aiorchctl.commands.init:init",
     "install-units": "aiorchctl.commands.install_units:install_units",
     "demo": "aiorchctl.commands.demo:demo",
+    "completion": "aiorchctl.commands.completion:completion",
 }
 
 
@@ -43,14 +44,16 @@ _PLACES: Final[Mapping[str, str]] = {
         ("aiorchctl demo", "See calls being saved; needs no daemon and no key:"),
         ("aiorchctl complete 'Name three rivers'", "Ask a model:"),
         ("aiorchctl stats --since 1h --json", "What was saved in the last hour, for a program:"),
+        ("aiorchctl doctor", "What is wrong, and what to do about it:"),
     ),
+    exits=tuple(EXIT_MEANINGS.items()),
 )
 @click.version_option(__version__, prog_name="aiorchctl", message="%(prog)s %(version)s")
 def program() -> None:
     """Talk to aiorchd, which caches, joins, paces, retries and accounts this host's calls to language models.
 
-    Exit codes: 0 fine, 64 wrong usage or request, 69 no daemon answers, 70 it failed, 75 it failed and trying again may
-    help, 77 not permitted, 78 the configuration is wrong.
+    `aiorchctl COMMAND --help` explains each command. `--json` and `--socket` may stand anywhere on the line. Errors go to
+    standard error in a sentence or two, with `--json` as a map with `code`, `message` and `exit_code`.
     """
 
 

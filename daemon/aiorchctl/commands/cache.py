@@ -28,10 +28,15 @@ _DECLINED: Final = 1
     ),
 )
 def cache() -> None:
-    """Answers that are kept."""
+    """Look at the answers that are kept, and forget some or all."""
 
 
-@cache.command()
+@cache.command(
+    examples=(
+        ("aiorchctl cache stats", "How full is it?"),
+        ("aiorchctl cache stats --json | jq .memory", "Of the memory alone, exactly:"),
+    )
+)
 @pass_invocation
 def stats(invocation: Invocation) -> None:
     """Tell what the cache holds, in memory and on disk."""
@@ -43,7 +48,8 @@ def stats(invocation: Invocation) -> None:
     examples=(
         ("aiorchctl cache clear", "Forget everything, after a question:"),
         ("aiorchctl cache clear --yes", "In a script:"),
-    )
+    ),
+    exits=((1, "Whoever was asked said no."), (77, "You are no administrator of this daemon.")),
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_invocation

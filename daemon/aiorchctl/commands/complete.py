@@ -11,6 +11,7 @@ import click
 import aiorch
 from aiorchctl.command import Command, Invocation, pass_invocation, write_json
 from aiorchctl.commands.asking import LENGTH_OF_TIME, footer, given
+from aiorchctl.completing import models
 from aiorchctl.page import harmless
 
 
@@ -28,10 +29,16 @@ from aiorchctl.page import harmless
         ),
         ("aiorchctl complete --cache only 'Name three rivers'", "Only if it is known already; never ask a provider:"),
     ),
+    exits=(
+        (64, "The question is wrong: an option, an unknown model, or longer than the model takes."),
+        (70, "It failed; for instance the answer broke its schema, or the provider refused the question."),
+        (75, "It failed, and trying again may help: the provider or the daemon is busy, or the time was up."),
+        (78, "No model is configured, or the provider refused the daemon's key."),
+    ),
 )
 @click.argument("prompt", metavar="PROMPT")
 @click.option("--stream", is_flag=True, help="Show the answer as it comes; with --json one line for each piece.")
-@click.option("--model", metavar="NAME", help="Which model; otherwise the daemon chooses.")
+@click.option("--model", metavar="NAME", shell_complete=models, help="Which model; otherwise the daemon chooses.")
 @click.option("--system", metavar="TEXT", help="Instructions that stand before the prompt.")
 @click.option("--timeout", "timeout_s", type=LENGTH_OF_TIME, metavar="TIME", help="Give up after, such as 30s or 2m.")
 @click.option(

@@ -30,6 +30,13 @@ _MARKS: Final[Mapping[str, tuple[str, Tone]]] = {
         ("aiorchctl doctor --json | jq '.checks[] | select(.result != \"ok\")'", "For a program:"),
         ("aiorchctl doctor --socket /run/aiorch/aiorch.sock", "The system's daemon rather than your own:"),
     ),
+    exits=(
+        (0, "Nothing failed, warnings or not."),
+        (69, "The first that failed, in the order shown, is the socket or a provider."),
+        (77, "It is a permission."),
+        (78, "It is the configuration, a key, or a file that stops the daemon's start."),
+        (70, "It is anything else."),
+    ),
 )
 @click.option(
     "--timeout",
@@ -44,10 +51,6 @@ def doctor(invocation: Invocation, *, timeout: float) -> int:
 
     It changes nothing. Providers are asked for their lists of models, which costs nothing; the daemon does that, for
     administrators. What cannot be seen from here is told as not checked, with the reason.
-
-    Exits with 0 when nothing failed, warnings or not. Otherwise with that of the first failure in the order shown:
-    69 the socket or a provider, 77 permissions, 78 the configuration, a key or a file that stops the daemon's start,
-    70 anything else.
     """
     from aiorchctl.doctor.finding import verdict
 

@@ -10,6 +10,7 @@ import click
 
 from aiorchctl.command import Command, Invocation, pass_invocation
 from aiorchctl.commands.asking import LENGTH_OF_TIME, footer, given
+from aiorchctl.completing import models
 from aiorchctl.page import Column, Page, Table, harmless, show
 
 _SHOWN = 4
@@ -21,9 +22,15 @@ _SHOWN = 4
         ("aiorchctl embed 'a red fox' 'a blue whale'", "Two texts; a person sees the beginning of each vector:"),
         ("aiorchctl embed --json - < texts.txt", "One text a line from standard input, whole vectors:"),
     ),
+    exits=(
+        (64, "The question is wrong: an option, an unknown model, or longer than the model takes."),
+        (70, "It failed; for instance the provider refused the question."),
+        (75, "It failed, and trying again may help: the provider or the daemon is busy, or the time was up."),
+        (78, "No model is configured, or the provider refused the daemon's key."),
+    ),
 )
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
-@click.option("--model", metavar="NAME", help="Which model; otherwise the first enabled one.")
+@click.option("--model", metavar="NAME", shell_complete=models, help="Which model; otherwise the first enabled one.")
 @click.option("--dimensions", type=click.IntRange(1), metavar="N", help="Length of the vectors, where the model can.")
 @click.option("--timeout", "timeout_s", type=LENGTH_OF_TIME, metavar="TIME", help="Give up after, such as 30s or 2m.")
 @click.option("--cache", type=click.Choice(("use", "refresh", "bypass", "only")), help="What to do about kept answers.")

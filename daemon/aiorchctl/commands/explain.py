@@ -23,9 +23,10 @@ _HOW = (
 @click.command(
     cls=Command,
     examples=(
-        ("aiorchctl explain 01JABCDEF", "Why did it take so long, and what did it cost?"),
+        ("aiorchctl explain 71f7adeee1ef-2", "Why did it take so long, and what did it cost?"),
         ("aiorchctl complete --json 'Hi' | jq -r .id | xargs aiorchctl explain", "Ask, and see what happened:"),
     ),
+    exits=((64, "No such call is known; old ones are trimmed."), (77, "It is somebody else's.")),
 )
 @click.argument("request_id", metavar="ID")
 @pass_invocation

@@ -13,6 +13,7 @@ import click
 import aiorch
 from aiorchctl.command import Command, Invocation, pass_invocation
 from aiorchctl.commands.config.offline import refused
+from aiorchctl.completing import profiles
 from aiorchctl.config_file import WriteError, create
 from aiorchctl.failures import Failed, failure_of
 from aiorchctl.first_file import KNOWN, FirstFile
@@ -61,7 +62,9 @@ from aiorchctl.quantities import money, plural, seconds
     metavar="NAME IN OUT",
     help="US dollars for a million input and output tokens; 0 is free, left out is unknown.",
 )
-@click.option("--profile", metavar="PROFILE", help="A level or scenario; see `aiorchctl config use`.")
+@click.option(
+    "--profile", metavar="PROFILE", shell_complete=profiles, help="A level or scenario; see `aiorchctl config use`."
+)
 @click.option("--file", "path", metavar="FILE", type=click.Path(path_type=Path), help="Write it there.")
 @click.option("--replace", "replacing", is_flag=True, help="Replace a file that is there.")
 @click.option(

@@ -50,6 +50,7 @@ _TO_DO: Final[Mapping[str, str]] = {
         ("aiorchctl install-units --user", "A daemon of your own:"),
         ("aiorchctl install-units --dry-run", "Only show what would be written:"),
     ),
+    exits=((77, "You may not write there, or a file is somebody else's: nothing is written."),),
 )
 @click.option("--user", is_flag=True, help="For a daemon of your own, with your keys, at your socket.")
 @click.option("--dry-run", is_flag=True, help="Show the files, and write nothing.")

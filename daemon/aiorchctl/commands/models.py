@@ -12,10 +12,16 @@ from aiorchctl.page import Page
 
 @click.group(cls=Group, examples=(("aiorchctl models list", "See models, prices, limits and what they are doing:"),))
 def models() -> None:
-    """Models that are configured."""
+    """See the models that are configured, and how they fare."""
 
 
-@models.command(name="list", examples=(("aiorchctl models list --json", "For a program:"),))
+@models.command(
+    name="list",
+    examples=(
+        ("aiorchctl models list", "See them:"),
+        ("aiorchctl models list --json | jq '.[] | {name, live}'", "What each is doing, for a program:"),
+    ),
+)
 @pass_invocation
 def list_(invocation: Invocation) -> None:
     """List models with prices, limits and live state. A price that is not configured is unknown, which is not free."""

@@ -19,11 +19,12 @@ from aiorchctl.quantities import seconds
         ("aiorchctl ping", "Is it there?"),
         ("aiorchctl ping --count 1000 --json", "How long does a round trip take?"),
     ),
+    exits=((69, "No daemon answers."),),
 )
 @click.option("--count", type=click.IntRange(1, 1_000_000), default=1, metavar="N", help="Ask N times.  [default: 1]")
 @pass_invocation
 def ping(invocation: Invocation, count: int) -> None:
-    """Ask the daemon for a sign of life. Exits with 69 when none answers."""
+    """Ask the daemon for a sign of life, and learn which it is and who you are to it."""
     with invocation.client() as client:
         server = client.hello()  # also connects
         times = []

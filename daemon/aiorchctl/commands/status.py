@@ -21,10 +21,15 @@ from aiorchctl.quantities import count, moment, number_of, plural, seconds, size
         ("aiorchctl status", "Is it well?"),
         ("aiorchctl status --json | jq .config.verdict.problems", "What is wrong with the file it refused?"),
     ),
+    exits=((0, "A daemon answers, whatever its health is."), (69, "None does.")),
 )
 @pass_invocation
 def status(invocation: Invocation) -> None:
-    """Show the daemon's health, configuration, models, cache and stores. Exits with 69 when no daemon answers."""
+    """Show the daemon's health, configuration, models, cache and stores: what is wrong first.
+
+    Its health is `ok`, `degraded` (it serves, and something is wrong with its files, its configuration or a key) or
+    `stopping`. docs/statistics.md explains every name that `--json` gives.
+    """
     with invocation.client() as client:
         invocation.tell(client.status(), page)
 

@@ -19,11 +19,12 @@ from aiorchctl.quantities import plural
         ("aiorchctl config check", "The file that a daemon started by you would read:"),
         ("aiorchctl config check new.toml && mv new.toml aiorch.toml", "Before putting a file in place:"),
     ),
+    exits=((78, "The file is wrong; all that is wrong with it is told."),),
 )
 @click.argument("file", required=False, metavar="[FILE]", type=click.Path(dir_okay=True))
 @pass_invocation
 def check(invocation: Invocation, file: str | None) -> None:
-    """Check a file as the daemon would, without one, and tell everything that is wrong. Exits with 78 when it is wrong."""
+    """Check a file as the daemon would, without one, and tell everything that is wrong with it at once."""
     place, loaded = load_file(file)
     result = {
         "ok": True,

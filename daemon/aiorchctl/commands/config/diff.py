@@ -26,6 +26,7 @@ LAYERS: Final = ("built-in", "profile", "file", "environment", "override")
         ("aiorchctl config diff --all", "Every key:"),
         ("aiorchctl config diff new.toml", "What a file would change; needs no daemon:"),
     ),
+    exits=((78, "The file it should show is wrong."),),
 )
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("--all", "every", is_flag=True, help="Also keys that nothing sets.")

@@ -17,6 +17,7 @@ from aiorchctl.commands.config.names import names_in_tables
 from aiorchctl.commands.config.offline import find_file, refused
 from aiorchctl.commands.config.show import literal
 from aiorchctl.commands.verdict import doubts, problem_line, verdict_words
+from aiorchctl.completing import config_keys, config_values, profiles
 from aiorchctl.config_file import ConfigFile, WriteError, read_file, replace_content
 from aiorchctl.failures import Failed
 from aiorchctl.page import Cell, Fields, Page, Words
@@ -40,16 +41,21 @@ _FILE_OPTION: Final = click.option(
         ("aiorchctl config set routing.fallback small,large", "A list, with commas or as TOML:"),
         ("aiorchctl config set cache.ttl_s --unset", "Back to what lies below the file:"),
     ),
+    exits=(
+        (77, "You may not write the file."),
+        (78, "It would be wrong, and is not written; or the daemon refused the file."),
+    ),
 )
-@click.argument("key", metavar="KEY")
-@click.argument("value", metavar="VALUE", required=False)
+@click.argument("key", metavar="KEY", shell_complete=config_keys)
+@click.argument("value", metavar="VALUE", required=False, shell_complete=config_values)
 @click.option("--unset", is_flag=True, help="Take the key out of the file.")
 @_FILE_OPTION
 @pass_invocation
 def set_(invocation: Invocation, key: str, value: str | None, *, unset: bool, file: str | None) -> int:
     """Set a dotted KEY in the configuration file, as you, keeping its comments and layout, and have the daemon read it.
 
-    What would be wrong is not written, and everything that is wrong with it is told (exit code 78).
+    What would be wrong is not written, and everything that is wrong with it is told. Every key with its meaning is in
+    aiorch.toml(5) and, as TOML, in `aiorchctl config schema --manual`.
     """
     if (value is None) is not unset:
         raise click.UsageError("say what to set it to, or --unset")
@@ -63,8 +69,12 @@ def set_(invocation: Invocation, key: str, value: str | None, *, unset: bool, fi
         ("aiorchctl config use real_time_validation", "A scenario:"),
         ("aiorchctl config use none", "Only what the file says itself:"),
     ),
+    exits=(
+        (77, "You may not write the file."),
+        (78, "It would be wrong, and is not written; or the daemon refused the file."),
+    ),
 )
-@click.argument("profile", metavar="PROFILE")
+@click.argument("profile", metavar="PROFILE", shell_complete=profiles)
 @_FILE_OPTION
 @pass_invocation
 def use(invocation: Invocation, profile: str, *, file: str | None) -> int:

@@ -33,4 +33,8 @@ _PLACES: Final[Mapping[str, str]] = {
     ),
 )
 def config() -> None:
-    """The configuration."""
+    """See the configuration that is in force and why, check files, and change it, live.
+
+    Later layers win, key by key: built-in, profile, file, environment, override. `config set` and `config use` change the
+    file; `config override` goes over it until `config reset` or the daemon's end. Every key is explained in aiorch.toml(5).
+    """

@@ -12,6 +12,7 @@ from aiorchctl.command import Command, Invocation, pass_invocation
 from aiorchctl.commands.config.names import model_names, provider_names
 from aiorchctl.commands.config.show import literal
 from aiorchctl.commands.verdict import doubts, problem_line
+from aiorchctl.completing import config_keys, config_parts, config_values
 from aiorchctl.page import Cell, Fields, Page, Words
 from aiorchctl.quantities import count, number_of
 
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
         ("aiorchctl config override daemon.log_level debug", "Look closer for a while:"),
         ("aiorchctl config reset", "And back to what the file says:"),
     ),
+    exits=((64, "There is no such key, or it is not overridden."), (78, "The daemon refused the value.")),
 )
-@click.argument("key", metavar="KEY")
-@click.argument("value", metavar="VALUE")
+@click.argument("key", metavar="KEY", shell_complete=config_keys)
+@click.argument("value", metavar="VALUE", shell_complete=config_values)
 @pass_invocation
 def override(invocation: Invocation, key: str, value: str) -> int:
     """Set a dotted KEY over the file, live. It is kept apart from the file, survives reloads, and ends with `config reset`
@@ -47,7 +49,7 @@ def override(invocation: Invocation, key: str, value: str) -> int:
         ("aiorchctl config reset", "All of them:"),
     ),
 )
-@click.argument("key", required=False, metavar="[KEY]")
+@click.argument("key", required=False, metavar="[KEY]", shell_complete=config_parts)
 @pass_invocation
 def reset(invocation: Invocation, key: str | None) -> int:
     """Take an override away, those below a section, or all: what the file says holds again. For administrators."""

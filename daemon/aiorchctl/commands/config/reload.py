@@ -12,11 +12,17 @@ from aiorchctl.page import Fields
 
 
 @click.command(
-    cls=Command, examples=(("aiorchctl config reload && echo live", "Read the file now, and know the verdict:"),)
+    cls=Command,
+    examples=(("aiorchctl config reload && echo live", "Read the file now, and know the verdict:"),),
+    exits=((78, "The daemon refused the file; the last good one stays in force."),),
 )
 @pass_invocation
 def reload(invocation: Invocation) -> int:
-    """Have the daemon read its file now. Exits with 78 when it refused it; then the old one stays. For administrators."""
+    """Have the daemon read its file now, and tell the verdict. For administrators.
+
+    A daemon reads its file by itself when it is saved; this is for knowing the verdict, and for keys of providers that have
+    changed in their systemd credential.
+    """
     with invocation.client() as client:
         verdict = client.config_reload()
     invocation.tell(verdict, lambda result: [Fields([("configuration", verdict_words(result)), *doubts(result)])])

@@ -12,6 +12,7 @@ import click
 
 from aiorchctl.command import Command, Invocation, pass_invocation, write_json
 from aiorchctl.commands.config.offline import load_file
+from aiorchctl.completing import config_keys, config_parts
 from aiorchctl.failures import Failed
 from aiorchctl.page import Page, Paragraph, harmless
 
@@ -24,7 +25,7 @@ from aiorchctl.page import Page, Paragraph, harmless
         ("aiorchctl config show models.small", "One model:"),
     ),
 )
-@click.argument("key", required=False, metavar="[KEY]")
+@click.argument("key", required=False, metavar="[KEY]", shell_complete=config_parts)
 @pass_invocation
 def show(invocation: Invocation, key: str | None) -> None:
     """Show what is in force in the running daemon, or the part below a dotted KEY. For administrators."""
@@ -39,7 +40,7 @@ def show(invocation: Invocation, key: str | None) -> None:
         ("aiorchctl config get cache.ttl_s --file new.toml", "What a file would set it to; needs no daemon:"),
     ),
 )
-@click.argument("key", metavar="KEY")
+@click.argument("key", metavar="KEY", shell_complete=config_keys)
 @click.option("--file", metavar="FILE", help="Ask what this file means instead of what is in force.")
 @pass_invocation
 def get(invocation: Invocation, key: str, file: str | None) -> None:
