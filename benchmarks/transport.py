@@ -30,7 +30,8 @@ from aiorchd.calls.call import Attempt, Call
 from aiorchd.calls.caller import Caller
 from aiorchd.calls.journal import Journal
 from aiorchd.calls.target import Price, Target
-from aiorchd.providers.openai import OpenAiOptions, OpenAiProvider
+from aiorchd.providers.openai import OpenAiDialect, OpenAiOptions
+from aiorchd.providers.remote import RemoteProvider
 from aiorchd.providers.secret import Secret
 from aiorchd.providers.transport import Endpoint, PoolLimits, Timeouts, open_transport
 
@@ -181,7 +182,9 @@ async def aiorch_provider(url, context, http2):
     target = Target("small", "main", "openai", "gpt-4o-mini", "bench", Price(0.15, 0.6))
     async with open_transport(PoolLimits(max_connections=1000), os.environ) as transport:
         options = OpenAiOptions(url.removesuffix("/chat/completions"), http2=http2)
-        provider = OpenAiProvider("main", options, Secret("sk-test-0123456789"), transport, Timeouts(), time.time)
+        provider = RemoteProvider(
+            "main", OpenAiDialect(options), Secret("sk-test-0123456789"), transport, Timeouts(), time.time
+        )
 
         async def call(number):
             asked = [messages[0], {**messages[1], "content": f"{number} {messages[1]['content']}"}]

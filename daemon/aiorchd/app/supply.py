@@ -17,7 +17,9 @@ from aiorchd.config.problems import ConfigError, Problem, dotted
 from aiorchd.config.schema import Config, Pool, Provider
 from aiorchd.config.secrets import ProviderKey, find_key
 from aiorchd.pipeline import Plan
-from aiorchd.providers.openai import OpenAiOptions, OpenAiProvider
+from aiorchd.providers.dialect import Dialect
+from aiorchd.providers.openai import OpenAiDialect, OpenAiOptions
+from aiorchd.providers.remote import RemoteProvider
 from aiorchd.providers.secret import MissingKey, Secret
 from aiorchd.providers.simulated import SimulatedProvider
 from aiorchd.providers.transport import PoolLimits, Timeouts, Transport, TransportStatistics, open_transport
@@ -47,7 +49,7 @@ class Supply:
                 made[name], addresses[name] = SimulatedProvider(name), SIMULATED_ADDRESS
                 continue
             try:
-                made[name] = self._openai(name, provider, keys[name], config)
+                made[name] = self._remote(name, provider, keys[name], config)
                 addresses[name] = f"{provider.dialect} {provider.base_url}"
             except ValueError as error:
                 problems.append(Problem(str(loaded.path or "built in"), f"providers.{name}", None, f"{error}."))
@@ -106,11 +108,11 @@ class Supply:
         """Tell about connections."""
         return self._transport.statistics()
 
-    def _openai(self, name: str, provider: Provider, key: ProviderKey, config: Config) -> OpenAiProvider:
+    def _remote(self, name: str, provider: Provider, key: ProviderKey, config: Config) -> RemoteProvider:
         times = config.timeouts
-        return OpenAiProvider(
+        return RemoteProvider(
             name,
-            OpenAiOptions(base_url=provider.base_url or "", http2=provider.http2, headers=provider.headers),
+            _dialect(provider),
             _key(key),
             self._transport,
             Timeouts(
@@ -139,6 +141,12 @@ def _find_keys(config: Config, environ: Mapping[str, str]) -> dict[str, Provider
         name: find_key(provider.api_key_env, provider.api_key_credential, environ)
         for name, provider in config.providers.items()
     }
+
+
+def _dialect(provider: Provider) -> Dialect:
+    return OpenAiDialect(
+        OpenAiOptions(base_url=provider.base_url or "", http2=provider.http2, headers=provider.headers)
+    )
 
 
 def _key(found: ProviderKey) -> Secret | MissingKey | None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from aiorchd.providers.openai.answer import Unreadable
+from aiorchd.providers.answer import Unreadable
 
 
 def read_vectors(payload: Any, count: int, dimensions: int | None) -> tuple[bytes, ...]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote, urlsplit
 
-from aiorchd.providers.secret import Secret
 from aiorchd.providers.transport import Endpoint
 
 Authorisation: TypeAlias = Literal["auto", "bearer", "api-key", "none"]
@@ -22,10 +21,6 @@ _AZURE_DOMAINS: Final = (
     ".openai.azure.us",
 )
 _AZURE_API_VERSION: Final = "2024-10-21"
-_NEEDED_CHARACTERS: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
-_RESERVED_HEADERS: Final = frozenset(
-    {"host", "content-length", "transfer-encoding", "connection", "content-type", "accept-encoding", "accept"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +80,3 @@ class Addresses:
         """Give the endpoint of the list of models, which at Azure is not below a deployment."""
         root = self._root.removesuffix("/deployments") if self._by_deployment else self._root
         return Endpoint.parse(f"{root}/models" + (f"?{self._query}" if self._query else ""), http2=self._http2)
-
-
-def fixed_headers(options: OpenAiOptions, key: Secret | None, *, azure: bool, agent: str) -> list[tuple[bytes, bytes]]:
-    """Give the headers of every request; raises `ValueError` that names a header that cannot be sent, not its value."""
-    headers = {
-        "content-type": "application/json",
-        "user-agent": agent,
-        # Short answers gain nothing from compression and streams lose: a compressor holds pieces back.
-        "accept-encoding": "identity",
-    }
-    if key is not None and options.authorisation != "none":
-        style = options.authorisation
-        if style == "auto":
-            style = "api-key" if azure else "bearer"
-        if style == "bearer":
-            headers["authorization"] = f"Bearer {key.reveal()}"
-        else:
-            headers["api-key"] = key.reveal()
-    for name, value in options.headers.items():
-        lower = name.strip().lower()
-        if not lower or not _NEEDED_CHARACTERS.issuperset(lower) or lower in _RESERVED_HEADERS:
-            raise ValueError(f"headers: {name!r} cannot be set")
-        if not value.isascii() or not value.isprintable():
-            raise ValueError(f"headers: the value of {name!r} holds characters that cannot be sent")
-        headers[lower] = value.strip()
-    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]

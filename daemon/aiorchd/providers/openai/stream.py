@@ -7,37 +7,22 @@ objects merged; what stands beside the deltas (model, service tier, filter resul
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-from aiorchd.providers.openai.answer import ChatAnswer, Unreadable, packable, parse_json, read_chat, text_of, whole_text
-from aiorchd.providers.openai.errors import Complaint, complaint_in
+from aiorchd.providers.answer import ChatAnswer, Unreadable, packable, parse_json, whole_text
+from aiorchd.providers.errors import complaint_in
+from aiorchd.providers.openai.answer import read_chat, text_of
 from aiorchd.providers.secret import Secret
 from aiorchd.providers.sse import Event
+from aiorchd.providers.streaming import Delta, ProviderComplaint
 
 _DONE: Final = "[DONE]"
 # Of these a delta brings the whole each time, not a further piece.
 _REPLACED: Final = frozenset({"role", "type", "id", "index", "name", "format"})
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """A piece for the caller; never empty."""
-
-    text: str | None = None
-    tool_calls: tuple[Mapping[str, Any], ...] | None = None
-
-
 class _Pieces(list[str]):
     """A string that is still growing: adding to a string itself would copy it each time, for long answers gigabytes."""
-
-
-class ProviderComplaint(Exception):
-    """The provider reported an error inside the stream."""
-
-    def __init__(self, complaint: Complaint) -> None:
-        super().__init__(complaint.message)
-        self.complaint = complaint
 
 
 class ChatAssembler:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from aiorchd.calls.reply import Usage
+from aiorchd.providers.token_counts import token_count
 
 KNOWN_FIELDS: Final = frozenset(
     {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
@@ -24,9 +25,9 @@ def read_usage(raw: Any) -> Usage | None:
     """Bring counts to the normal form; None when they are missing or make no sense: unknown is never zero."""
     if not isinstance(raw, Mapping):
         return None
-    prompt = _count(raw.get("prompt_tokens"))
-    completion = _count(raw.get("completion_tokens"))
-    total = _count(raw.get("total_tokens"))
+    prompt = token_count(raw.get("prompt_tokens"))
+    completion = token_count(raw.get("completion_tokens"))
+    total = token_count(raw.get("total_tokens"))
     if prompt is None:
         return None
     if completion is None:
@@ -35,7 +36,7 @@ def read_usage(raw: Any) -> Usage | None:
         completion = total - prompt
     cached = _detail(raw, "prompt_tokens_details", "cached_tokens")
     if cached is None:
-        cached = _count(raw.get("prompt_cache_hit_tokens")) or 0
+        cached = token_count(raw.get("prompt_cache_hit_tokens")) or 0
     cache_read = min(cached, prompt)
     cache_write = min(_detail(raw, "prompt_tokens_details", "cache_write_tokens") or 0, prompt - cache_read)
     reasoning = _detail(raw, "completion_tokens_details", "reasoning_tokens") or 0
@@ -51,12 +52,4 @@ def read_usage(raw: Any) -> Usage | None:
 
 def _detail(raw: Mapping[str, Any], group: str, name: str) -> int | None:
     details = raw.get(group)
-    return _count(details.get(name)) if isinstance(details, Mapping) else None
-
-
-def _count(value: Any) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and 0 <= value < 2**53 else None
+    return token_count(details.get(name)) if isinstance(details, Mapping) else None

@@ -23,7 +23,8 @@ from aiorch.errors import (
 )
 from aiorchd.calls.call import Attempt
 from aiorchd.calls.target import Price
-from aiorchd.providers.openai import OpenAiOptions, OpenAiProvider
+from aiorchd.providers.openai import OpenAiDialect, OpenAiOptions
+from aiorchd.providers.remote import RemoteProvider
 from aiorchd.providers.secret import Secret
 from aiorchd.providers.transport import PoolLimits, Timeouts, open_transport
 from aiorchsim.process import Simulator, start_simulator
@@ -57,12 +58,12 @@ def simulator() -> Iterator[Simulator]:
 @asynccontextmanager
 async def provider_at(
     simulator: Simulator, *, key: str = "sk-right", fault: str | None = None, **timeouts: float
-) -> AsyncIterator[OpenAiProvider]:
+) -> AsyncIterator[RemoteProvider]:
     simulator.reset()
     headers = {"x-aiorchsim-fault": fault} if fault is not None else {}
     options = OpenAiOptions(simulator.base_url, headers=headers)
     async with open_transport(PoolLimits(), {}) as transport:
-        yield OpenAiProvider("sim", options, Secret(key), transport, Timeouts(**timeouts), lambda: 0.0)
+        yield RemoteProvider("sim", OpenAiDialect(options), Secret(key), transport, Timeouts(**timeouts), lambda: 0.0)
         assert transport.statistics().in_use == 0
 
 

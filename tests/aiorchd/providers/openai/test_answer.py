@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiorchd.calls.reply import Usage
-from aiorchd.providers.openai.answer import Unreadable, parse_json, read_chat
+from aiorchd.providers.answer import Unreadable, parse_json
+from aiorchd.providers.openai.answer import read_chat
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 

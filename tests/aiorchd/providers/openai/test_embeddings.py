@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aiorchd.providers.openai.answer import Unreadable
+from aiorchd.providers.answer import Unreadable
 from aiorchd.providers.openai.embeddings import read_vectors
 
 

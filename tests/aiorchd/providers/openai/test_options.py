@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aiorchd.providers.openai.options import Addresses, OpenAiOptions, fixed_headers
+from aiorch.version import __version__
+from aiorchd.providers.openai.dialect import OpenAiDialect
+from aiorchd.providers.openai.options import Addresses, OpenAiOptions
 from aiorchd.providers.secret import Secret
 
 
@@ -73,13 +75,13 @@ def test_addresses_that_cannot_work(base_url: str) -> None:
 
 
 def headers_of(key: Secret | None = None, *, azure: bool = False, **options: object) -> dict[str, str]:
-    made = OpenAiOptions("https://x.example", **options)  # type: ignore[arg-type]
-    return {n.decode(): v.decode() for n, v in fixed_headers(made, key, azure=azure, agent="aiorch/1")}
+    made = OpenAiOptions("https://r.openai.azure.com" if azure else "https://x.example", **options)  # type: ignore[arg-type]
+    return {n.decode(): v.decode() for n, v in OpenAiDialect(made).headers(key)}
 
 
 def test_headers() -> None:
     key = Secret("sk-1")
-    always = {"content-type": "application/json", "user-agent": "aiorch/1", "accept-encoding": "identity"}
+    always = {"content-type": "application/json", "user-agent": f"aiorch/{__version__}", "accept-encoding": "identity"}
     assert headers_of() == always
     assert headers_of(key) == {**always, "authorization": "Bearer sk-1"}
     assert headers_of(key, azure=True) == {**always, "api-key": "sk-1"}

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiorchd.calls.reply import Usage
-from aiorchd.providers.openai.answer import ChatAnswer
-from aiorchd.providers.openai.stream import ChatAssembler, Delta, ProviderComplaint, merge
+from aiorchd.providers.answer import ChatAnswer
+from aiorchd.providers.openai.stream import ChatAssembler, merge
 from aiorchd.providers.secret import Secret
 from aiorchd.providers.sse import Event, EventParser
+from aiorchd.providers.streaming import Delta, ProviderComplaint
 
 
 def chunk(

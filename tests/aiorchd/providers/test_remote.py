@@ -31,7 +31,8 @@ from aiorchd.calls.call import Attempt
 from aiorchd.calls.rate_limits import QuotaTold
 from aiorchd.calls.reply import Usage
 from aiorchd.calls.target import Price
-from aiorchd.providers.openai import OpenAiOptions, OpenAiProvider
+from aiorchd.providers.openai import OpenAiDialect, OpenAiOptions
+from aiorchd.providers.remote import RemoteProvider
 from aiorchd.providers.secret import MissingKey, Secret
 from aiorchd.providers.transport import PoolLimits, Timeouts, Transport, open_transport
 
@@ -75,10 +76,15 @@ def sse(*parts: bytes, chunked: bool = True, end: bool = True, **headers: str) -
 @asynccontextmanager
 async def provider_at(
     server: RawServer, key: Secret | MissingKey | None = KEY, timeouts: Timeouts | None = None, **options: Any
-) -> AsyncIterator[tuple[OpenAiProvider, Transport]]:
+) -> AsyncIterator[tuple[RemoteProvider, Transport]]:
     async with open_transport(PoolLimits(), {}) as transport:
         made = OpenAiOptions(server.url("/v1"), **options)
-        yield OpenAiProvider("main", made, key, transport, timeouts or Timeouts(), lambda: 1_762_855_200.0), transport
+        yield (
+            RemoteProvider(
+                "main", OpenAiDialect(made), key, transport, timeouts or Timeouts(), lambda: 1_762_855_200.0
+            ),
+            transport,
+        )
         assert transport.statistics().in_use == 0
         assert transport.statistics().waiting == 0
 
@@ -585,4 +591,4 @@ async def test_options_that_cannot_work_are_refused_when_built() -> None:
     async with open_transport(PoolLimits(), {}) as transport:
         for options in (OpenAiOptions("no address"), OpenAiOptions("https://x.example", headers={"host": "y"})):
             with pytest.raises(ValueError):
-                OpenAiProvider("main", options, KEY, transport, Timeouts(), lambda: 0.0)
+                RemoteProvider("main", OpenAiDialect(options), KEY, transport, Timeouts(), lambda: 0.0)

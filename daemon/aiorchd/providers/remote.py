@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint: encodes, sends over the shared transport, decodes."""
+"""A provider at the other end of a network: writes in its dialect, sends over the shared transport, reads."""
 
 from __future__ import annotations
 
@@ -9,105 +9,111 @@ from typing import Any, Final
 import trio
 
 from aiorch.errors import CallError, ContentFiltered, IncompleteStream, ProviderAuth, ProviderError
-from aiorch.version import __version__
 from aiorchd.calls.call import Attempt
 from aiorchd.calls.ports import DeltaSink, ProviderCheck, WallClock
 from aiorchd.calls.reply import Reply
+from aiorchd.providers.answer import DEEPEST, ChatAnswer, Unreadable, parse_json
+from aiorchd.providers.dialect import Dialect, WireRequest
+from aiorchd.providers.errors import (
+    ERROR_BODY_BYTES,
+    Complaint,
+    clean,
+    complaint_in,
+    error_for,
+    read_complaint,
+    request_id,
+)
 from aiorchd.providers.hints import limits_told
-from aiorchd.providers.openai.answer import DEEPEST, ChatAnswer, Unreadable, parse_json, read_chat
-from aiorchd.providers.openai.embeddings import read_vectors
-from aiorchd.providers.openai.errors import ERROR_BODY_BYTES, Complaint, complaint_in, error_for, read_complaint
-from aiorchd.providers.openai.listing import Listing, check_listing
-from aiorchd.providers.openai.options import Addresses, OpenAiOptions, fixed_headers
-from aiorchd.providers.openai.request import encode_chat, encode_embeddings
-from aiorchd.providers.openai.stream import ChatAssembler, Delta, ProviderComplaint
-from aiorchd.providers.openai.usage import read_usage
+from aiorchd.providers.listing import Listing, check_listing
 from aiorchd.providers.pricing import cost_usd
 from aiorchd.providers.secret import MissingKey, Secret
 from aiorchd.providers.sse import EventParser, EventTooLarge
-from aiorchd.providers.transport import Endpoint, Response, StreamedResponse, Timeouts, Transport
+from aiorchd.providers.streaming import Assembler, Delta, ProviderComplaint
+from aiorchd.providers.transport import Response, StreamedResponse, Timeouts, Transport
+from aiorchd.providers.transport.channel import Headers
 
 # How long to wait, after an answer said that it is complete, for the end of the HTTP body: then the connection can be
 # used again. Longer is not worth it.
 _ENDING_GRACE_S: Final = 0.05
 
 
-class OpenAiProvider:
+class RemoteProvider:
     """Satisfies `aiorchd.calls.ports.Provider`; keeps nothing of a call.
 
     ``name`` is the configuration's name for the endpoint and appears in errors; ``key`` is None where none is needed, and
     a `MissingKey` makes every call fail with `ProviderAuth`.
-    ``wall_clock`` reads dates in ``retry-after``. Raises `ValueError`, without any secret, for options that cannot work.
+    ``wall_clock`` reads dates in ``retry-after``. Raises `ValueError`, without any secret, for headers that cannot be sent.
 
     ``attempt.notes`` is given ``status``, ``provider_request_id``, ``cost_usd`` and, when the answer was streamed,
     ``first_token_s`` (seconds from the sending of the request) and ``malformed_events``; what the headers say of rate limits
-    goes to ``attempt.heard``.
+    goes to ``attempt.heard``. What of a call the dialect has no field
+    for is named in the journal and in the reply's ``extra.not_sent``.
     """
 
     def __init__(
         self,
         name: str,
-        options: OpenAiOptions,
+        dialect: Dialect,
         key: Secret | MissingKey | None,
         transport: Transport,
         timeouts: Timeouts,
         wall_clock: WallClock,
     ) -> None:
         self.name = name
-        self._options = options
+        self._dialect = dialect
         self._missing_key = key if isinstance(key, MissingKey) else None
         self._key = None if isinstance(key, MissingKey) else key
         self._transport = transport
         self._timeouts = timeouts
         self._wall_clock = wall_clock
-        self._addresses = Addresses(options)
-        self._headers = fixed_headers(options, self._key, azure=self._addresses.azure, agent=f"aiorch/{__version__}")
+        self._headers = dialect.headers(self._key)
         self._headers_embed = [(n, b"gzip") if n == b"accept-encoding" else (n, value) for n, value in self._headers]
 
     async def chat(self, attempt: Attempt) -> Reply:
         """Answer a chat call, streamed when the call has a sink (see `Provider.chat`)."""
         self._demand_key()
-        target, sink = attempt.target, attempt.call.sink
-        body = encode_chat(attempt.call.request, target, self._options, stream=sink is not None)
-        endpoint = self._addresses.of("chat/completions", target.provider_model)
-        if sink is None:
-            response = await self._transport.request("POST", endpoint, self._headers, body, self._timeouts)
-            return self._reply(attempt, self._read_whole(attempt, response))
-        return await self._chat_streamed(attempt, endpoint, body, sink)
+        sink = attempt.call.sink
+        asked = self._dialect.chat_request(attempt.call.request, attempt.target, stream=sink is not None)
+        if asked.not_sent:
+            told = f"{self.name} has no field for {', '.join(asked.not_sent)}: left out"
+            attempt.call.journal.note(trio.current_time(), "provider", told)
+        if sink is not None:
+            return await self._chat_streamed(attempt, asked, sink)
+        headers = _with(self._headers, asked.headers)
+        response = await self._transport.request("POST", asked.endpoint, headers, asked.body, self._timeouts)
+        return self._reply(attempt, asked, self._read_whole(attempt, asked, response))
 
     async def embed(self, attempt: Attempt) -> Reply:
         """Turn each input string into a vector."""
         self._demand_key()
         request, target = attempt.call.request, attempt.target
-        body = encode_embeddings(request, target, self._options)
-        endpoint = self._addresses.of("embeddings", target.provider_model)
-        response = await self._transport.request("POST", endpoint, self._headers_embed, body, self._timeouts)
+        asked = self._dialect.embed_request(request, target)
+        headers = _with(self._headers_embed, asked.headers)
+        response = await self._transport.request("POST", asked.endpoint, headers, asked.body, self._timeouts)
         payload = self._parse(attempt, response, depth=sys.maxsize)  # nothing but vectors is taken from it
         try:
-            vectors = read_vectors(payload, len(request["input"]), request.get("dimensions"))
+            embedded = self._dialect.read_vectors(payload, len(request["input"]), request.get("dimensions"))
         except Unreadable as error:
             raise self._nonsense(attempt, error) from error
-        usage = read_usage(payload.get("usage"))
-        model = payload.get("model")
         return Reply(
             model=target.name,
             provider=target.provider,
-            provider_model=model if isinstance(model, str) else target.provider_model,
+            provider_model=embedded.provider_model or target.provider_model,
             simulated=target.simulated,
-            usage=usage,
-            cost_usd=cost_usd(usage, target.price),
-            vectors=vectors,
+            usage=embedded.usage,
+            cost_usd=cost_usd(embedded.usage, target.price),
+            vectors=embedded.vectors,
         )
 
     async def check(self, models: Sequence[str], timeout_s: float) -> ProviderCheck:
         """Ask for the list of models, which costs nothing (see `Provider.check`)."""
         if self._missing_key is not None:
             return ProviderCheck("no_key", f"{self.name} has no key: {self._missing_key.where}")
-        azure, agent = self._addresses.azure, f"aiorch/{__version__}"
-        bare = fixed_headers(self._options, None, azure=azure, agent=agent)
-        listing = Listing(self.name, self._addresses.listing(), self._headers, bare, self._key)
-        # Deployments have names of their own, which Azure's list of models does not know.
-        return await check_listing(self._transport, listing, () if azure else models, self._wall_clock, timeout_s)
+        where = self._dialect.model_list()
+        listing = Listing(self.name, where.endpoint, self._headers, self._dialect.headers(None), self._key)
+        return await check_listing(
+            self._transport, listing, models if where.names_count else (), self._wall_clock, timeout_s
+        )
 
     def _demand_key(self) -> None:
         if self._missing_key is not None:
@@ -115,15 +121,16 @@ class OpenAiProvider:
                 f"{self.name} has no key: {self._missing_key.where}", details={"provider": self.name, "sent": False}
             )
 
-    async def _chat_streamed(self, attempt: Attempt, endpoint: Endpoint, body: bytes, sink: DeltaSink) -> Reply:
-        assembler, began = ChatAssembler(self._key), trio.current_time()
+    async def _chat_streamed(self, attempt: Attempt, asked: WireRequest, sink: DeltaSink) -> Reply:
+        assembler, began = self._dialect.assembler(self._key, asked), trio.current_time()
+        headers = _with(self._headers, asked.headers)
         try:
-            async with self._transport.stream("POST", endpoint, self._headers, body, self._timeouts) as stream:
+            async with self._transport.stream("POST", asked.endpoint, headers, asked.body, self._timeouts) as stream:
                 if stream.status >= 400 or _media_type(stream).endswith(("/json", "+json")):
                     # A refusal, or a server that does not stream and answers all at once.
                     limit = ERROR_BODY_BYTES if stream.status >= 400 else self._transport.max_body_bytes
                     whole = Response(stream.status, stream.headers, await stream.read(limit))
-                    return await self._deliver_whole(attempt, whole, sink)
+                    return await self._deliver_whole(attempt, asked, whole, sink)
                 self._note(attempt, stream)
                 if _media_type(stream) == "text/html":
                     raise self._nonsense(attempt, Unreadable("with text/html instead of a stream; is base_url right?"))
@@ -135,12 +142,12 @@ class OpenAiProvider:
         if assembler.malformed:
             attempt.notes["malformed_events"] = assembler.malformed
         try:
-            return self._reply(attempt, assembler.answer())
+            return self._reply(attempt, asked, assembler.answer())
         except Unreadable as unreadable:
             raise _broken_off(self._nonsense(attempt, unreadable), sink) from unreadable
 
     async def _pump(
-        self, attempt: Attempt, stream: StreamedResponse, assembler: ChatAssembler, sink: DeltaSink, began: float
+        self, attempt: Attempt, stream: StreamedResponse, assembler: Assembler, sink: DeltaSink, began: float
     ) -> None:
         """Pass the pieces on as they come, until the answer is complete; raises what `Provider.chat` does."""
         parser = EventParser()
@@ -172,17 +179,17 @@ class OpenAiProvider:
             attempt.notes["first_token_s"] = trio.current_time() - began
         await sink.send(text=delta.text, tool_calls=delta.tool_calls)
 
-    async def _deliver_whole(self, attempt: Attempt, response: Response, sink: DeltaSink) -> Reply:
-        reply = self._reply(attempt, self._read_whole(attempt, response))
+    async def _deliver_whole(self, attempt: Attempt, asked: WireRequest, response: Response, sink: DeltaSink) -> Reply:
+        reply = self._reply(attempt, asked, self._read_whole(attempt, asked, response))
         calls = tuple({**call, "index": index} for index, call in enumerate(reply.tool_calls))
         if reply.text or calls:
             await sink.send(text=reply.text or None, tool_calls=calls or None)
         return reply
 
-    def _read_whole(self, attempt: Attempt, response: Response) -> ChatAnswer:
+    def _read_whole(self, attempt: Attempt, asked: WireRequest, response: Response) -> ChatAnswer:
         payload = self._parse(attempt, response)
         try:
-            return read_chat(payload)
+            return self._dialect.read_chat(payload, asked)
         except Unreadable as error:
             raise self._nonsense(attempt, error) from error
 
@@ -206,13 +213,16 @@ class OpenAiProvider:
             raise self._refusal(attempt, complaint, response)
         return payload
 
-    def _reply(self, attempt: Attempt, answer: ChatAnswer) -> Reply:
+    def _reply(self, attempt: Attempt, asked: WireRequest, answer: ChatAnswer) -> Reply:
         target = attempt.target
         cost = attempt.notes["cost_usd"] = cost_usd(answer.usage, target.price)
         if answer.finish_reason == "content_filter" and not answer.text and not answer.tool_calls:
-            raise ContentFiltered(
-                f"{self.name} withheld the answer by its content filter", details={"provider": self.name}
-            )
+            details = {"provider": self.name}
+            if answer.withheld:
+                details["provider_message"] = clean(answer.withheld, self._key)
+            why = f" ({details['provider_message']})" if answer.withheld else ""
+            raise ContentFiltered(f"{self.name} withheld the answer by its content filter{why}", details=details)
+        extra = {**answer.extra, "not_sent": list(asked.not_sent)} if asked.not_sent else answer.extra
         return Reply(
             text=answer.text,
             tool_calls=answer.tool_calls,
@@ -223,15 +233,15 @@ class OpenAiProvider:
             simulated=target.simulated,
             usage=answer.usage,
             cost_usd=cost,
-            extra=answer.extra or None,
+            extra=extra or None,
         )
 
     def _note(self, attempt: Attempt, response: Response | StreamedResponse) -> None:
         notes, headers = attempt.notes, response.headers
         notes["status"] = response.status
-        request_id = headers.get("x-request-id") or headers.get("apim-request-id")
-        if request_id:
-            notes["provider_request_id"] = request_id[:100]
+        given = request_id(headers)
+        if given:
+            notes["provider_request_id"] = given
         attempt.heard(limits_told(headers, now=trio.current_time(), wall_time=self._wall_clock()))
 
     def _refusal(self, attempt: Attempt, complaint: Complaint, response: Response | StreamedResponse) -> CallError:
@@ -246,6 +256,14 @@ class OpenAiProvider:
     def _nonsense(self, attempt: Attempt, error: Unreadable) -> ProviderError:
         details = {"provider": self.name, "phase": "reading", "sent": True, "status": attempt.notes.get("status")}
         return ProviderError(f"{self.name} answered {error}", details=details)
+
+
+def _with(fixed: Headers, further: Headers) -> Headers:
+    """Add headers; one of the same name is replaced."""
+    if not further:
+        return fixed
+    names = {name for name, _ in further}
+    return [*(one for one in fixed if one[0] not in names), *further]
 
 
 def _media_type(response: Response | StreamedResponse) -> str:

@@ -11,8 +11,9 @@ import pytest
 from wire import RawServer, Request, Wire, raw_server
 
 from aiorchd.calls.ports import ProviderCheck
-from aiorchd.providers.openai import OpenAiOptions, OpenAiProvider
+from aiorchd.providers.openai import OpenAiDialect, OpenAiOptions
 from aiorchd.providers.openai.options import Addresses
+from aiorchd.providers.remote import RemoteProvider
 from aiorchd.providers.secret import MissingKey, Secret
 from aiorchd.providers.simulated import SimulatedProvider
 from aiorchd.providers.transport import PoolLimits, Timeouts, open_transport
@@ -42,7 +43,7 @@ async def look(
     url: str, key: Secret | MissingKey | None = KEY, models: tuple[str, ...] = (), timeout_s: float = 5.0
 ) -> ProviderCheck:
     async with open_transport(PoolLimits(), {}) as transport:
-        provider = OpenAiProvider("main", OpenAiOptions(url), key, transport, Timeouts(), lambda: 0.0)
+        provider = RemoteProvider("main", OpenAiDialect(OpenAiOptions(url)), key, transport, Timeouts(), lambda: 0.0)
         found = await provider.check(models, timeout_s)
         assert transport.statistics().in_use == 0
     assert "hunter2" not in str(found)

@@ -1,4 +1,4 @@
-"""Whether an OpenAI-compatible endpoint is there and takes the key: ``GET /models``, which costs nothing.
+"""Whether an endpoint is there and takes the key: ``GET /models``, which costs nothing.
 
 Not everybody has that list, and Azure's is not that of its deployments; so an endpoint without one is ``unclear`` and
 not broken, and a configured model that is missing in it is told and no more.
@@ -16,8 +16,8 @@ import trio
 
 from aiorch.errors import CallError, Overloaded, ProviderAuth, RateLimited, UnknownModel
 from aiorchd.calls.ports import ProviderCheck, WallClock
-from aiorchd.providers.openai.answer import Unreadable, parse_json
-from aiorchd.providers.openai.errors import Complaint, complaint_in, error_for, read_complaint
+from aiorchd.providers.answer import Unreadable, parse_json
+from aiorchd.providers.errors import Complaint, complaint_in, error_for, read_complaint
 from aiorchd.providers.secret import Secret
 from aiorchd.providers.transport import Endpoint, Timeouts, Transport
 from aiorchd.providers.transport.channel import Headers

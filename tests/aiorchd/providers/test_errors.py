@@ -20,7 +20,7 @@ from aiorch.errors import (
     UnknownModel,
 )
 from aiorch.protocol import Connection
-from aiorchd.providers.openai.errors import complaint_in, error_for, read_complaint
+from aiorchd.providers.errors import complaint_in, error_for, read_complaint
 from aiorchd.providers.secret import Secret
 
 KEY = Secret("sk-hunter2-0123456789")

@@ -1,4 +1,4 @@
-"""Read an error of an OpenAI-compatible server and say which of ours it is.
+"""Read an error of a provider and say which of ours it is.
 
 Bodies seen: ``{"error": {"message", "type", "param", "code"}}`` (OpenAI and most), ``{"error": "text"}`` (Ollama),
 ``{"object": "error", "message", "type", "code"}`` (vLLM, Mistral), ``{"detail": …}`` (FastAPI), ``{"message": …}``, and
@@ -23,14 +23,15 @@ from aiorch.errors import (
     RateLimited,
     UnknownModel,
 )
+from aiorchd.providers.answer import whole_text
 from aiorchd.providers.hints import limits_told, retry_after_s, should_retry
-from aiorchd.providers.openai.answer import whole_text
 from aiorchd.providers.secret import Secret
 
 ERROR_BODY_BYTES: Final = 65_536
 """As much of an error's body is read."""
 
 _MESSAGE_CHARACTERS: Final = 300
+_REQUEST_ID: Final = ("x-request-id", "request-id", "apim-request-id")
 _KEY_LIKE: Final = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|key)[-_](?=[\w*-]*[\d*])[\w*-]{6,}|\bAIza[\w*-]{6,}|\bBearer\s+\S{6,}", re.IGNORECASE
 )
@@ -100,7 +101,7 @@ def read_complaint(status: int, body: bytes, key: Secret | None) -> Complaint:
     except (ValueError, RecursionError):
         title = _TITLE.search(body[:ERROR_BODY_BYTES])
         text = title[1] if title else b"" if b"<" in body[:100] else body[: _MESSAGE_CHARACTERS * 4]
-        return Complaint(status, message=_clean(text.decode("utf-8", "replace"), key))
+        return Complaint(status, message=clean(text.decode("utf-8", "replace"), key))
     return complaint_in(payload, key, status=status) or Complaint(status)
 
 
@@ -125,7 +126,7 @@ def complaint_in(payload: Any, key: Secret | None, *, status: int = 0) -> Compla
             value for value in (code, error.get("status"), error.get("status_code")) if not isinstance(value, bool)
         ]
         status = next((value for value in named if isinstance(value, int) and 400 <= value < 600), 0)
-    return Complaint(status, _mark(code, key), _mark(kind, key), _clean(message, key), error)
+    return Complaint(status, _mark(code, key), _mark(kind, key), clean(message, key), error)
 
 
 def error_for(
@@ -142,9 +143,9 @@ def error_for(
     limits = limits_told(headers, now=0.0, wall_time=wall_time)
     if limits is not None:
         details["rate_limit"] = limits.to_plain()
-    request_id = headers.get("x-request-id") or headers.get("apim-request-id")
-    if request_id:
-        details["provider_request_id"] = request_id[:100]
+    given = request_id(headers)
+    if given:
+        details["provider_request_id"] = given
     wait_s = retry_after_s(headers, complaint.raw, wall_time)
     error_class, what, retryable = _judge(complaint, model)
     told = should_retry(headers)
@@ -157,6 +158,11 @@ def error_for(
         sentence += f": {complaint.message}"
     waits = error_class in (ProviderError, RateLimited)
     return error_class(sentence, retryable=retryable, retry_after_s=wait_s if waits else None, details=details)
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """Find the provider's own name for the request: OpenAI and most, Anthropic, Azure."""
+    return next((headers[name][:100] for name in _REQUEST_ID if headers.get(name)), None)
 
 
 def _judge(complaint: Complaint, model: str) -> tuple[type[CallError], str, bool]:
@@ -193,10 +199,10 @@ def _judge(complaint: Complaint, model: str) -> tuple[type[CallError], str, bool
 def _mark(value: Any, key: Secret | None) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int) or value in ("", "None"):
         return None
-    return _clean(str(value), key)[:100]
+    return clean(str(value), key)[:100]
 
 
-def _clean(message: str, key: Secret | None) -> str:
+def clean(message: str, key: Secret | None) -> str:
     """Make a message of someone else's fit to be shown: one line, short, no key (OpenAI repeats parts of a wrong one)."""
     message = whole_text(message)
     if key is not None:
