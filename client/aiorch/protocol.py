@@ -114,6 +114,11 @@ class Connection:
 
     # receiving
 
+    @property
+    def unfinished_bytes(self) -> int:
+        """Bytes at hand of a message that has not come whole; 0 between messages."""
+        return 0 if self._unfinished is None else len(self._unfinished.frame)
+
     def receive_data(self, data: bytes) -> list[Event]:
         """Take bytes, return the messages they complete.
 

@@ -19,6 +19,7 @@ from typing import Any, Self
 import msgpack
 import pytest
 import trio
+from malformed import PECULIAR, Thrown, ask_peculiarly, kinds, throw
 from processes import DaemonProcess, daemon
 from sums import sum_of
 
@@ -131,6 +132,9 @@ class House:
             nursery.cancel_scope.cancel()
         assert slowest_s < 3.0, f"the witness once waited {slowest_s:.2f} s"
         await self.rest()
+        with trio.move_on_after(5):
+            while self.weigh()[0] > self.descriptors:  # the connection that asked about the rest is being closed
+                await trio.sleep(0.01)
         descriptors, resident = self.weigh()
         assert descriptors <= self.descriptors
         assert resident < self.rss_bytes + MOST_GROWTH_BYTES, f"{self.rss_bytes} bytes of memory became {resident}"
@@ -292,15 +296,43 @@ async def test_bombs_are_refused_before_they_unfold(house: House, what: str) -> 
     async with house.witnessed():
         async with trio.open_nursery() as nursery:
             for _ in range(8):
-                nursery.start_soon(throw, house, BOMBS[what])
+                nursery.start_soon(throw_bomb, house, BOMBS[what])
 
 
-async def throw(at: House, bomb: bytes) -> None:
+async def throw_bomb(at: House, bomb: bytes) -> None:
     async with Peer(at) as peer, trio.open_nursery() as nursery:
         nursery.start_soon(peer.say, bomb)
         told = only_goodbye(await peer.heard())
         assert any(word in told for word in ("too many", "larger", "deep", "limit", "at most")), told
         nursery.cancel_scope.cancel()
+
+
+async def test_every_kind_of_malformed_frame_from_many_at_once(house: House) -> None:
+    # For longer and with the limits as they come: benchmarks/malformed_frames.py.
+    thrown = Thrown()
+    bad = kinds(max_frame_bytes=262144, max_elements=2000)
+    assert len(bad) >= 40
+
+    async def thrower(seed: int) -> None:
+        for name in random.Random(seed).sample(list(bad), len(bad)):
+            # Generous: all of them share a machine with other tests.
+            await throw(house.running.socket, name, bad[name](), thrown, within_s=5.0)
+
+    async with house.witnessed():
+        async with trio.open_nursery() as nursery:
+            for seed in range(5):
+                nursery.start_soon(thrower, seed)
+    assert thrown.wrong == []
+    assert thrown.errors + thrown.told + thrown.closed == 5 * len(bad)
+    assert thrown.told > 4 * len(bad) * 0.8
+
+
+@pytest.mark.parametrize("what", PECULIAR)
+async def test_what_only_looks_malformed_is_served(house: House, what: str) -> None:
+    wrong: list[str] = []
+    async with house.witnessed():
+        await ask_peculiarly(house.running.socket, what, PECULIAR[what], wrong)
+    assert wrong == []
 
 
 async def test_random_bytes_harm_nobody(house: House) -> None:

@@ -407,6 +407,38 @@ async def test_what_one_connection_may_ask(tmp_path: Path, simulator: Simulator)
             assert host.simulator.stats()["calls"]["in_flight"] == 1
 
 
+@changes("daemon.frame_timeout_s", "daemon.max_incoming_bytes")
+async def test_what_comes_in_part(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        async def held() -> int:
+            bytes_held: int = (await host.client.status())["door"]["incoming_bytes"]
+            return bytes_held
+
+        async def halves(count: int) -> list[trio.SocketStream]:
+            """Connections that begin a message of a mebibyte and send 200 kB of it, as far as the daemon takes them."""
+            streams = [await trio.open_unix_socket(str(host.running.socket)) for _ in range(count)]
+            for stream in streams:
+                with trio.move_on_after(0.2):
+                    await stream.send_all(b"\x94\x00\x01\xdb\x00\x10\x00\x00" + b"x" * 200_000)
+            return streams
+
+        old = await halves(5)
+        while await held() < 5 * 200_000:
+            await trio.sleep(0.01)
+        for stream in old:
+            await stream.aclose()
+        await host.edit("daemon", max_incoming_bytes=300_000, frame_timeout_s=0.5)
+        while await held():
+            await trio.sleep(0.01)
+        new = await halves(5)
+        assert await held() < 700_000  # those who wait their turn hold what they had sent at once
+        for stream in new:  # each is told, one after the other
+            assert b"did not come whole within 0.5 s" in await stream.receive_some(500)
+            await stream.aclose()
+        assert await held() == 0
+
+
 @changes("daemon.allow_users", "daemon.allow_groups", "daemon.admin_users", "daemon.admin_groups")
 async def test_who_may(simulator: Simulator) -> None:
     if os.geteuid() != 0:

@@ -30,6 +30,7 @@ from aiorchd.doors.questions import Questions
 from aiorchd.doors.session import SessionLimits
 from aiorchd.doors.unix import DoorPolicy, UnixDoor
 from aiorchd.pipeline import Lasting, Pipeline, Plan, lasting_state, open_pipeline
+from aiorchd.runtime.descriptors import most_connections
 from aiorchd.runtime.generations import Generations
 from aiorchd.runtime.logs import Log, Logging
 from aiorchd.runtime.notify import Notifier, feed_watchdog
@@ -225,6 +226,14 @@ def _door_policy(config: Config) -> DoorPolicy:
     for _, unknown in (*found, *admins):
         for name in unknown:
             Log("door").warning("a name in [daemon] is unknown on this host", name=name)
+    possible = most_connections(daemon.max_connections, [config.pool.max_connections] * len(config.providers))
+    if possible < daemon.max_connections:
+        Log("door").warning(
+            "descriptors for fewer connections than [daemon] max_connections",
+            possible=possible,
+            wanted=daemon.max_connections,
+            remedy="raise LimitNOFILE=, or lower max_connections",
+        )
     return DoorPolicy(
         access=Access(
             restricted=bool(daemon.allow_users or daemon.allow_groups),
@@ -239,8 +248,11 @@ def _door_policy(config: Config) -> DoorPolicy:
             max_in_flight=daemon.max_in_flight_per_connection,
             max_pending_write_bytes=daemon.max_pending_write_bytes,
             write_stall_s=daemon.write_stall_s,
+            frame_timeout_s=daemon.frame_timeout_s,
         ),
-        max_connections=daemon.max_connections,
+        max_connections=possible,
+        limited_by="[daemon] max_connections" if possible == daemon.max_connections else "LimitNOFILE= of the service",
+        max_incoming_bytes=daemon.max_incoming_bytes,
     )
 
 

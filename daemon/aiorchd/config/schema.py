@@ -104,6 +104,25 @@ class Daemon(Section, frozen=True):
             unit="values",
         ),
     ] = 100_000
+    max_incoming_bytes: Annotated[
+        int,
+        span(64 * 1024, 1024 * MIB),
+        key(
+            "Held of messages above 64 KiB that have come in part, over all connections.",
+            effect="Beyond it their senders take turns: who began first goes on, the others are read from when there is room. "
+            "So one message of max_frame_bytes may come besides.",
+            unit="bytes",
+        ),
+    ] = 8 * MIB
+    frame_timeout_s: Annotated[
+        Seconds,
+        key(
+            "How long a message that has begun may take to come whole.",
+            effect="Counted while the daemon waits for it. Then its connection is closed with an error that says so: half a "
+            "message holds memory, and its place among large ones. New connections take a change.",
+            unit="seconds",
+        ),
+    ] = 10.0
     max_in_flight_per_connection: Annotated[
         int,
         span(1, 1_000_000),

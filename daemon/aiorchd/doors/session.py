@@ -29,6 +29,7 @@ from aiorch.errors import (
 )
 from aiorch.protocol import Connection, Limits, Notification, Request, pack, pack_unchecked
 from aiorchd.calls.caller import Caller
+from aiorchd.doors.intake import Intake
 from aiorchd.doors.outbox import Outbox, PeerStalledError
 
 _READ_BYTES: Final = 64 * 1024
@@ -99,6 +100,7 @@ class SessionLimits:
     max_in_flight: int = 256
     max_pending_write_bytes: int = 1024 * 1024
     write_stall_s: float = 30.0
+    frame_timeout_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ class Session:
         limits: SessionLimits,
         log: Log,
         *,
+        intake: Intake,
         recall_known: RecallKnown = nothing_known,
         admitted: bool = True,
     ) -> None:
@@ -144,12 +147,15 @@ class Session:
         self._recall_known = recall_known
         self._limits = limits
         self._log = log
+        self._intake = intake
         self._admitted = admitted
         # This is all the mutable state: what runs, by msgid and by the call_id its caller chose.
         self._running: dict[int, trio.CancelScope] = {}
         self._call_ids: dict[str | int, int] = {}
         self._leaving = False
         self._parting = False
+        self._in_part = False
+        self._patience_s = limits.frame_timeout_s
         self._slot = trio.Event()
         self._scope = trio.CancelScope()
 
@@ -174,6 +180,7 @@ class Session:
                         await self.outbox.emptied()
                     nursery.cancel_scope.cancel()
         finally:
+            self._intake.hold(self, 0)
             self._socket.close()
 
     def say_going_away(self, deadline_s: float) -> None:
@@ -195,7 +202,10 @@ class Session:
     async def _read(self, nursery: trio.Nursery) -> None:
         receive = self._socket.recv
         while True:
-            await trio.lowlevel.wait_readable(self._socket)
+            if not self._wire.unfinished_bytes:
+                await trio.lowlevel.wait_readable(self._socket)
+            elif not await self._rest_comes():
+                return
             try:
                 data = receive(_READ_BYTES)
             except BlockingIOError:
@@ -215,6 +225,10 @@ class Session:
             except RemoteProtocolError as error:
                 await self._refuse(error)
                 return
+            if events and self._in_part:
+                self._in_part = False
+                self._patience_s = self._limits.frame_timeout_s
+                self._intake.hold(self, self._wire.unfinished_bytes)
             answers: list[bytes] = []
             size = 0
             for event in events:
@@ -244,6 +258,22 @@ class Session:
                 self.outbox.write(answers[0] if len(answers) == 1 else b"".join(answers))
             if self.outbox.full:
                 await self.outbox.room()
+
+    async def _rest_comes(self) -> bool:
+        """Wait for more of a message that has come in part; False when that took too long, and the peer was told so."""
+        self._in_part = True
+        self._intake.hold(self, self._wire.unfinished_bytes)
+        await self._intake.turn(self)
+        began = trio.current_time()
+        with trio.move_on_after(self._patience_s) as patience:
+            await trio.lowlevel.wait_readable(self._socket)
+        self._patience_s -= trio.current_time() - began
+        if patience.cancelled_caught:
+            await self._refuse(
+                RemoteProtocolError(f"a message did not come whole within {self._limits.frame_timeout_s:g} s")
+            )
+            return False
+        return True
 
     @property
     def _open(self) -> bool:

@@ -12,6 +12,7 @@ import trio
 
 from aiorch.protocol import Connection
 from aiorchd.doors.identity import Access, identify
+from aiorchd.doors.intake import Intake
 from aiorchd.doors.session import Log, Method, Recall, RecallKnown, Session, SessionLimits, nothing_known
 
 _OUT_OF_DESCRIPTORS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -25,15 +26,20 @@ class DoorPolicy:
     access: Access
     session: SessionLimits
     max_connections: int = 4096
+    limited_by: str = "[daemon] max_connections"
+    """What to change for more connections, in words."""
+    max_incoming_bytes: int = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class DoorStatistics:
-    """Connections open now, requests in flight in them, bytes waiting to be read by peers; and totals since the start."""
+    """Connections open now, requests in flight in them, bytes waiting to be read by peers, bytes of large messages that
+    have come in part; and totals since the start."""
 
     connections: int
     in_flight: int
     pending_write_bytes: int
+    incoming_bytes: int
     accepted: int
     refused: int
 
@@ -58,6 +64,7 @@ class UnixDoor:
         self._policy = policy
         self._log = log
         self._sessions: set[Session] = set()
+        self._intake = Intake(lambda: policy().max_incoming_bytes)
         self._accepted = 0
         self._refused = 0
         self._full = False
@@ -104,6 +111,7 @@ class UnixDoor:
             connections=len(self._sessions),
             in_flight=sum(session.in_flight for session in self._sessions),
             pending_write_bytes=sum(session.outbox.pending_bytes for session in self._sessions),
+            incoming_bytes=self._intake.held_bytes,
             accepted=self._accepted,
             refused=self._refused,
         )
@@ -127,6 +135,7 @@ class UnixDoor:
             self._recall,
             policy.session,
             self._log,
+            intake=self._intake,
             recall_known=self._recall_known,
             admitted=policy.access.may_call(caller.uid, caller.groups),
         )
@@ -150,10 +159,10 @@ class UnixDoor:
         self._refused += 1
         if not self._full:
             self._full = True
-            self._log.info("connections_refused", limit=policy.max_connections)
+            self._log.info("connections_refused", limit=policy.max_connections, by=policy.limited_by)
         farewell: dict[str, Any] = {
             "code": "overloaded",
-            "message": f"the daemon holds its limit of {policy.max_connections} connections ([daemon] max_connections)",
+            "message": f"the daemon holds its limit of {policy.max_connections} connections ({policy.limited_by})",
             "retry_after_s": 1.0,
         }
         with connection:

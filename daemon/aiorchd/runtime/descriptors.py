@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+_OWN: Final = 48
+"""What the daemon opens besides connections: three files of SQLite with their logs, twice each; watches, pipes, lookups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,17 @@ def descriptor_statistics() -> DescriptorStatistics:
     except OSError:
         count = None
     return DescriptorStatistics(_number(soft), _number(hard), count)
+
+
+def most_connections(wanted: int, pools: Iterable[int]) -> int:
+    """Give how many clients may come of the ``wanted`` ones, so that files and providers can be reached however many do.
+
+    ``pools`` are the connections that each provider may take; all together are given a quarter of the limit at most.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    return max(1, min(wanted, soft - _OWN - min(sum(pools), soft // 4)))
 
 
 def _number(limit: int) -> int | None:

@@ -11,10 +11,12 @@ from typing import Any
 import msgpack
 import pytest
 import trio
+import trio.testing
 
 from aiorch.errors import Overloaded
 from aiorch.protocol import Connection, Event, Limits, Notification, Request, Response
 from aiorchd.calls.caller import Caller
+from aiorchd.doors.intake import Intake
 from aiorchd.doors.methods import Row, _hello, _ping
 from aiorchd.doors.session import Asked, Deltas, Packed, Session, SessionLimits, nothing_known
 
@@ -78,6 +80,7 @@ async def session_with(
     admin: bool = False,
     recall: Callable[[Caller, Request, float], Any] = lambda *_: None,
     recall_known: Callable[[Caller, bytes, float], bytes | None] = nothing_known,
+    intake: Intake | None = None,
 ) -> AsyncIterator[tuple[Peer, Session, Memory]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     ours.setblocking(False)
@@ -95,6 +98,7 @@ async def session_with(
         recall,
         limits or SessionLimits(Limits()),
         log,
+        intake=intake or Intake(lambda: 1024 * 1024),
         recall_known=recall_known,
         admitted=admitted,
     )
@@ -547,3 +551,29 @@ async def test_deltas_are_numbered_and_can_be_named() -> None:
         ]
         assert events[3].method == "nvim_exec_lua"  # type: ignore[union-attr]
         assert isinstance(events[4], Response)
+
+
+async def test_half_a_message_is_not_waited_for_for_ever(autojump_clock: trio.testing.MockClock) -> None:
+    async with session_with(limits=SessionLimits(Limits(), frame_timeout_s=5.0)) as (peer, _, log):
+        whole = msgpack.packb([0, 1, "ping", ["x" * 100]])
+        for byte in whole[:40]:  # drop by drop, and soon enough all the same
+            await peer.stream.send_all(bytes([byte]))
+            await trio.sleep(0.1)
+        await peer.stream.send_all(whole[40:] + whole[:10])
+        assert isinstance(await peer.next(), Response)
+        began = trio.current_time()
+        with trio.move_on_after(60), pytest.raises(trio.BrokenResourceError):
+            while True:
+                await peer.stream.send_all(whole[10:11])
+                await trio.sleep(1.5)
+        assert 4.0 < trio.current_time() - began < 8.0  # its time begins anew with each message, and not with each byte
+        assert "did not come whole within 5 s" in log.lines[-1][1]["reason"]
+        event = await peer.next()
+        assert isinstance(event, Notification)
+        assert "did not come whole" in event.params[0]["message"]
+
+
+async def test_a_message_that_never_began_is_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    async with session_with(limits=SessionLimits(Limits(), frame_timeout_s=5.0)) as (peer, _, _):
+        await trio.sleep(3600)
+        assert (await peer.call("ping")).result == "pong"
