@@ -6,13 +6,14 @@ VENV := .venv
 DEMO_VENV := .venv-demo
 CONSTRAINED := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
-.PHONY: demo test lint types tests test-systemd bench clean help
+.PHONY: demo test lint types tests test-systemd bench prices clean help
 
 help:
 	@echo "make demo    see calls being saved, in under a minute of running time"
 	@echo "make test    ruff, mypy --strict, pytest"
 	@echo "make test-systemd   the service in a booted systemd, in a box; as root; writes docs/systemd-figures.md"
 	@echo "make bench   the figures of the README, measured here (about ten minutes, on a quiet machine)"
+	@echo "make prices  bring the bundled table of prices up to date (from genai-prices)"
 	@echo "make clean   remove what the targets above made"
 
 # The daemon and its command line in an environment of their own, then the demonstration.
@@ -51,5 +52,11 @@ $(DEMO_VENV)/ready: pyproject.toml constraints.txt
 	@$(CONSTRAINED) $(DEMO_VENV)/bin/pip install -q -e '.[daemon]'
 	@touch $@
 
+# The bundled table of prices, from the newest genai-prices; its change is looked through and committed like any other.
+prices:
+	@$(PYTHON) -m venv .venv-prices
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-prices/bin/pip install -q --upgrade genai-prices
+	@.venv-prices/bin/python tools/price_table.py
+
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) .box .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO_VENV) .venv-prices .box .mypy_cache .ruff_cache .hypothesis

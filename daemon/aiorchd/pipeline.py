@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from struct import Struct
@@ -25,7 +25,7 @@ from aiorchd.calls.journal import Journal
 from aiorchd.calls.ports import AnswerStore, DeltaSink, Provider, RecordSink, Service, WallClock
 from aiorchd.calls.question import Prepared, Question
 from aiorchd.calls.reply import Reply
-from aiorchd.calls.target import Price, Target
+from aiorchd.calls.target import ListedModel, Price, Target, Tier
 from aiorchd.config.schema import Config, Model
 from aiorchd.core.backoff import Backoff
 from aiorchd.core.memory_cache import MemoryCache
@@ -75,6 +75,8 @@ class Plan:
     """Provider name to where its answers come from: dialect and base URL, never a key."""
     simulated: bool
     """Whether the embedded simulated model serves because nothing was configured."""
+    listed: Mapping[str, ListedModel] = field(default_factory=dict)
+    """By the name of the model: what the bundled table says of those that have no price of their own."""
 
 
 class Names:
@@ -422,16 +424,47 @@ def _target(model: Model, plan: Plan) -> Target:
         dialect=provider.dialect,
         provider_model=model.provider_model,
         address=plan.addresses[model.provider],
-        price=Price(
-            input_usd_per_1m=model.input_usd_per_1m,
-            output_usd_per_1m=model.output_usd_per_1m,
-            cache_read_usd_per_1m=model.cache_read_usd_per_1m,
-            cache_write_usd_per_1m=model.cache_write_usd_per_1m,
-        ),
-        context_tokens=model.context_tokens,
+        price=price_of(model, plan.listed),
+        context_tokens=context_of(model, plan.listed),
+        max_output_tokens=model.max_output_tokens,
         simulated=provider.dialect == "simulated",
         extra=model.extra,
     )
+
+
+def price_of(model: Model, listed: Mapping[str, ListedModel]) -> Price:
+    """Give the price of a model: its own when it has any, else the listed one, else an unknown one."""
+    own = own_price(model)
+    if own is not None:
+        return own
+    found = listed.get(model.name)
+    return Price() if found is None else found.price
+
+
+def own_price(model: Model) -> Price | None:
+    """Give the price that the configuration sets, None when it sets none."""
+    tier = Tier(
+        above_tokens=model.tier_above_tokens or 0,
+        input_usd_per_1m=model.tier_input_usd_per_1m,
+        output_usd_per_1m=model.tier_output_usd_per_1m,
+        cache_read_usd_per_1m=model.tier_cache_read_usd_per_1m,
+        cache_write_usd_per_1m=model.tier_cache_write_usd_per_1m,
+    )
+    price = Price(
+        input_usd_per_1m=model.input_usd_per_1m,
+        output_usd_per_1m=model.output_usd_per_1m,
+        cache_read_usd_per_1m=model.cache_read_usd_per_1m,
+        cache_write_usd_per_1m=model.cache_write_usd_per_1m,
+        cache_write_1h_usd_per_1m=model.cache_write_1h_usd_per_1m,
+        tiers=() if model.tier_above_tokens is None else (tier,),
+    )
+    return None if price == Price() else replace(price, source="configuration")
+
+
+def context_of(model: Model, listed: Mapping[str, ListedModel]) -> int | None:
+    """Give how long prompt and answer may be together: as configured, else as listed, else unknown."""
+    found = listed.get(model.name)
+    return model.context_tokens if model.context_tokens is not None or found is None else found.context_tokens
 
 
 def _permits(config: Config, model: Model) -> int:

@@ -174,13 +174,22 @@ def test_the_state_of_a_model(status, ctl, change, state):
 def test_models_with_prices_that_are_not_known(daemon, ctl):
     daemon.answers["models.list"] = [
         MODEL,
-        {**MODEL, "name": "free", "id": "free", "output_usd_per_1m": 0.0, "live": None},
+        {
+            **MODEL,
+            "name": "free",
+            "id": "free",
+            "output_usd_per_1m": 0.0,
+            "price_source": "configuration",
+            "live": None,
+        },
+        {**MODEL, "name": "listed", "id": "listed", "price_source": "genai-prices 0.2.3 (openai)", "live": None},
     ]
     assert ctl("models", "list").out == (
         "Models\n"
-        "model  at                  in / 1M  out / 1M  running  waiting  requests left  tokens left  state\n"
-        "small  main (gpt-4o-mini)    $0.15   unknown  2 of 10        1   50 (500/min)     no limit  ready\n"
-        "free   main                  $0.15        $0        –        –              –            –  ready\n"
+        "model   at                  in / 1M  out / 1M  price from     running  waiting  requests left  tokens left  state\n"
+        "small   main (gpt-4o-mini)    $0.15   unknown  nowhere        2 of 10        1   50 (500/min)     no limit  ready\n"
+        "free    main                  $0.15        $0  file                 –        –              –            –  ready\n"
+        "listed  main                  $0.15   unknown  table: openai        –        –              –            –  ready\n"
     )
     assert json.loads(ctl("models", "list", "--json").out)[0] == MODEL
 

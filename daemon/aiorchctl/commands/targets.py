@@ -13,7 +13,7 @@ def targets_table(models: Sequence[Mapping[str, Any]], *, prices: bool = True) -
     """Make the table; without prices it has room for what is going on."""
     columns = [Column("model"), Column("at")]
     if prices:
-        columns += [Column("in / 1M", right=True), Column("out / 1M", right=True)]
+        columns += [Column("in / 1M", right=True), Column("out / 1M", right=True), Column("price from")]
     columns += [Column("running", right=True), Column("waiting", right=True), Column("requests left", right=True)]
     columns += [Column("tokens left", right=True), Column("state")]
     return Table(columns, [_row(model, prices=prices) for model in models], "Models")
@@ -26,6 +26,7 @@ def _row(model: Mapping[str, Any], *, prices: bool) -> list[Cell]:
     row: list[Cell] = [str(model.get("name")), at]
     if prices:
         row += [_price(number_of(model, f"{kind}_usd_per_1m")) for kind in ("input", "output")]
+        row.append(_source(model))
     live = model.get("live")
     if not isinstance(live, dict):
         return [*row, "–", "–", "–", "–", _state(model)]
@@ -43,6 +44,15 @@ def _row(model: Mapping[str, Any], *, prices: bool) -> list[Cell]:
 
 def _price(usd: float | None) -> Cell:
     return Words(NOT_KNOWN, "doubtful") if usd is None else money(usd)
+
+
+def _source(model: Mapping[str, Any]) -> Cell:
+    """Say in a word where the price is from: the file, or the bundled table's provider."""
+    source = str(model.get("price_source") or "")
+    if not source:
+        return Words("nowhere", "doubtful")
+    table = source.rpartition("(")[2].rstrip(")") if source.endswith(")") else ""
+    return f"table: {table}" if table else "file" if source == "configuration" else source
 
 
 def _left(live: Mapping[str, Any], name: str, per_minute: Any) -> str:

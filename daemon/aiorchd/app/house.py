@@ -13,13 +13,14 @@ from aiorchd.app.places import Places
 from aiorchd.app.plain import plain
 from aiorchd.app.supply import Supply
 from aiorchd.app.surroundings import Surroundings
+from aiorchd.calls.target import Price
 from aiorchd.config.address import AddressError
 from aiorchd.config.compare import find_value, flatten
 from aiorchd.config.schema import Config
 from aiorchd.doors.unix import UnixDoor
 from aiorchd.insight.explain import explain
 from aiorchd.insight.stats import GroupBy, report
-from aiorchd.pipeline import Lasting, Pipeline, Plan
+from aiorchd.pipeline import Lasting, Pipeline, Plan, context_of, price_of
 from aiorchd.runtime.generations import Generations
 from aiorchd.runtime.reloading import Reloading
 from aiorchd.runtime.watch import FileWatch
@@ -116,13 +117,11 @@ class House:
                     "dialect": provider.dialect,
                     "id": model.provider_model,
                     "enabled": model.enabled,
-                    "input_usd_per_1m": model.input_usd_per_1m,
-                    "output_usd_per_1m": model.output_usd_per_1m,
-                    "cache_read_usd_per_1m": model.cache_read_usd_per_1m,
-                    "cache_write_usd_per_1m": model.cache_write_usd_per_1m,
+                    **price_fields(price_of(model, at.supply.listed)),
                     "requests_per_minute": model.requests_per_minute,
                     "tokens_per_minute": model.tokens_per_minute,
-                    "context_tokens": model.context_tokens,
+                    "context_tokens": context_of(model, at.supply.listed),
+                    "max_output_tokens": model.max_output_tokens,
                     "simulated": provider.dialect == "simulated",
                     "key_problem": problems.get(model.provider),
                     "live": plain(live.get(model.name)),
@@ -199,3 +198,10 @@ class House:
             concerns.append(f"the configuration file is refused, the last good one is in force: {problems[0]}")
         concerns += [f"provider {name}: {problem}" for name, problem in at.supply.key_problems().items()]
         return concerns
+
+
+def price_fields(price: Price) -> dict[str, Any]:
+    """Tell a price in plain data, with where it comes from; None for what is unknown."""
+    told = plain(price)
+    tiers, source = told.pop("tiers"), told.pop("source")
+    return {**told, "price_tiers": tiers, "price_source": source or None}

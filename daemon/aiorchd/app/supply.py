@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -12,13 +13,15 @@ import trio
 from aiorchd.app.plain import plain
 from aiorchd.calls.ports import Provider as ProviderPort
 from aiorchd.calls.ports import WallClock
+from aiorchd.calls.target import ListedModel
 from aiorchd.config.load import Loaded
 from aiorchd.config.problems import ConfigError, Problem, dotted
 from aiorchd.config.schema import Config, Pool, Provider
 from aiorchd.config.secrets import ProviderKey, find_key
-from aiorchd.pipeline import Plan
+from aiorchd.pipeline import Plan, own_price
 from aiorchd.providers.dialect import Dialect
 from aiorchd.providers.openai import OpenAiDialect, OpenAiOptions
+from aiorchd.providers.price_table import look_up, read_table
 from aiorchd.providers.remote import RemoteProvider
 from aiorchd.providers.secret import MissingKey, Secret
 from aiorchd.providers.simulated import SimulatedProvider
@@ -36,6 +39,12 @@ class Supply:
         self._wall_clock = wall_clock
         self._keys: Mapping[str, ProviderKey] = {}
         self._providers: Mapping[str, ProviderPort] = {}
+        self._listed: Mapping[str, ListedModel] = {}
+
+    @property
+    def listed(self) -> Mapping[str, ListedModel]:
+        """What the bundled table says of the models that have no price of their own, by name."""
+        return self._listed
 
     async def plan(self, loaded: Loaded) -> Plan:
         """Make the providers of a configuration. Raises `ConfigError` for what cannot work on this host."""
@@ -55,8 +64,9 @@ class Supply:
                 problems.append(Problem(str(loaded.path or "built in"), f"providers.{name}", None, f"{error}."))
         if problems:
             raise ConfigError(problems, fingerprint=loaded.fingerprint)
-        self._keys, self._providers = keys, made
-        return Plan(config=config, providers=made, addresses=addresses, simulated=loaded.simulated)
+        listed = await trio.to_thread.run_sync(partial(_listed, config, addresses, self._wall_clock()))
+        self._keys, self._providers, self._listed = keys, made, listed
+        return Plan(config=config, providers=made, addresses=addresses, simulated=loaded.simulated, listed=listed)
 
     async def rotated(self, config: Config) -> tuple[str, ...]:
         """Name the keys of a configuration in force whose secrets are others by now: what to reload for though the file has
@@ -130,6 +140,20 @@ async def open_supply(environ: Mapping[str, str], pool: Pool, wall_clock: WallCl
     """Have a supply for the length of the block; leaving it closes every connection."""
     async with open_transport(_limits(pool), environ) as transport:
         yield Supply(transport, environ, wall_clock)
+
+
+def _listed(config: Config, addresses: Mapping[str, str], now: float) -> dict[str, ListedModel]:
+    """Look the models without a price of their own up in the bundled table; it is not read when there are none."""
+    wanted = {
+        model.name: (addresses[model.provider].partition(" ")[2], model.provider_model)
+        for model in config.models
+        if own_price(model) is None and "://" in addresses.get(model.provider, "")
+    }
+    if not wanted:
+        return {}
+    day = datetime.fromtimestamp(now, UTC).date().isoformat()
+    found = look_up(read_table(), wanted.values(), day)
+    return {name: one for name, one in zip(wanted, found, strict=True) if one is not None}
 
 
 def _limits(pool: Pool) -> PoolLimits:

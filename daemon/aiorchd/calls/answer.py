@@ -75,7 +75,15 @@ def to_body(reply: Reply) -> bytes:
                 "provider_model": reply.provider_model,
                 "usage": None
                 if usage is None
-                else [usage.input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning, usage.estimated],
+                else [
+                    usage.input,
+                    usage.cache_read,
+                    usage.cache_write,
+                    usage.output,
+                    usage.reasoning,
+                    usage.estimated,
+                    usage.cache_write_1h,
+                ],
                 "cost_usd": reply.cost_usd,
                 "vectors": None if reply.vectors is None else list(reply.vectors),
                 "validation": reply.validation,

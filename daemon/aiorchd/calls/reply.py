@@ -13,7 +13,8 @@ CacheOutcome: TypeAlias = Literal["miss", "exact", "normalised", "semantic", "st
 class Usage:
     """Tokens in one normal form whose parts add up to the provider's total: input that was not cached, input read from
     and written to the provider's own prompt cache, output without reasoning, and reasoning. ``estimated`` marks counts
-    that the provider did not report.
+    that the provider did not report. ``cache_write_1h`` says how many of those written are kept for an hour, which costs
+    more at some; it is part of ``cache_write``.
     """
 
     input: int
@@ -22,6 +23,7 @@ class Usage:
     output: int
     reasoning: int
     estimated: bool = False
+    cache_write_1h: int = 0
 
     @property
     def total(self) -> int:
@@ -37,6 +39,8 @@ class Usage:
             "output": self.output,
             "reasoning": self.reasoning,
         }
+        if self.cache_write_1h:
+            wire["cache_write_1h"] = self.cache_write_1h
         if self.estimated:
             wire["estimated"] = True
         return wire

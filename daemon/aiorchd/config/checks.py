@@ -21,6 +21,10 @@ DEAREST_USD_PER_1M: Final = 1000.0
 CHEAPEST_USD_PER_1M: Final = 0.001
 """A price below it, but not 0, is probably that of one token or of a thousand."""
 
+CHEAPEST_OUTPUT_SHARE: Final = 0.1
+DEAREST_OUTPUT_SHARE: Final = 100.0
+"""Output usually costs between the input price and ten times of it."""
+
 _NOBODY: Final = 65534
 _DEEPEST_EXTRA: Final = 16
 _OWN_FIELDS: Final = frozenset({"model", "messages", "input", "stream", "stream_options"})
@@ -85,11 +89,27 @@ def _models(records: Records, findings: Findings) -> None:
         findings.doubtful(("models",), "no model is enabled: every call gets the error no_models.")
 
 
+_PRICES: Final = (
+    "input_usd_per_1m",
+    "output_usd_per_1m",
+    "cache_read_usd_per_1m",
+    "cache_write_usd_per_1m",
+    "cache_write_1h_usd_per_1m",
+    "tier_input_usd_per_1m",
+    "tier_output_usd_per_1m",
+    "tier_cache_read_usd_per_1m",
+    "tier_cache_write_usd_per_1m",
+)
+
+
 def _prices(path: Path, model: Model, findings: Findings) -> None:
-    for name in ("input_usd_per_1m", "output_usd_per_1m", "cache_read_usd_per_1m", "cache_write_usd_per_1m"):
+    """Doubt what is no likely price: one typed for a token, or parts that stand in no usual relation to each other."""
+    unlikely = False
+    for name in _PRICES:
         price: float | None = getattr(model, name)
         if price is None or price == 0:
             continue
+        unlikely = unlikely or not CHEAPEST_USD_PER_1M <= price <= DEAREST_USD_PER_1M
         if price > DEAREST_USD_PER_1M:
             findings.doubtful((*path, name), f"{price:g} US dollars for a million tokens is more than any model costs.")
         elif price < CHEAPEST_USD_PER_1M:
@@ -98,10 +118,42 @@ def _prices(path: Path, model: Model, findings: Findings) -> None:
                 f"{price:g} US dollars for a million tokens is less than any model costs.",
                 f"If it is the price of one token, write {price * 1e6:g}.",
             )
-    if model.output_usd_per_1m is not None and model.input_usd_per_1m is None:
+    if not unlikely:
+        _relations(path, model, findings)
+    tiered = [name for name in _PRICES if name.startswith("tier_") and getattr(model, name) is not None]
+    if tiered and model.tier_above_tokens is None:
+        findings.wrong((*path, tiered[0]), "has no tier_above_tokens beside it, so it is not known when it holds.")
+    if model.tier_above_tokens is not None and not tiered:
+        findings.wrong((*path, "tier_above_tokens"), "has no tier price beside it.", "Write tier_input_usd_per_1m.")
+    if tiered and model.input_usd_per_1m is None:
+        findings.wrong((*path, tiered[0]), "has no input_usd_per_1m beside it, the price of shorter prompts.")
+
+
+def _relations(path: Path, model: Model, findings: Findings) -> None:
+    into, out, read = model.input_usd_per_1m, model.output_usd_per_1m, model.cache_read_usd_per_1m
+    others = any(getattr(model, name) is not None for name in _PRICES[1:5])
+    if into is None:
+        if others:
+            first = next(name for name in _PRICES[1:5] if getattr(model, name) is not None)
+            findings.doubtful(
+                (*path, first), "there is no input_usd_per_1m beside it, so the cost of every call is unknown."
+            )
+        return
+    if out is not None and 0 < out < into * CHEAPEST_OUTPUT_SHARE:
         findings.doubtful(
             (*path, "output_usd_per_1m"),
-            "there is no input_usd_per_1m beside it, so the cost of every call is unknown.",
+            f"{out:g} is less than a tenth of the input price, {into:g}; no model answers so cheaply.",
+            "Are the two exchanged, or is one typed for a thousand tokens?",
+        )
+    elif out is not None and into > 0 and out > into * DEAREST_OUTPUT_SHARE:
+        findings.doubtful(
+            (*path, "output_usd_per_1m"),
+            f"{out:g} is more than a hundred times the input price, {into:g}.",
+            "Is one of them typed for a thousand tokens?",
+        )
+    if read is not None and read > into:
+        findings.doubtful(
+            (*path, "cache_read_usd_per_1m"), f"{read:g} is more than the input price, {into:g}: reading is cheaper."
         )
 
 

@@ -525,7 +525,9 @@ class Model(Section, frozen=True):
         UsdPer1m | None,
         key(
             "Price of a million input tokens.",
-            effect="Left out, the cost of its calls is unknown, which is never the same as nothing.",
+            effect="With no price of its own given here, the model has the one that the bundled table of prices lists for "
+            "its provider's address and its id (`aiorchctl models list` says so), else its cost is unknown, which is never "
+            "the same as nothing. With any, the table is not asked.",
             unit="US dollars",
             example="0.15",
         ),
@@ -534,7 +536,7 @@ class Model(Section, frozen=True):
         UsdPer1m | None,
         key(
             "Price of a million output tokens, reasoning included.",
-            effect="Left out, the cost of its calls is unknown.",
+            effect="Left out where the input price is given, the cost of its calls is unknown.",
             unit="US dollars",
             example="0.60",
         ),
@@ -555,6 +557,55 @@ class Model(Section, frozen=True):
             effect="Left out, the cost of a call that wrote some is unknown: writing often costs more than reading.",
             unit="US dollars",
             example="0.15",
+        ),
+    ] = None
+    cache_write_1h_usd_per_1m: Annotated[
+        UsdPer1m | None,
+        key(
+            "Price of a million input tokens that the provider keeps in its prompt cache for an hour.",
+            effect="Left out, the cost of a call that wrote some is unknown.",
+            unit="US dollars",
+            example="0.30",
+        ),
+    ] = None
+    tier_above_tokens: Annotated[
+        Annotated[int, span(1, 10**9)] | None,
+        key(
+            "With more prompt tokens than this, cached ones included, the tier prices hold for the whole request.",
+            effect="Left out, one price holds for every length.",
+            unit="tokens",
+            example="200000",
+        ),
+    ] = None
+    tier_input_usd_per_1m: Annotated[
+        UsdPer1m | None,
+        key(
+            "Price of a million input tokens in the tier.",
+            effect="Left out, the usual one holds; the same goes for the other tier prices.",
+            unit="US dollars",
+            example="0.30",
+        ),
+    ] = None
+    tier_output_usd_per_1m: Annotated[
+        UsdPer1m | None,
+        key("Price of a million output tokens in the tier.", effect="As above.", unit="US dollars", example="1.20"),
+    ] = None
+    tier_cache_read_usd_per_1m: Annotated[
+        UsdPer1m | None,
+        key(
+            "Price of a million tokens read from the provider's prompt cache in the tier.",
+            effect="As above.",
+            unit="US dollars",
+            example="0.15",
+        ),
+    ] = None
+    tier_cache_write_usd_per_1m: Annotated[
+        UsdPer1m | None,
+        key(
+            "Price of a million tokens written to the provider's prompt cache in the tier.",
+            effect="As above.",
+            unit="US dollars",
+            example="0.30",
         ),
     ] = None
     requests_per_minute: Annotated[
@@ -592,6 +643,16 @@ class Model(Section, frozen=True):
             "with context_exceeded, without being sent. Closer to the limit, or left out, the provider decides.",
             unit="tokens",
             example="128000",
+        ),
+    ] = None
+    max_output_tokens: Annotated[
+        Annotated[int, span(1, 10**9)] | None,
+        key(
+            "How long one answer may be at most, reasoning included, by what its provider says.",
+            effect="What budgets and cost limits reserve for a call that sets no max_tokens. Left out, they reserve up to "
+            "context_tokens (the bundled table knows many), else 131072 tokens.",
+            unit="tokens",
+            example="16384",
         ),
     ] = None
     enabled: Annotated[

@@ -12,15 +12,18 @@ def cost_usd(usage: Usage | None, price: Price) -> float | None:
     Reasoning is billed as output by every provider that reports it. Where no price for reading the provider's prompt
     cache is given, the input price stands in: no provider charges more for a cached token than for a fresh one, so the
     figure is an upper bound. Writing to that cache does cost more than fresh input at some, so without a price of its
-    own it stays unknown.
+    own it stays unknown, and what is kept for an hour needs a price of its own beside that of minutes. In a tier all
+    tokens of the request have its price.
     """
     if usage is None:
         return None
+    price = price.for_prompt(usage.input + usage.cache_read + usage.cache_write)
     read = price.cache_read_usd_per_1m if price.cache_read_usd_per_1m is not None else price.input_usd_per_1m
     parts = (
         (usage.input, price.input_usd_per_1m),
         (usage.cache_read, read),
-        (usage.cache_write, price.cache_write_usd_per_1m),
+        (usage.cache_write - usage.cache_write_1h, price.cache_write_usd_per_1m),
+        (usage.cache_write_1h, price.cache_write_1h_usd_per_1m),
         (usage.output + usage.reasoning, price.output_usd_per_1m),
     )
     total = 0.0

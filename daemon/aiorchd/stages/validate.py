@@ -210,4 +210,5 @@ def _sum(first: Usage | None, second: Usage | None) -> Usage | None:
         output=first.output + second.output,
         reasoning=first.reasoning + second.reasoning,
         estimated=first.estimated or second.estimated,
+        cache_write_1h=first.cache_write_1h + second.cache_write_1h,
     )

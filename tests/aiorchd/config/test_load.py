@@ -411,6 +411,9 @@ def test_odd_names_are_shown_on_one_line_and_short() -> None:
         (GOOD.replace("0.15", "1.5e-07"), ":10: models[0].input_usd_per_1m: 1.5e-07 US dollars for a million tokens is less than any model costs. If it is the price of one token, write 0.15."),
         (GOOD.replace("0.60", "1500"), ":11: models[0].output_usd_per_1m: 1500 US dollars for a million tokens is more than any model costs."),
         (GOOD.replace("input_usd_per_1m = 0.15\n", ""), ":10: models[0].output_usd_per_1m: there is no input_usd_per_1m beside it"),
+        (GOOD.replace("0.60", "0.01"), ":11: models[0].output_usd_per_1m: 0.01 is less than a tenth of the input price, 0.15"),
+        (GOOD.replace("0.60", "60"), ":11: models[0].output_usd_per_1m: 60 is more than a hundred times the input price, 0.15"),
+        (GOOD.replace("0.60", "0.60\ncache_read_usd_per_1m = 0.2"), ":12: models[0].cache_read_usd_per_1m: 0.2 is more than the input price"),
         (GOOD.replace("https://api", "http://api"), ":3: providers.main.base_url: the key goes over the network in the clear."),
         (GOOD + "[timeouts]\nconnect_s = 300\n", ":21: timeouts.connect_s: 300 is above timeouts.attempt_s, 120"),
         (GOOD + "[queue]\nmax_inside = 10\n", ":20: queue.max_inside_per_caller: 1000 is above queue.max_inside"),
@@ -431,7 +434,7 @@ def test_what_is_allowed_and_probably_not_meant_is_told(text: str, told: str) ->
 
 @pytest.mark.parametrize("price", ["0", "0.001", "0.02", "75.0", "1000"])
 def test_real_prices_are_not_doubted(price: str) -> None:
-    assert not warnings(GOOD.replace("0.15", price))
+    assert not warnings(GOOD.replace("0.15", price).replace("0.60", price))
 
 
 def test_a_key_sent_to_this_very_host_is_not_doubted() -> None:
