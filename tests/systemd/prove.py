@@ -39,6 +39,7 @@ TOOLS = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--save", action="store_true", help="write docs/systemd-figures.md")
+    parser.add_argument("--only", default="", help="names of trials, comma-separated; nothing is saved then")
     parser.add_argument(
         "--wheels", type=Path, default=ROOT / ".box" / "wheels", help="where wheels are kept between runs"
     )
@@ -64,11 +65,11 @@ def main() -> int:
             print(
                 f"aiorch is installed after {time.monotonic() - began:.1f} s; the trials take two minutes", flush=True
             )
-            figures, code = box.trials()
+            figures, code = box.trials([name for name in options.only.split(",") if name])
             version = box.version()
         finally:
             box.down()
-    if options.save and figures:
+    if options.save and figures and not options.only:
         FIGURES.write_text(page(figures, version), encoding="utf-8")
     return code
 
@@ -151,12 +152,12 @@ class Box:
         self._do("run", "env", "PIP_CONFIG_FILE=/dev/null", "/opt/aiorch/bin/pip", "--isolated", "install", "--disable-pip-version-check", "-q", "--root-user-action=ignore",
                  "--no-index", "--find-links=/wheels", "aiorch[daemon]")  # fmt: skip
 
-    def trials(self) -> tuple[list[dict[str, Any]], int]:
+    def trials(self, only: list[str]) -> tuple[list[dict[str, Any]], int]:
         """Carry them out; prints each figure when it is there."""
         figures = []
         with subprocess.Popen(
             [HERE / "box.sh", "run", "env", "PYTHONPATH=/trial/kit", "PATH=/opt/aiorch/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-             "/opt/aiorch/bin/python", "/trial/systemd/trials.py"],
+             "/opt/aiorch/bin/python", "/trial/systemd/trials.py", *only],
             env=self._environment, stdout=subprocess.PIPE, text=True,
         ) as running:  # fmt: skip
             assert running.stdout is not None

@@ -24,7 +24,6 @@ from aiorchd.providers.openai import OpenAiDialect, OpenAiOptions
 from aiorchd.providers.price_table import look_up, read_table
 from aiorchd.providers.remote import RemoteProvider
 from aiorchd.providers.secret import MissingKey, Secret
-from aiorchd.providers.simulated import SimulatedProvider
 from aiorchd.providers.transport import PoolLimits, Timeouts, Transport, TransportStatistics, open_transport
 
 SIMULATED_ADDRESS: Final = "simulated"
@@ -55,6 +54,9 @@ class Supply:
         problems: list[Problem] = []
         for name, provider in config.providers.items():
             if provider.dialect == "simulated":
+                # Here and not above: a daemon that has real providers starts sooner without it.
+                from aiorchd.providers.simulated import SimulatedProvider
+
                 made[name], addresses[name] = SimulatedProvider(name), SIMULATED_ADDRESS
                 continue
             try:

@@ -5,12 +5,10 @@ libraries, and whether its providers answer and take its keys.
 from __future__ import annotations
 
 import os
-import platform
 import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import trio
@@ -86,6 +84,10 @@ def needed_descriptors(config: Config) -> int:
 
 
 def _software() -> dict[str, Any]:
+    # Here and not above: the daemon starts sooner without them.
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
     libraries: dict[str, str | None] = {}
     for name in LIBRARIES:
         try:
