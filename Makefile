@@ -6,7 +6,7 @@ VENV := .venv
 DEMO_VENV := .venv-demo
 CONSTRAINED := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
-.PHONY: demo test lint types tests test-systemd bench prices clean help
+.PHONY: demo test lint types tests test-systemd bench prices docs clean help
 
 help:
 	@echo "make demo    see calls being saved, in under a minute of running time"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-systemd   the service in a booted systemd, in a box; as root; writes docs/systemd-figures.md"
 	@echo "make bench   the figures of the README, measured here (about ten minutes, on a quiet machine)"
 	@echo "make prices  bring the bundled table of prices up to date (from genai-prices)"
+	@echo "make docs    write anew what is made from the programs and the schema: man/, docs/commands.md, config/, …"
 	@echo "make clean   remove what the targets above made"
 
 # The daemon and its command line in an environment of their own, then the demonstration.
@@ -39,6 +40,9 @@ test-systemd:
 bench: $(VENV)/ready
 	@$(CONSTRAINED) $(VENV)/bin/pip install -q -e '.[bench]'
 	$(VENV)/bin/python benchmarks/run.py
+
+docs: $(VENV)/ready
+	@$(VENV)/bin/python -m aiorchctl.manual
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@echo "installing what development needs into $(VENV)"

@@ -1,10 +1,5 @@
-"""The program `aiorchsim`: options, profile, listening, the end.
+"""The program `aiorchsim`: profile, listening, the end."""
 
-Exit codes follow sysexits: 0 ended by a signal, 64 usage, 69 the address is taken, 77 not permitted to listen there,
-78 bad profile.
-"""
-
-import argparse
 import asyncio
 import gc
 import os
@@ -13,32 +8,21 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
+from aiorchsim.options import parser
 from aiorchsim.profile import Profile, ProfileError, explained, load
 from aiorchsim.replay import Replay, ReplayError
 from aiorchsim.routes import respond
 from aiorchsim.server import Connection, Site
 from aiorchsim.simulation import Simulation
 
-DEFAULT_LISTEN: Final = "127.0.0.1:8090"
 BACKLOG: Final = 4096
-EPILOG: Final = """\
-It answers POST /v1/chat/completions and /v1/embeddings and GET /v1/models as OpenAI does, GET /sim/stats with all
-that it counted, POST /sim/reset by counting anew. A request may ask for a fault (x-aiorchsim-fault: hang, refuse,
-reset, cut_stream, nonsense, error_500, error_503, rate_limited, slow_stream, auth, redirect, stream_error) or its own
-latency (x-aiorchsim-latency-s: 0.2). When it is ready it prints one line: aiorchsim listening on http://HOST:PORT
-"""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(os.EX_USAGE, f"aiorchsim: {message}; see aiorchsim --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the simulator until a signal ends it; the exit code."""
-    options = _options(arguments)
+    options = parser().parse_args(arguments)
     if options.print_profile:
         sys.stdout.write(explained())
         return os.EX_OK
@@ -63,46 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"cannot listen on {host}:{port}: {error.strerror}; choose another --listen, or port 0 for any",
         )
     return os.EX_OK
-
-
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
-        prog="aiorchsim",
-        description="A simulated provider of language models, over HTTP.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--config", type=Path, metavar="F", help="the profile, a TOML file; one quick model without limits when absent"
-    )
-    parser.add_argument(
-        "--listen", type=_address, metavar="HOST:PORT", default=_address(DEFAULT_LISTEN),
-        help=f"where to listen ({DEFAULT_LISTEN}); port 0 takes a free one",
-    )  # fmt: skip
-    parser.add_argument(
-        "--seed",
-        type=int,
-        metavar="N",
-        help="decides which answers are wrong, jitter and errors; wins over the profile",
-    )
-    parser.add_argument(
-        "--print-profile", action="store_true", help="print a profile with every key, its default and its meaning"
-    )
-    parser.add_argument(
-        "--until-stdin-closes",
-        action="store_true",
-        help="end when standard input is closed, as it is when a parent dies",
-    )
-    return parser.parse_args(arguments)
-
-
-def _address(written: str) -> tuple[str, int]:
-    host, colon, port = written.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
-        raise argparse.ArgumentTypeError(f"{written!r} is not HOST:PORT, such as 127.0.0.1:8090")
-    return host, int(port)
 
 
 async def _serve(

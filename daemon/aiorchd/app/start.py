@@ -8,14 +8,14 @@ import sys
 from collections.abc import MutableMapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import Final, NoReturn
+from typing import Final
 
 import trio
 
 from aiorch.errors import CallError, InternalError, NoModels, StorageError
-from aiorch.version import __version__
 from aiorchd.app.life import Launch, live
 from aiorchd.app.listening import Listening
+from aiorchd.app.options import parser
 from aiorchd.app.places import Places
 from aiorchd.app.refusal import stay
 from aiorchd.config.load import Loaded, load
@@ -35,7 +35,7 @@ def start(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     """Run the daemon until it is told to stop. Returns 0, 64 usage, 70 internal, 75 try again, 77 not permitted or 78
     configuration.
     """
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     descriptors = take_descriptors(environ, os.getpid())
     notifier = take_notifier(environ)
     watchdog_s = take_watchdog_s(environ, os.getpid())
@@ -140,27 +140,3 @@ def _told(loaded: Loaded) -> int:
     models = ", ".join(model.name for model in loaded.config.models if model.enabled) or "none enabled"
     sys.stdout.write(f"{where}: fine; models: {models}\n")
     return 0
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="aiorchd",
-        description="One daemon per host between its processes and the language models they pay for. "
-        "Runs in the foreground and logs to stderr; SIGTERM drains and ends it, a second one ends it at once, "
-        "SIGHUP reads the configuration again.",
-        epilog="Without a configuration an embedded simulated model answers, so that it can be tried at once.",
-    )
-    parser.add_argument("--config", metavar="FILE", help="the TOML (else $AIORCH_CONFIG, then the usual places)")
-    parser.add_argument(
-        "--socket", metavar="PATH", help="where to listen (else systemd's descriptor, $AIORCH_SOCKET, …)"
-    )
-    parser.add_argument("--state-dir", metavar="DIRECTORY", help="where cache, metrics and ledger are kept")
-    parser.add_argument("--check", action="store_true", help="check the configuration, say what is wrong, and end")
-    parser.add_argument("--version", action="version", version=f"aiorchd {__version__}")
-    return parser

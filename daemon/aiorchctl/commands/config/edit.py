@@ -47,7 +47,7 @@ _FILE_OPTION: Final = click.option(
     ),
 )
 @click.argument("key", metavar="KEY", shell_complete=config_keys)
-@click.argument("value", metavar="VALUE", required=False, shell_complete=config_values)
+@click.argument("value", metavar="[VALUE]", required=False, shell_complete=config_values)
 @click.option("--unset", is_flag=True, help="Take the key out of the file.")
 @_FILE_OPTION
 @pass_invocation

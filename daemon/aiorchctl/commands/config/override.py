@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     examples=(
         ("aiorchctl config override models.small.enabled false", "Take a model out for now:"),
         ("aiorchctl config override daemon.log_level debug", "Look closer for a while:"),
-        ("aiorchctl config reset", "And back to what the file says:"),
+        ("aiorchctl config override cache.strategy memory --json", "From a program:"),
     ),
     exits=((64, "There is no such key, or it is not overridden."), (78, "The daemon refused the value.")),
 )
