@@ -14,7 +14,7 @@ from aiorchd.config.manual import manual
 from aiorchd.config.reference import reference
 
 _OPENING = (
-    "<!-- Made from the programs: python -m aiorchctl.manual -->",
+    "<!-- Made from the programs: make docs -->",
     "",
     "What each program and command is for, its options, examples and exit codes: the words of `--help` and of the manual",
     "pages aiorchctl(1), aiorchd(8), aiorchsim(1). The file they read is in [configuration.md](configuration.md).",

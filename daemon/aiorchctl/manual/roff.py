@@ -15,7 +15,7 @@ RELEASED: Final = "2026-11-28"
 
 _WIDTH: Final = 78
 
-_NOTE: Final = '.\\" Made from the programs and the schema: python -m aiorchctl.manual'
+_NOTE: Final = '.\\" Made from the programs and the schema: make docs'
 
 
 def roff(page: ManualPage) -> str:

@@ -23,7 +23,7 @@ from aiorchd.config.schema import Config, Model, Provider, Section, sections, to
 _OPENING: Final = """\
 # Configuration
 
-<!-- Made from the schema: python -m aiorchd.config.reference > docs/configuration.md -->
+<!-- Made from the schema: make docs -->
 
 One TOML file says everything. It is read at start and again whenever it is saved, at `SIGHUP` and at `aiorchctl config
 reload`; a file with a mistake changes nothing, and everything that is wrong with it is told at once, with file, key and

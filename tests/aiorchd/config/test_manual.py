@@ -18,7 +18,7 @@ FILE = Path(__file__).resolve().parents[3] / "config" / "aiorch.toml"
 
 
 def test_the_file_is_what_the_schema_says() -> None:
-    assert FILE.read_text(encoding="utf-8") == manual(), "run: python -m aiorchd.config.manual > config/aiorch.toml"
+    assert FILE.read_text(encoding="utf-8") == manual(), "run: make docs"
 
 
 def test_the_file_holds_every_key_at_exactly_its_default() -> None:

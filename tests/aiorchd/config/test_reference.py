@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_the_page_is_what_the_schema_says() -> None:
     page = ROOT / "docs" / "configuration.md"
     assert page.read_text(encoding="utf-8") == reference(), (
-        "run: python -m aiorchd.config.reference > docs/configuration.md"
+        "run: make docs"
     )
 
 
