@@ -1,6 +1,6 @@
 """The schema in the form that editors read, so that they complete, explain and check the TOML while it is written.
 
-``python -m aiorchd.config.json_schema > config/aiorch.schema.json`` makes the file anew; a test holds the two together.
+``make docs`` makes the file anew; a test holds the two together.
 Draft 7 with the ``x-taplo`` extension, which is what taplo, Even Better TOML and their kin understand. It says what one
 key may be; whether several fit together is for `aiorchctl config check`.
 """

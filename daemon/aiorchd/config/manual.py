@@ -1,6 +1,6 @@
 """`config/aiorch.toml`: every key at its default with its meaning, written from the schema.
 
-``python -m aiorchd.config.manual > config/aiorch.toml`` makes it anew; a test holds the two together.
+``make docs`` makes it anew; a test holds the two together.
 """
 
 from __future__ import annotations

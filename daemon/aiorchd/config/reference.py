@@ -1,6 +1,6 @@
 """`docs/configuration.md`: layers, profiles, environment and every key, written from the schema for reading and linking.
 
-``python -m aiorchd.config.reference > docs/configuration.md`` makes it anew; a test holds the two together.
+``make docs`` makes it anew; a test holds the two together.
 """
 
 from __future__ import annotations

@@ -27,9 +27,7 @@ FRAME = '{}[providers.p]\nbase_url = "https://a.example/v1"\n{}\n[[models]]\nnam
 
 def test_the_file_is_what_the_schema_says() -> None:
     file = ROOT / "config" / "aiorch.schema.json"
-    assert file.read_text(encoding="utf-8") == json_schema_text(), (
-        "run: make docs"
-    )
+    assert file.read_text(encoding="utf-8") == json_schema_text(), "run: make docs"
 
 
 def test_it_is_a_json_schema() -> None:

@@ -17,9 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def test_the_page_is_what_the_schema_says() -> None:
     page = ROOT / "docs" / "configuration.md"
-    assert page.read_text(encoding="utf-8") == reference(), (
-        "run: make docs"
-    )
+    assert page.read_text(encoding="utf-8") == reference(), "run: make docs"
 
 
 def test_every_key_has_its_heading_and_says_when_it_takes_effect() -> None:
