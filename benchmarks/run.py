@@ -21,6 +21,7 @@ SCRIPTS = (
     "miss_closed_loop",
     "start_and_size",
     "live_edit",
+    "edits",
     "kill9",
 )
 PAGE = ROOT / "docs" / "figures.md"
