@@ -8,7 +8,7 @@ generation.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,14 +28,18 @@ from aiorchd.calls.reply import Reply
 from aiorchd.calls.target import ListedModel, Price, Target, Tier
 from aiorchd.config.schema import Config, Model
 from aiorchd.core.backoff import Backoff
+from aiorchd.core.circuit_breaker import BreakerPolicy, CircuitBreaker
+from aiorchd.core.fallback_chains import FallbackChains, Fallbacks
 from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.core.occupancy import Occupancy
 from aiorchd.core.request_key import PolicyForm, UncanonicalError, policy_form, relevant, request_key, samples
+from aiorchd.core.retry_budget import RetryBudget
 from aiorchd.core.token_estimate import TokenEstimator
 from aiorchd.runtime.cpu_limit import CpuLimit
 from aiorchd.runtime.logs import Log
 from aiorchd.runtime.turnstile import TargetTurnstile, TurnstileStatistics
 from aiorchd.stages.admit import Admit
+from aiorchd.stages.breaker import Breaker
 from aiorchd.stages.cache import Cache, CacheStatistics, Kept
 from aiorchd.stages.call_log import CallLog
 from aiorchd.stages.coalesce import Coalesce
@@ -108,6 +112,10 @@ class Lasting:
     schemas: JsonSchemas
     turnstiles: dict[str, TargetTurnstile]
     """By the name of the model: who waits for it and what it was granted is known however often the file is edited."""
+    breakers: dict[str, CircuitBreaker] = field(default_factory=dict)
+    """By the name of the model: a target that is sick stays so over a reload."""
+    retry_budgets: dict[str, RetryBudget] = field(default_factory=dict)
+    """By the name of the model."""
 
     def reconfigure(self, config: Config) -> None:
         """Follow a configuration that came into force; what runs or waits goes on."""
@@ -132,6 +140,30 @@ class Lasting:
             if self.turnstiles[name].idle:
                 del self.turnstiles[name]
         self.estimator.keep_only(names)
+        breaker_policy = _breaker_policy(config)
+        for breaker in self.breakers.values():
+            breaker.reconfigure(now, breaker_policy)
+        for name in [name for name, breaker in self.breakers.items() if name not in names and breaker.idle]:
+            del self.breakers[name]
+        for budget in self.retry_budgets.values():
+            budget.reconfigure(config.retry.budget_share, config.retry.budget_retries)
+        for name in [name for name in self.retry_budgets if name not in names]:
+            del self.retry_budgets[name]
+
+    def breaker(self, name: str, config: Config) -> CircuitBreaker:
+        """Find or make the breaker of a target."""
+        breaker = self.breakers.get(name)
+        if breaker is None:
+            breaker = self.breakers[name] = CircuitBreaker(_breaker_policy(config))
+        return breaker
+
+    def retry_budget(self, name: str, config: Config) -> RetryBudget:
+        """Find or make the retry budget of a target."""
+        budget = self.retry_budgets.get(name)
+        if budget is None:
+            budget = RetryBudget(config.retry.budget_share, config.retry.budget_retries)
+            self.retry_budgets[name] = budget
+        return budget
 
 
 def lasting_state(
@@ -158,7 +190,8 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
     """Build the stages of one generation, inside out; leaving it waits for the flights that are still under way."""
     config = plan.config
     targets = {model.name: _target(model, plan) for model in config.models if model.enabled}
-    policies = _Policies(tuple(targets.values()), config.routing.fallback)
+    chains = _chains(config, targets)
+    policies = _Policies(tuple(targets.values()), chains)
     # Whoever sees the end of a call tells these; the log has a line of it only where that was asked for.
     records = CallLog(lasting.records, Log("calls")) if config.daemon.log_calls else lasting.records
     backoff = Backoff(config.retry.backoff_s, uniform=lasting.rng.random, jitter=config.retry.jitter)
@@ -174,15 +207,22 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             dispatch = Dispatch(plan.providers[target.provider], timeout_s=config.timeouts.attempt_s)
             # A permit and quotas are held for the length of one wire call, and by nothing that sleeps.
             gate = Gate(dispatch, turnstile)
-            # Above the gate: whoever backs off holds neither permit nor quota.
-            retry = Retry(gate, backoff)
+            # Above the gate: who is refused for a sick target never queues for it.
+            breaker = Breaker(gate, lasting.breaker(name, config))
+            # Above the breaker: whoever backs off holds neither permit nor quota, and each attempt is counted by itself.
+            retry = Retry(breaker, backoff, lasting.retry_budget(name, config))
             stacks[name] = retry
-            inner_stages |= {f"retry {name}": retry, f"gate {name}": gate, f"dispatch {name}": dispatch}
+            inner_stages |= {
+                f"retry {name}": retry,
+                f"breaker {name}": breaker,
+                f"gate {name}": gate,
+                f"dispatch {name}": dispatch,
+            }
         # One call becomes attempts here, and nowhere else: one budget of attempts over the whole chain.
         route = Route(
             stacks,
             tuple(targets.values()),
-            fallback=config.routing.fallback,
+            chains=chains,
             disabled=[model.name for model in config.models if not model.enabled],
             max_attempts=config.retry.max_attempts,
             estimator=lasting.estimator,
@@ -386,10 +426,10 @@ class Pipeline:
 class _Policies:
     """What was asked for, as the cache key has it: a model by name or none, and every candidate that may answer."""
 
-    def __init__(self, targets: tuple[Target, ...], fallback: Sequence[str]) -> None:
+    def __init__(self, targets: tuple[Target, ...], chains: FallbackChains) -> None:
         self.targets = targets
         self._by_name = {target.name: target for target in targets}
-        self._fallback = tuple(fallback)
+        self._chains = chains
         self._forms: dict[str | None, PolicyForm] = {name: self._form(name) for name in (None, *self._by_name)}
 
     def form(self, asked: str | None) -> PolicyForm:
@@ -398,12 +438,26 @@ class _Policies:
         return known if known is not None else policy_form(asked, ())
 
     def _form(self, asked: str | None) -> PolicyForm:
-        first = self._by_name.get(asked) if asked is not None else next(iter(self.targets), None)
-        chain = [] if first is None else [first]
-        chain += [
-            self._by_name[name] for name in self._fallback if name in self._by_name and self._by_name[name] is not first
-        ]
-        return policy_form(asked, [_candidate(target) for target in chain])
+        first = asked if asked is not None else next(iter(self._by_name), None)
+        names = () if first is None else self._chains.candidates(first)
+        return policy_form(asked, [_candidate(self._by_name[name]) for name in names])
+
+
+def _chains(config: Config, targets: Mapping[str, Target]) -> FallbackChains:
+    routing = config.routing
+    return FallbackChains(
+        enabled=tuple(targets),
+        general=Fallbacks(
+            routing.fallback, routing.context_window_fallback or None, routing.content_filter_fallback or None
+        ),
+        own={
+            model.name: Fallbacks(model.fallback, model.context_window_fallback, model.content_filter_fallback)
+            for model in config.models
+        },
+        context_tokens={
+            name: target.context_tokens for name, target in targets.items() if target.context_tokens is not None
+        },
+    )
 
 
 def _candidate(target: Target) -> tuple[str, str] | tuple[str, str, Mapping[str, Any]]:
@@ -465,6 +519,19 @@ def context_of(model: Model, listed: Mapping[str, ListedModel]) -> int | None:
     """Give how long prompt and answer may be together: as configured, else as listed, else unknown."""
     found = listed.get(model.name)
     return model.context_tokens if model.context_tokens is not None or found is None else found.context_tokens
+
+
+def _breaker_policy(config: Config) -> BreakerPolicy:
+    breaker = config.breaker
+    return BreakerPolicy(
+        enabled=breaker.enabled,
+        failure_rate=breaker.failure_rate,
+        min_calls=breaker.min_calls,
+        window_s=breaker.window_s,
+        open_s=breaker.open_s,
+        max_open_s=breaker.max_open_s,
+        recovery_s=breaker.recovery_s,
+    )
 
 
 def _permits(config: Config, model: Model) -> int:

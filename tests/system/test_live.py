@@ -265,6 +265,80 @@ async def test_retries_and_fallbacks(tmp_path: Path, simulator: Simulator) -> No
         assert await attempts(6) == 2
 
 
+@changes("routing.context_window_fallback", "routing.content_filter_fallback", "models.fallback")
+@changes("models.context_window_fallback", "models.content_filter_fallback")
+async def test_fallbacks_by_what_went_wrong(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        await host.edit_model("broken", context_tokens=10)
+        await host.edit("retry", max_attempts=2, budget_retries=0, budget_share=0)
+
+        async def answers(prompt: str) -> str:
+            return str((await host.client.complete(prompt, model="broken")).model)
+
+        long = "What is 1 + 1? " + "word " * 100
+        with pytest.raises(aiorch.ContextExceeded):
+            await answers(long)
+        await host.edit("routing", context_window_fallback=["fast"], content_filter_fallback=["fast"])
+        assert await answers(long) == "fast"
+        await host.edit_model("broken", context_window_fallback=["slow"], content_filter_fallback=["slow"])
+        assert await answers(long + "again") == "slow"
+        with pytest.raises(aiorch.ProviderError):
+            await answers("What is 2 + 2?")
+        await host.edit_model("broken", fallback=["slow"])
+        assert await answers("What is 2 + 2?") == "slow"
+        kinds = (await host.client.status())["stages"]["route"]["fallbacks_by_kind"]
+        assert kinds["failure"] == 1
+
+
+@changes("breaker.enabled", "breaker.failure_rate", "breaker.min_calls", "breaker.window_s", "breaker.open_s")
+@changes("breaker.max_open_s", "breaker.recovery_s")
+async def test_the_breaker(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        await host.edit("routing", fallback=["fast"])
+        await host.edit("retry", max_attempts=2)
+        await host.edit("breaker", min_calls=3, open_s=100.0, max_open_s=100.0)
+
+        async def state() -> dict[str, Any]:
+            stages = (await host.client.status())["stages"]
+            return dict(stages["breaker broken"]["breaker"])
+
+        for number in range(3):
+            assert (await host.ask(number, "broken")).attempts == 2
+        assert (await state())["state"] == "open"
+        before = await host.received()
+        assert (await host.ask(3, "broken")).attempts == 1, "it is left alone"
+        assert await host.received() == before + 1
+        await host.edit("concurrency", max=3)  # any edit: a new generation, the same breaker
+        assert (await state())["state"] == "open"
+        await host.edit("breaker", max_open_s=0.01, open_s=0.01)
+        await trio.sleep(0.02)
+        assert (await host.ask(4, "broken")).attempts == 2, "one call finds out"
+        assert (await state())["probes"] == 1
+        await host.edit("breaker", enabled=False)
+        assert (await state())["state"] == "closed"
+        for number in range(5, 15):
+            assert (await host.ask(number, "broken")).attempts == 2
+
+
+@changes("retry.budget_share", "retry.budget_retries")
+async def test_the_retry_budget(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        await host.edit("retry", max_attempts=20, backoff_s=[0.0], budget_share=0, budget_retries=2)
+        await host.edit("breaker", enabled=False)
+
+        async def attempts(number: int) -> int:
+            before = await host.received()
+            with pytest.raises(aiorch.ProviderError):
+                await host.ask(number, "broken")
+            return await host.received() - before
+
+        assert await attempts(1) == 3
+        assert await attempts(2) == 1
+        await host.edit("retry", budget_share=1.0)
+        assert await attempts(3) == 2
+        assert await attempts(4) == 2
+
+
 @changes("timeouts.first_byte_s", "timeouts.attempt_s", "timeouts.total_s", "timeouts.max_total_s")
 async def test_timeouts(tmp_path: Path, simulator: Simulator) -> None:
     async with a_host(tmp_path, simulator) as host:

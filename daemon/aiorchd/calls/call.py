@@ -106,6 +106,8 @@ class Attempt:
     number: int = 1
     estimated_tokens: int = 0
     start_by: float = math.inf
+    forced: bool = False
+    """Whether it passes a breaker that is open: there is nobody else to ask."""
     budget: AttemptBudget = field(default_factory=lambda: AttemptBudget(1))
     notes: dict[str, Any] = field(default_factory=dict)
 

@@ -12,7 +12,7 @@ from aiorchd.config.findings import Findings
 from aiorchd.config.lines import Path
 from aiorchd.config.problems import did_you_mean, printable, show
 from aiorchd.config.records import Records
-from aiorchd.config.schema import Cache, Daemon, Model, Pool, Queue, Routing, Timeouts
+from aiorchd.config.schema import Breaker, Cache, Daemon, Model, Pool, Queue, Routing, Timeouts
 from aiorchd.config.secrets import looks_secret
 
 DEAREST_USD_PER_1M: Final = 1000.0
@@ -198,22 +198,38 @@ def _is_json(value: Any, depth: int) -> bool:
     return isinstance(value, str)
 
 
+_FALLBACKS: Final = ("fallback", "context_window_fallback", "content_filter_fallback")
+
+
 def _routing(records: Records, findings: Findings) -> None:
     routing = records.sections.get("routing")
-    if not isinstance(routing, Routing):
-        return
+    for name in _FALLBACKS:
+        if isinstance(routing, Routing):
+            _chain(getattr(routing, name), ("routing", name), records, findings)
+        for number, model in records.models:
+            path: Path = ("models", number, name)
+            chain = getattr(model, name)
+            for place, one in enumerate(chain or ()):
+                if one == model.name:
+                    findings.wrong(
+                        (*path, place), f"{show(one)} names itself: it is asked before its fallbacks anyway."
+                    )
+            _chain(chain, path, records, findings)
+
+
+def _chain(chain: tuple[str, ...] | None, path: Path, records: Records, findings: Findings) -> None:
     enabled = {model.name: model.enabled for _, model in records.models}
     seen: set[str] = set()
-    for number, name in enumerate(routing.fallback):
-        path: Path = ("routing", "fallback", number)
+    for number, name in enumerate(chain or ()):
+        here: Path = (*path, number)
         if name in seen:
-            findings.wrong(path, f"{show(name)} stands in the chain twice.")
+            findings.wrong(here, f"{show(name)} stands in the chain twice.")
         seen.add(name)
         if name not in enabled:
             if records.all_models:  # else it may be one of those that could not be read
-                findings.wrong(path, f"there is no model {show(name)}.", did_you_mean(name, enabled))
+                findings.wrong(here, f"there is no model {show(name)}.", did_you_mean(name, enabled))
         elif not enabled[name]:
-            findings.doubtful(path, f"the model {show(name)} is not enabled and will be passed over.")
+            findings.doubtful(here, f"the model {show(name)} is not enabled and will be passed over.")
 
 
 def _bounds(records: Records, findings: Findings) -> None:
@@ -232,6 +248,11 @@ def _bounds(records: Records, findings: Findings) -> None:
                     ("timeouts", name),
                     f"{bound:g} is above timeouts.attempt_s, {timeouts.attempt_s:g}, which ends it before.",
                 )
+    breaker = records.sections.get("breaker")
+    if isinstance(breaker, Breaker) and breaker.open_s > breaker.max_open_s:
+        findings.wrong(
+            ("breaker", "open_s"), f"{breaker.open_s:g} is above breaker.max_open_s, {breaker.max_open_s:g}."
+        )
     queue = records.sections.get("queue")
     if isinstance(queue, Queue) and queue.max_inside_per_caller > queue.max_inside:
         findings.doubtful(

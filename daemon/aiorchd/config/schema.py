@@ -266,6 +266,87 @@ class Retry(Section, frozen=True):
             unit="share, 0 to 1",
         ),
     ] = 0.25
+    budget_share: Annotated[
+        float,
+        span(0, 1),
+        key(
+            "Retries that one model may get from all callers together, as a share of the calls it gets.",
+            effect="Keeps a failing provider from several times its usual load: beyond it a failure goes to the fallback at "
+            "once. A 429 does not draw on it; the model's queue says when that may come again.",
+            unit="share, 0 to 1",
+        ),
+    ] = 0.2
+    budget_retries: Annotated[
+        int,
+        span(0, 1_000_000),
+        key(
+            "Retries that are saved up for it; as many again come with each minute.",
+            effect="Lets a model that is asked seldom be asked again all the same. 0 with budget_share 0 retries only what was "
+            "throttled.",
+            unit="retries",
+        ),
+    ] = 20
+
+
+class Breaker(Section, frozen=True):
+    """Leaving a model alone while it fails: further calls go to its fallbacks at once, and single calls find out whether it
+    has recovered. A 429 is no failure here. When nothing else is left to ask, the least bad model is asked all the same.
+    """
+
+    enabled: Annotated[
+        bool,
+        key("Whether models that fail are left alone.", effect="Off, every call tries and waits for itself."),
+    ] = True
+    failure_rate: Annotated[
+        float,
+        span(0.01, 1),
+        key(
+            "Share of a model's attempts that must have failed for it to be left alone.",
+            effect="Lower reacts to half-broken models, and to chance.",
+            unit="share, 0 to 1",
+        ),
+    ] = 0.5
+    min_calls: Annotated[
+        int,
+        span(1, 1_000_000),
+        key(
+            "So many attempts at least are judged.",
+            effect="Fewer reacts sooner; one bad answer is no outage.",
+            unit="attempts",
+        ),
+    ] = 10
+    window_s: Annotated[
+        Seconds,
+        key(
+            "Attempts of so long a time count.",
+            effect="A model that has been well for this long is left alone only for open_s the next time.",
+            unit="seconds",
+        ),
+    ] = 30.0
+    open_s: Annotated[
+        Seconds,
+        key(
+            "How long it is left alone the first time; each further time twice as long, up to max_open_s.",
+            effect="Then one call is let through to see.",
+            unit="seconds",
+        ),
+    ] = 5.0
+    max_open_s: Annotated[
+        Seconds,
+        key(
+            "The longest time it is left alone before the next call is let through to see.",
+            effect="Longer spares calls that fail in vain (they go on to a fallback); shorter is back sooner.",
+            unit="seconds",
+        ),
+    ] = 12.0
+    recovery_s: Annotated[
+        Seconds,
+        key(
+            "Over how long its calls come back to it, once one was answered.",
+            effect="Longer is gentler on a provider that has just come up.",
+            unit="seconds",
+        ),
+    ] = 3.0
 
 
 class Timeouts(Section, frozen=True):
@@ -406,7 +487,23 @@ class Routing(Section, frozen=True):
         key(
             "Models to ask in this order when the chosen one fails; names from [[models]].",
             effect="Empty fails with the chosen one. A call that only its sender can mend, a malformed one for instance, "
-            "is not passed on.",
+            "is not passed on. `aiorchctl limits --rules` prints what is.",
+        ),
+    ] = ()
+    context_window_fallback: Annotated[
+        tuple[ModelName, ...],
+        longest(100),
+        key(
+            "Models to ask in this order instead of `fallback` when the prompt is too long for the chosen one.",
+            effect="Empty, `fallback` serves, without models whose context_tokens are known to be no more.",
+        ),
+    ] = ()
+    content_filter_fallback: Annotated[
+        tuple[ModelName, ...],
+        longest(100),
+        key(
+            "Models to ask in this order instead of `fallback` when a provider's content filter withheld the answer.",
+            effect="Empty, `fallback` serves.",
         ),
     ] = ()
 
@@ -655,6 +752,30 @@ class Model(Section, frozen=True):
             example="16384",
         ),
     ] = None
+    fallback: Annotated[
+        Annotated[tuple[ModelName, ...], longest(100)] | None,
+        key(
+            "Models to ask in this order when it fails; names from [[models]].",
+            effect="Left out, routing.fallback serves. Empty fails with it.",
+            example="[]",
+        ),
+    ] = None
+    context_window_fallback: Annotated[
+        Annotated[tuple[ModelName, ...], longest(100)] | None,
+        key(
+            "The same when a prompt is too long for it.",
+            effect="Left out, routing.context_window_fallback serves, then the usual ones. Empty ends such calls.",
+            example="[]",
+        ),
+    ] = None
+    content_filter_fallback: Annotated[
+        Annotated[tuple[ModelName, ...], longest(100)] | None,
+        key(
+            "The same when its content filter withheld an answer.",
+            effect="Left out, routing.content_filter_fallback serves, then the usual ones. Empty ends such calls.",
+            example="[]",
+        ),
+    ] = None
     enabled: Annotated[
         bool,
         key("Whether it may be asked.", effect="Switched off, what it is answering is finished.", example="true"),
@@ -692,6 +813,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     queue: Queue = field(default_factory=Queue)
     concurrency: Concurrency = field(default_factory=Concurrency)
     retry: Retry = field(default_factory=Retry)
+    breaker: Breaker = field(default_factory=Breaker)
     timeouts: Timeouts = field(default_factory=Timeouts)
     pool: Pool = field(default_factory=Pool)
     cache: Cache = field(default_factory=Cache)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from aiorch.errors import Forbidden, InvalidRequest, NotFound
 from aiorch.version import PROTOCOL, __version__
+from aiorchd.calls.outcome import rules
 from aiorchd.doors.arguments import named_arguments, take
 from aiorchd.doors.questions import Questions
 from aiorchd.doors.session import Asked
@@ -93,6 +94,7 @@ def method_table(questions: Questions, house: House) -> Mapping[str, Row]:
         "stats": Row(_Stats(house)),
         "explain": Row(_Explain(house)),
         "status": Row(_Plain(house.status)),
+        "limits.rules": Row(_rules),
         "doctor": Row(_Doctor(house), admin_only=True),
     }
 
@@ -119,6 +121,11 @@ async def _hello(asked: Asked) -> dict[str, Any]:
 
 async def _ping(asked: Asked) -> str:  # noqa: ARG001 - nothing to look at
     return "pong"
+
+
+async def _rules(asked: Asked) -> list[dict[str, Any]]:
+    take(named_arguments(asked.params), frozenset())
+    return rules()
 
 
 @dataclass(frozen=True, slots=True)

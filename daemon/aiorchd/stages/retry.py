@@ -21,6 +21,7 @@ from aiorchd.calls.ports import Service
 from aiorchd.calls.reply import Reply
 from aiorchd.core.backoff import Backoff
 from aiorchd.core.quoting import content_of, unquote
+from aiorchd.core.retry_budget import RetryBudget
 
 _MESSAGE_CHARACTERS: Final = 300
 
@@ -28,7 +29,8 @@ _MESSAGE_CHARACTERS: Final = 300
 @dataclass(frozen=True, slots=True)
 class RetryStatistics:
     """Attempts under way below and calls asleep between two attempts, now; since this stage was built: attempts sent again,
-    calls answered after a failure, and calls given up because the attempts or the time were used up."""
+    calls answered after a failure, and calls given up because the attempts, the time or the target's retry budget were used
+    up. ``budget_left`` is how many retries the target may still get at once, None without a budget."""
 
     inside: int
     sleeping: int
@@ -36,20 +38,29 @@ class RetryStatistics:
     recovered: int
     out_of_attempts: int
     out_of_time: int
+    out_of_budget: int = 0
+    budget_left: float | None = None
 
 
 class Retry:
-    """Ask ``inner`` until it answers or there is no point. Writes every attempt that was sent into the journal."""
+    """Ask ``inner`` until it answers or there is no point. Writes every attempt that was sent into the journal.
 
-    def __init__(self, inner: Service[Attempt], backoff: Backoff) -> None:
+    ``budget`` bounds how many retries this target gets from all calls together, over all generations; None does not. What
+    was throttled does not draw on it: the target's turnstile says when that may come again.
+    """
+
+    def __init__(self, inner: Service[Attempt], backoff: Backoff, budget: RetryBudget | None = None) -> None:
         self._inner = inner
         self._backoff = backoff
+        self._budget = budget
         self._inside = self._sleeping = 0
-        self._retries = self._recovered = self._out_of_attempts = self._out_of_time = 0
+        self._retries = self._recovered = self._out_of_attempts = self._out_of_time = self._out_of_budget = 0
 
     async def __call__(self, attempt: Attempt) -> Reply:
         """Answer ``attempt``, asking again under new numbers. Raises the last error."""
         failures = 0
+        if self._budget is not None:
+            self._budget.call(trio.current_time())
         while True:
             attempt.budget.take()
             result = await self._try(attempt)
@@ -76,6 +87,8 @@ class Retry:
             recovered=self._recovered,
             out_of_attempts=self._out_of_attempts,
             out_of_time=self._out_of_time,
+            out_of_budget=self._out_of_budget,
+            budget_left=None if self._budget is None else self._budget.left(trio.current_time()),
         )
 
     async def _try(self, attempt: Attempt) -> Reply | CallError:
@@ -101,7 +114,8 @@ class Retry:
     def _wait_before_next(self, attempt: Attempt, error: CallError, failures: int) -> float | None:
         """Decide how long to wait before asking this target again; None when it is not to be asked again."""
         call = attempt.call
-        if not judge(error).retry or (call.sink is not None and call.sink.started):
+        rule = judge(error)
+        if not rule.retry or (call.sink is not None and call.sink.started):
             return None
         if not attempt.budget.may_retry:
             self._out_of_attempts += 1
@@ -113,6 +127,12 @@ class Retry:
             if error.retry_after_s is None:
                 error.retry_after_s = delay_s
             call.journal.note(now, "retry", f"{attempt.target.name}: there is no time to wait {delay_s:.3g} s")
+            return None
+        if self._budget is not None and rule.verdict is not Verdict.THROTTLED and not self._budget.take(now):
+            self._out_of_budget += 1
+            call.journal.note(
+                now, "retry", f"{attempt.target.name}: too many retries of late, so this one is not asked again"
+            )
             return None
         return delay_s
 

@@ -1,10 +1,12 @@
 """Chooses the target of a call, and the next one when that fails.
 
-The chain is what the caller asked for (else the first enabled model), then the configured fallbacks, each once. One
-budget of attempts and one deadline hold for the whole chain; a retry at one target leaves at least one attempt for each
-target that is still to come, and no wait for one of them is begun that would take more than half of the time left while
-another could be asked. Which errors go on to the next target is written in `calls.outcome`. Once content has
-reached the caller there is no way back: the call ends as an incomplete stream.
+The chain is what the caller asked for (else the first enabled model), then its fallbacks, each once; after a prompt that
+was too long or an answer that was withheld, the fallbacks for that (`core.fallback_chains`). One budget of attempts and one
+deadline hold for the whole chain; a retry at one target leaves at least one attempt for each target that is still to come,
+and no wait for one of them is begun that would take more than half of the time left while another could be asked. Which
+errors go on to the next target is written in `calls.outcome`. A target whose breaker is open refuses and is passed over;
+before a call fails, the least bad of those is asked after all. Once content has reached the caller there is no way back:
+the call ends as an incomplete stream.
 
 Above this stage there are calls, below it attempts at one target.
 """
@@ -14,17 +16,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 import trio
 
-from aiorch.errors import CallError, ContextExceeded, IncompleteStream, NoModels, UnknownModel
+from aiorch.errors import CallError, ContextExceeded, NoModels, UnknownModel
 from aiorchd.calls.call import Attempt, AttemptBudget, Call
-from aiorchd.calls.journal import AttemptRecord
-from aiorchd.calls.outcome import REFUSED_BY_US, judge
+from aiorchd.calls.failures import Failures
+from aiorchd.calls.outcome import judge
 from aiorchd.calls.ports import Service
 from aiorchd.calls.reply import Reply
 from aiorchd.calls.target import Target
+from aiorchd.core.fallback_chains import FallbackChains, FallbackKind
 from aiorchd.core.token_estimate import TokenEstimator, prompt_tokens
 
 _NAME_CHARACTERS: Final = 100
@@ -35,21 +38,24 @@ _SURELY_TOO_LONG: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class RouteStatistics:
-    """Calls inside now; since this stage was built: how often another target was asked instead, calls that failed along the
-    whole chain, and answers by target."""
+    """Calls inside now; since this stage was built: how often another target was asked instead, in all and by what for
+    (``failure``, ``context_window``, ``content_filter``, ``switched_off``), how often a target was asked although its breaker
+    was open because there was nobody else, calls that failed along the whole chain, and answers by target."""
 
     inside: int
     fallbacks: int
     failed: int
     answered_by: Mapping[str, int]
+    fallbacks_by_kind: Mapping[str, int]
+    forced: int
 
 
 class Route:
-    """Send each call down the stack of its target, and along ``fallback`` when that fails.
+    """Send each call down the stack of its target, and along its chain when that fails.
 
     ``stacks`` holds what leads to each target, by its name; ``targets`` the enabled ones in the order of the configuration,
-    ``disabled`` the names of the others. ``max_attempts`` bounds what is sent for one call in all. ``estimator`` is shared by
-    all generations.
+    ``disabled`` the names of the others, ``chains`` who is asked after whom. ``max_attempts`` bounds what is sent for one call
+    in all. ``estimator`` is shared by all generations.
     """
 
     def __init__(
@@ -59,7 +65,7 @@ class Route:
         *,
         estimator: TokenEstimator,
         max_attempts: int,
-        fallback: Sequence[str] = (),
+        chains: FallbackChains | None = None,
         disabled: Sequence[str] = (),
     ) -> None:
         self._stacks = stacks
@@ -69,11 +75,12 @@ class Route:
             raise ValueError(f"no stack for {sorted(missing)}")
         self._estimator = estimator
         self._max_attempts = max_attempts
-        self._fallback = tuple(self._targets[name] for name in fallback if name in self._targets)
+        self._chains = chains if chains is not None else FallbackChains(tuple(self._targets))
         self._disabled = frozenset(disabled)
-        self._chains = {target.name: self._chain(target) for target in targets}
+        self._usual = {name: self._chains.usual(name) for name in (*self._targets, *self._disabled)}
         # This is all the mutable state.
-        self._inside = self._fallbacks = self._failed = 0
+        self._inside = self._failed = self._forced = 0
+        self._fallbacks: dict[str, int] = dict.fromkeys(get_args(FallbackKind), 0)
         self._answered_by = dict.fromkeys(self._targets, 0)
 
     async def __call__(self, call: Call) -> Reply:
@@ -99,33 +106,53 @@ class Route:
         """Tell who is inside and who answered."""
         return RouteStatistics(
             inside=self._inside,
-            fallbacks=self._fallbacks,
+            fallbacks=sum(self._fallbacks.values()),
             failed=self._failed,
             answered_by=dict(self._answered_by),
+            fallbacks_by_kind=dict(self._fallbacks),
+            forced=self._forced,
         )
 
-    async def _along(self, chain: tuple[Target, ...], call: Call) -> Reply | CallError:
+    async def _along(self, chain: tuple[str, ...], call: Call) -> Reply | CallError:
         """Ask one target after the other, until one answers or nothing more may be tried."""
         budget = AttemptBudget(self._max_attempts)
         prompt = prompt_tokens(call.request)
         before = _Spent.of(call)
-        failures = _Failures(call)
-        last = len(chain) - 1
-        for position, target in enumerate(chain):
-            budget.held_back = last - position
-            result = await self._ask(call, target, prompt, budget, last=position == last)
+        failures = Failures(call)
+        shut: dict[str, float] = {}
+        """Targets that were passed over because their breaker is open, and how bad they are."""
+        asked: list[str] = []
+        name, remaining, forced = chain[0], chain[1:], False
+        while True:
+            target = self._targets[name]
+            asked.append(name)
+            budget.held_back = len(remaining)
+            result = await self._ask(call, target, prompt, budget, last=not remaining, forced=forced)
             if isinstance(result, Reply):
                 return self._finished(call, target, result, before)
             failures.add(target, result)
             if call.sink is not None and call.sink.started:
                 return failures.in_the_middle(result)
-            if position == last or budget.left <= 0 or not judge(result).fall_back:
+            if result.details.get("reason") == "breaker":
+                shut[name] = float(result.details.get("failure_rate", 1.0))
+            if forced or budget.left <= 0 or not judge(result).fall_back:
                 break
-            self._go_on(call, target, result, chain[position + 1])
+            kind, remaining = self._chains.after(name, result.code, remaining, asked)
+            if remaining:
+                following, remaining = remaining[0], remaining[1:]
+                self._go_on(call, f"{name}: {result.code}", following, kind)
+            elif shut:
+                following, forced = min(shut, key=lambda each: shut[each]), True
+                self._forced += 1
+                note = f"nobody else is left: asking {following} although its breaker is open"
+                call.journal.note(trio.current_time(), "route", note)
+            else:
+                break
+            name = following
         return failures.most_telling()
 
     async def _ask(
-        self, call: Call, target: Target, prompt: int, budget: AttemptBudget, *, last: bool
+        self, call: Call, target: Target, prompt: int, budget: AttemptBudget, *, last: bool, forced: bool
     ) -> Reply | CallError:
         """Send the call to one target. While others are still to come, waiting for it may take half of the time left."""
         if target.context_tokens is not None and prompt > _SURELY_TOO_LONG * target.context_tokens:
@@ -140,6 +167,7 @@ class Route:
             number=len(call.journal.attempts) + 1,
             estimated_tokens=prompt + output,
             start_by=call.deadline if last else now + (call.deadline - now) / 2,
+            forced=forced,
             budget=budget,
         )
         try:
@@ -166,39 +194,30 @@ class Route:
             provider_s=spent.provider_s - before.provider_s,
         )
 
-    def _go_on(self, call: Call, failed: Target, error: CallError, following: Target) -> None:
-        self._fallbacks += 1
+    def _go_on(self, call: Call, why: str, following: str, kind: FallbackKind) -> None:
+        self._fallbacks[kind] += 1
         call.journal.fallbacks += 1
-        now = trio.current_time()
-        call.journal.note(now, "route", f"{failed.name}: {error.code}; asking {following.name} instead")
+        what = "" if kind in ("failure", "switched_off") else f" ({kind.replace('_', ' ')} fallback)"
+        call.journal.note(trio.current_time(), "route", f"{why}; asking {following} instead{what}")
 
-    def _chain(self, first: Target | None) -> tuple[Target, ...]:
-        """The first target and the fallbacks, each once."""
-        names = dict.fromkeys(target.name for target in ((first, *self._fallback) if first else self._fallback))
-        return tuple(self._targets[name] for name in names)
-
-    def _chain_of(self, call: Call) -> tuple[Target, ...]:
+    def _chain_of(self, call: Call) -> tuple[str, ...]:
         """Find the targets to ask, in order; at least one. Those whose answer to this call was no good come last."""
         chain = self._usual_chain_of(call)
         if call.avoid:
-            chain = tuple(sorted(chain, key=lambda target: target.name in call.avoid))
+            chain = tuple(sorted(chain, key=lambda name: name in call.avoid))
         return chain
 
-    def _usual_chain_of(self, call: Call) -> tuple[Target, ...]:
+    def _usual_chain_of(self, call: Call) -> tuple[str, ...]:
         if not self._targets:
             raise NoModels("no AI models available for routing: none is configured and enabled", stage="route")
         if call.model is None:
-            return self._chains[next(iter(self._targets))]
-        chain = self._chains.get(call.model)
-        if chain is not None:
-            return chain
-        if call.model in self._disabled and self._fallback:
-            self._fallbacks += 1
-            call.journal.fallbacks += 1
-            now = trio.current_time()
-            call.journal.note(now, "route", f"{call.model} is switched off; asking {self._fallback[0].name} instead")
-            return self._chain(None)
-        raise self._unknown(call.model)
+            return self._usual[next(iter(self._targets))]
+        chain = self._usual.get(call.model)
+        if not chain:
+            raise self._unknown(call.model)
+        if call.model in self._disabled:
+            self._go_on(call, f"{call.model} is switched off", chain[0], "switched_off")
+        return chain
 
     def _unknown(self, name: str) -> UnknownModel:
         """Say what could have been meant."""
@@ -227,59 +246,3 @@ class _Spent(NamedTuple):
         """Read it off the journal."""
         journal = call.journal
         return cls(len(journal.attempts), journal.queue_s, journal.provider_s)
-
-
-class _Failures:
-    """What went wrong along the chain of one call."""
-
-    def __init__(self, call: Call) -> None:
-        self._journal = call.journal
-        self._seen = len(call.journal.attempts)
-        self._errors: list[CallError] = []
-        self._told: list[dict[str, Any]] = []
-
-    def add(self, target: Target, error: CallError) -> None:
-        """Note that a target failed: its attempts, or that it was never sent to."""
-        records = self._journal.attempts[self._seen :]
-        self._seen += len(records)
-        self._told += [_plain(record) for record in records]
-        if not records:
-            unsent = {"model": target.name, "provider": target.provider, "sent": False}
-            self._told.append({**unsent, "code": error.code, "message": error.message})
-        self._errors.append(error)
-
-    def in_the_middle(self, error: CallError) -> CallError:
-        """Part of the answer is out: whatever ended it, the caller has half an answer and must know."""
-        if not isinstance(error, IncompleteStream):
-            details = {**error.details, "cause": error.code}
-            incomplete = IncompleteStream(f"the answer broke off: {error.message}", stage=error.stage, details=details)
-            incomplete.__cause__ = error
-            error = incomplete
-        error.details["attempts"] = self._told
-        return error
-
-    def most_telling(self) -> CallError:
-        """Choose the error to raise: what a provider said before what we refused ourselves, what may pass before what
-        stays (asking again can help then), the later one before the earlier."""
-        chosen = max(
-            enumerate(self._errors),
-            key=lambda each: (each[1].code not in REFUSED_BY_US, each[1].retryable, each[0]),
-        )[1]
-        if chosen.retryable and chosen.retry_after_s is None:
-            waits = [
-                error.retry_after_s for error in self._errors if error.retryable and error.retry_after_s is not None
-            ]
-            chosen.retry_after_s = min(waits, default=None)
-        chosen.details["attempts"] = self._told
-        return chosen
-
-
-def _plain(record: AttemptRecord) -> dict[str, Any]:
-    told = {
-        "model": record.model,
-        "provider": record.provider,
-        "code": record.code,
-        "message": record.message,
-        "status": record.status,
-    }
-    return {name: value for name, value in told.items() if value is not None}

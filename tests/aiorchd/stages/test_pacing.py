@@ -10,6 +10,7 @@ from harness import a_call, a_caller, a_reply, a_target, a_usage, cancel_at_ever
 
 from aiorch.errors import CallError, ProviderError, RateLimited
 from aiorchd.core.backoff import Backoff
+from aiorchd.core.fallback_chains import FallbackChains, Fallbacks
 from aiorchd.core.occupancy import Occupancy
 from aiorchd.core.token_bucket import TokenBucket
 from aiorchd.core.token_estimate import TokenEstimator
@@ -64,7 +65,11 @@ class House:
             self.retries[name] = Retry(self.gates[name], Backoff(uniform=chance.random))
         targets = [a_target(name) for name in providers]
         self.route = Route(
-            self.retries, targets, estimator=TokenEstimator(), max_attempts=max_attempts, fallback=list(providers)
+            self.retries,
+            targets,
+            estimator=TokenEstimator(),
+            max_attempts=max_attempts,
+            chains=FallbackChains(tuple(providers), Fallbacks(tuple(providers))),
         )
         self.admit = Admit(self.route, Occupancy(1000))
         self.call = Deadline(self.admit)

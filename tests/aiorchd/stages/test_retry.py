@@ -21,6 +21,7 @@ from aiorch.errors import (
 )
 from aiorchd.calls.call import AttemptBudget
 from aiorchd.core.backoff import Backoff
+from aiorchd.core.retry_budget import RetryBudget
 from aiorchd.stages.retry import Retry, RetryStatistics
 
 
@@ -301,3 +302,30 @@ async def test_the_journal_does_not_quote_the_prompt(autojump_clock):
     with pytest.raises(InvalidRequest, match="Marguerite"):
         await service(one)
     assert one.call.journal.attempts[0].message == "main refused the request (422): [{'input': '[...]'}]"
+
+
+async def test_a_failing_target_gets_no_more_retries_than_its_budget(autojump_clock):
+    budget = RetryBudget(0.5, 2)
+    service, inner = harness(Retry, Backoff((0.0,), uniform=lambda: 0.5), budget)
+    inner.answer = lambda attempt: ProviderError("broken")
+    for _ in range(8):
+        with pytest.raises(ProviderError):
+            await service(attempt())
+    assert inner.asked - 8 == 2 + 8 * 0.5 - 1, "what is saved up (less what the bucket could not hold), and a share"
+    assert service.statistics().out_of_budget == 8
+    last = a_call()
+    with pytest.raises(ProviderError):
+        await service(attempt(last))
+    inner.answer = lambda attempt: RateLimited("not now", retry_after_s=0.0)
+    with pytest.raises(RateLimited):
+        await service(attempt())
+    assert service.statistics().out_of_attempts == 1, "what was throttled is asked again as often as it may"
+
+
+async def test_a_provider_that_says_do_not_ask_again_is_not_asked_again(autojump_clock):
+    service, inner = retry()
+    for error in (ProviderError("500", retryable=False), RateLimited("insufficient_quota", retryable=False)):
+        inner.answer = lambda attempt, error=error: error.again()
+        with pytest.raises(type(error)):
+            await service(attempt())
+    assert inner.asked == 2

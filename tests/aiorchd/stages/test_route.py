@@ -24,23 +24,30 @@ from aiorch.errors import (
     UnknownModel,
 )
 from aiorchd.core.backoff import Backoff
+from aiorchd.core.fallback_chains import FallbackChains, Fallbacks
 from aiorchd.core.token_estimate import TokenEstimator
 from aiorchd.stages.retry import Retry
 from aiorchd.stages.route import Route
 
 
-def route(*names, fallback=(), max_attempts=4, retries=False, targets=None, **options):
+def route(*names, fallback=(), max_attempts=4, retries=False, targets=None, general=None, own=None, **options):
     """A route to targets of these names, and what stands below each. With ``retries`` there is a Retry in between."""
+    targets = targets or [a_target(name) for name in names]
     inners = {name: InnerService() for name in names}
     stacks = inners
     if retries:
         stacks = {name: Retry(inner, Backoff((1.0,), uniform=lambda: 0.5)) for name, inner in inners.items()}
     service = Route(
         stacks,
-        targets or [a_target(name) for name in names],
+        targets,
         estimator=options.pop("estimator", TokenEstimator()),
         max_attempts=max_attempts,
-        fallback=fallback,
+        chains=FallbackChains(
+            names,
+            general or Fallbacks(tuple(fallback)),
+            own or {},
+            {target.name: target.context_tokens for target in targets if target.context_tokens is not None},
+        ),
         **options,
     )
     return service, inners
@@ -151,7 +158,9 @@ async def test_falls_back_along_the_chain(autojump_clock, error):
     assert reply.text == "large"
     assert inners["huge"].asked == 0
     assert call.journal.fallbacks == 1
-    assert call.journal.notes == [(0.0, "route", f"small: {error.code}; asking large instead")]
+    kind = {"context_exceeded": " (context window fallback)", "content_filtered": " (content filter fallback)"}
+    told = f"small: {error.code}; asking large instead{kind.get(error.code, '')}"
+    assert call.journal.notes == [(0.0, "route", told)]
     assert service.statistics().fallbacks == 1
 
 
@@ -304,6 +313,143 @@ async def test_a_long_hint_goes_to_the_fallback_while_there_is_time(autojump_clo
     answering(inners["b"])
     assert (await service(a_call(timeout_s=30))).text == "b"
     assert trio.current_time() == 0.0
+
+
+# --- by what went wrong ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_model_has_fallbacks_of_its_own(autojump_clock):
+    service, inners = route("a", "b", "c", fallback=["b"], own={"a": Fallbacks(("c",)), "c": Fallbacks(())})
+    failing(inners["a"], ProviderError("down"))
+    failing(inners["c"], ProviderError("down"))
+    answering(inners["b"])
+    with pytest.raises(ProviderError):
+        await service(a_call(model="a"))
+    assert (inners["a"].asked, inners["b"].asked, inners["c"].asked) == (1, 0, 1)
+    with pytest.raises(ProviderError):
+        await service(a_call(model="c"))
+    assert inners["c"].asked == 2
+    assert inners["b"].asked == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "answers"),
+    [
+        (ContextExceeded("long"), "context_window", "long"),
+        (ContentFiltered("no"), "content_filter", "frank"),
+        (ProviderError("500"), "failure", "usual"),
+    ],
+)
+async def test_each_kind_of_failure_has_its_own_fallbacks(autojump_clock, error, kind, answers):
+    service, inners = route(
+        "a", "usual", "long", "frank", general=Fallbacks(("usual",), ("long",), ("frank",)), max_attempts=4
+    )
+    failing(inners["a"], error)
+    for name in ("usual", "long", "frank"):
+        answering(inners[name])
+    call = a_call()
+    assert (await service(call)).text == answers
+    kinds = service.statistics().fallbacks_by_kind
+    assert (kinds[kind], sum(kinds.values()), call.journal.fallbacks) == (1, 1, 1)
+    note = call.journal.notes[-1][2]
+    assert note.startswith(f"a: {error.code}; asking {answers} instead")
+    assert (f"({kind.replace('_', ' ')} fallback)" in note) == (kind != "failure")
+
+
+async def test_the_models_own_typed_fallbacks_come_first_and_nobody_is_asked_twice(autojump_clock):
+    service, inners = route(
+        "a", "b", "c", general=Fallbacks(("b",), ("b",)), own={"a": Fallbacks(None, ("c", "a"), None)}
+    )
+    for name in "abc":
+        failing(inners[name], ContextExceeded("long"))
+    with pytest.raises(ContextExceeded):
+        await service(a_call())
+    assert [inners[name].asked for name in "abc"] == [1, 1, 1], "a's own, and then what holds for c"
+
+
+async def test_an_empty_typed_list_ends_the_call(autojump_clock):
+    service, inners = route("a", "b", general=Fallbacks(("b",), (), None))
+    failing(inners["a"], ContextExceeded("long"))
+    with pytest.raises(ContextExceeded):
+        await service(a_call())
+    assert inners["b"].asked == 0
+
+
+async def test_without_a_typed_list_a_prompt_that_was_too_long_is_not_sent_where_it_is_too_long_as_well(autojump_clock):
+    targets = [
+        a_target("a", context_tokens=8000),
+        a_target("less", context_tokens=4000),
+        a_target("unknown"),
+        a_target("more", context_tokens=16_000),
+    ]
+    service, inners = route("a", "less", "unknown", "more", targets=targets, fallback=["less", "unknown", "more"])
+    failing(inners["a"], ContextExceeded("long"))
+    failing(inners["unknown"], ProviderError("500"))
+    answering(inners["more"])
+    assert (await service(a_call())).text == "more"
+    assert inners["less"].asked == 0
+    assert inners["unknown"].asked == 1
+
+
+# --- when breakers are open ------------------------------------------------------------------------------------------------
+
+
+def shut(name, rate):
+    details = {"reason": "breaker", "model": name, "state": "open", "failure_rate": rate}
+    return Overloaded(f"{name} is left alone", retry_after_s=3.0, stage="breaker", details=details)
+
+
+def shutting(inner, rate, reply=None):
+    """Refuse like a breaker that is open, and let pass who is forced."""
+
+    def answer(attempt):
+        if not attempt.forced:
+            return shut(attempt.target.name, rate)
+        return reply or a_reply(f"{attempt.target.name} after all")
+
+    inner.answer = answer
+
+
+async def test_a_target_that_is_shut_is_passed_over(autojump_clock):
+    service, inners = route("a", "b", fallback=["b"])
+    shutting(inners["a"], 1.0)
+    answering(inners["b"])
+    assert (await service(a_call())).text == "b"
+    assert service.statistics().forced == 0
+
+
+async def test_when_all_are_shut_the_least_bad_is_asked(autojump_clock):
+    service, inners = route("a", "b", "c", fallback=["b", "c"])
+    for name, rate in (("a", 1.0), ("b", 0.6), ("c", 0.9)):
+        shutting(inners[name], rate)
+    call = a_call()
+    assert (await service(call)).text == "b after all"
+    assert service.statistics().forced == 1
+    assert call.journal.notes[-1][2] == "nobody else is left: asking b although its breaker is open"
+
+
+async def test_the_only_target_is_asked_although_it_is_shut(autojump_clock):
+    service, inners = route("a")
+    shutting(inners["a"], 1.0, ProviderError("still down"))
+    with pytest.raises(ProviderError, match="still down"):
+        await service(a_call())
+    assert inners["a"].asked == 2, "once refused, once forced, and no more"
+
+
+async def test_before_a_call_fails_who_was_passed_over_is_asked(autojump_clock):
+    service, inners = route("a", "b", fallback=["b"])
+    shutting(inners["a"], 0.5)
+    failing(inners["b"], ProviderError("down"))
+    assert (await service(a_call())).text == "a after all"
+
+
+async def test_a_callers_mistake_is_not_tried_at_who_was_passed_over(autojump_clock):
+    service, inners = route("a", "b", fallback=["b"])
+    shutting(inners["a"], 0.5)
+    failing(inners["b"], InvalidRequest("no"))
+    with pytest.raises(InvalidRequest):
+        await service(a_call())
+    assert inners["a"].asked == 1
 
 
 async def test_whose_answer_was_no_good_is_asked_last(autojump_clock):

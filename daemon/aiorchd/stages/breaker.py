@@ -1,0 +1,86 @@
+"""Refuses at once for a target that is sick, and lets single probes find out when it has recovered.
+
+It stands above the Gate: who is refused here never queued. A refusal is ours and no attempt, so the call goes on to its
+next target without having lost anything. When a call has no other target left, Route sends it here again as *forced*:
+somebody who may be able to answer is better than nobody.
+
+What an attempt says about its target follows from its verdict (`calls.outcome`): one that was cancelled, or that we refused
+further down, says nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import trio
+
+from aiorch.errors import CallError, Overloaded
+from aiorchd.calls.call import Attempt
+from aiorchd.calls.outcome import judge
+from aiorchd.calls.ports import Service
+from aiorchd.calls.reply import Reply
+from aiorchd.core.circuit_breaker import BreakerStatistics, CircuitBreaker, Outcome, Refused, State
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerStageStatistics:
+    """Attempts of this generation below now, and how many it refused; ``breaker`` is the state that all generations share."""
+
+    inside: int
+    refused: int
+    breaker: BreakerStatistics
+
+
+class Breaker:
+    """Ask ``inner`` unless ``breaker`` is open. Raises `Overloaded` with ``retry_after_s`` when it is."""
+
+    def __init__(self, inner: Service[Attempt], breaker: CircuitBreaker) -> None:
+        self._inner = inner
+        self._breaker = breaker
+        self._inside = self._refused = 0
+
+    async def __call__(self, attempt: Attempt) -> Reply:
+        """Pass one attempt, or refuse it."""
+        now = trio.current_time()
+        ticket = self._breaker.admit(now, forced=attempt.forced)
+        if isinstance(ticket, Refused):
+            self._refused += 1
+            raise _refusal(attempt, ticket)
+        if ticket.probe:
+            attempt.call.journal.note(now, "breaker", f"{attempt.target.name}: this call finds out if it has recovered")
+        outcome = Outcome.NOTHING
+        self._inside += 1
+        try:
+            reply = await self._inner(attempt)
+            outcome = Outcome.ANSWERED
+            return reply
+        except CallError as error:
+            outcome = Outcome(judge(error).health)
+            raise
+        finally:
+            self._inside -= 1
+            self._breaker.settle(ticket, trio.current_time(), outcome)
+
+    def statistics(self) -> BreakerStageStatistics:
+        """Tell who is below, and the state."""
+        return BreakerStageStatistics(self._inside, self._refused, self._breaker.statistics(trio.current_time()))
+
+
+def _refusal(attempt: Attempt, refused: Refused) -> Overloaded:
+    name = attempt.target.name
+    what = {
+        State.OPEN: f"failed too often and is left alone for {refused.retry_after_s:.3g} s",
+        State.HALF_OPEN: "failed too often; another call is finding out whether it has recovered",
+        State.RECOVERING: "has just recovered and is given its calls back little by little",
+    }[refused.state]
+    return Overloaded(
+        f"{name} {what}",
+        retry_after_s=max(refused.retry_after_s, 0.1),
+        stage="breaker",
+        details={
+            "reason": "breaker",
+            "model": name,
+            "state": str(refused.state),
+            "failure_rate": round(refused.failure_rate, 3),
+        },
+    )
