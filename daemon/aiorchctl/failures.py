@@ -41,6 +41,30 @@ EXIT_MEANINGS: Final[Mapping[int, str]] = {
 """What the program's exit codes mean, whichever command; a command with a meaning of its own says so itself."""
 
 
+OWN_CODES: Final[Mapping[str, str]] = {
+    "usage": "the command line is wrong",
+    "input": "a file to read from is not there",
+    "unreachable": "no daemon answers; `tried` says where",
+    "connection_lost": "the daemon went away in the middle",
+    "protocol": "what answers is no aiorchd that can be understood",
+    "config": "a configuration is wrong; `problems` says all of it",
+    "no_file": "there is no configuration file",
+    "not_found": "a file sets no such key",
+    "exists": "a file is there already",
+    "cannot_write": "a file cannot be written",
+    "layout": "an edit would lose the layout of the file",
+    "declined": "whoever was asked said no",
+    "forbidden": "a file or directory is not yours to write",
+    "foreign": "a unit was written or changed by somebody else",
+    "hidden": "the service could not see the programs where they are",
+    "not_installed": "the programs do not run where they are",
+    "units_missing": "the installation lacks its units",
+    "trial": "the call that was tried failed",
+    "demo": "the demonstration failed",
+}
+"""Codes of errors that are the command line's own, beside those of the protocol."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """What is told of an error: ``sentence`` to a person, ``details`` to a machine."""

@@ -63,7 +63,7 @@ def completion(invocation: Invocation, shell: str, *, install: bool) -> None:
         path.write_text(script, encoding="utf-8")
     except OSError as error:
         code = os.EX_NOPERM if isinstance(error, PermissionError) else os.EX_SOFTWARE
-        raise Failed("output", f"{path} cannot be written: {error.strerror}", code) from error
+        raise Failed("cannot_write", f"{path} cannot be written: {error.strerror}", code) from error
     invocation.tell(
         {"shell": shell, "file": str(path)},
         lambda result: [Paragraph(Words(f"wrote {result['file']}; it holds for shells begun from now on", "good"))],

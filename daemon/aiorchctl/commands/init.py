@@ -153,7 +153,7 @@ def _write(first: FirstFile, target: Path, *, replacing: bool) -> None:
     try:
         create(target, content, replace=replacing)
     except WriteError as error:
-        raise Failed("write", str(error), error.exit_code) from error
+        raise Failed("cannot_write", str(error), error.exit_code) from error
 
 
 def _tell_daemon(invocation: Invocation, target: Path) -> str:

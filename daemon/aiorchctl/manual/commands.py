@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import click
 
 from aiorchctl.command import Command, Group
+from aiorchctl.failures import OWN_CODES
 from aiorchctl.manual.page import Block, Heading, Lines, ManualPage, Prose, Terms
 from aiorchctl.program import program
 
@@ -35,6 +36,12 @@ def aiorchctl() -> ManualPage:
             *_commands(program, context),
             Heading("Exit status"),
             Terms([(str(code), meaning) for code, meaning in program.exits]),
+            Heading("Error codes"),
+            Prose(
+                "With `--json` an error is a map with `code`, `message` and `exit_code`. The code is one of docs/protocol.md, "
+                "or one of these:"
+            ),
+            Terms([(code, f"{meaning[0].upper()}{meaning[1:]}.") for code, meaning in OWN_CODES.items()]),
             Heading("Environment"),
             Terms(
                 (

@@ -44,7 +44,7 @@ def take(arguments: Mapping[str, Any], known: frozenset[str]) -> None:
 
 def parse_complete(arguments: dict[str, Any]) -> Question:
     """Check the arguments of ``complete``. Raises `InvalidRequest` naming the field."""
-    take(arguments, _COMPLETE)
+    take(arguments, COMPLETE_ARGUMENTS)
     if arguments.get("operation") is not None:
         raise UnknownOperation(
             f"operation: there is no operation {_shown(arguments['operation'])}; this configuration defines none, "
@@ -102,7 +102,7 @@ def parse_complete(arguments: dict[str, Any]) -> Question:
 
 def parse_embed(arguments: dict[str, Any]) -> Question:
     """Check the arguments of ``embed``. Raises `InvalidRequest` naming the field."""
-    take(arguments, _EMBED)
+    take(arguments, EMBED_ARGUMENTS)
     texts = arguments.get("input")
     if type(texts) is str:
         texts = [texts]
@@ -364,11 +364,13 @@ _ANSWER_FIELDS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "extra": _map,
 }
 
-_COMPLETE: Final = frozenset(
+COMPLETE_ARGUMENTS: Final = frozenset(
     (
         "prompt messages operation input model task quality_threshold cost_limit timeout_s priority stream cache "
         "cache_ttl_s batch session partition key call_id notify tags output_schema tools tool_choice temperature "
         "max_tokens seed stop extra user metadata"
     ).split()
 )
-_EMBED: Final = frozenset("input model dimensions encoding timeout_s priority cache cache_ttl_s partition tags".split())
+EMBED_ARGUMENTS: Final = frozenset(
+    "input model dimensions encoding timeout_s priority cache cache_ttl_s partition tags".split()
+)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from aiorch.errors import Forbidden, InvalidRequest, NotFound
 from aiorch.version import PROTOCOL, __version__
 from aiorchd.calls.outcome import rules
-from aiorchd.doors.arguments import named_arguments, take
+from aiorchd.doors.arguments import COMPLETE_ARGUMENTS, EMBED_ARGUMENTS, named_arguments, take
 from aiorchd.doors.questions import Questions
 from aiorchd.doors.session import Asked
 
@@ -70,33 +70,50 @@ class House(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One method."""
+    """One method. ``takes`` are the names of its arguments; its handler refuses others."""
 
     handler: Callable[[Asked], Awaitable[Any]]
     admin_only: bool = False
+    takes: frozenset[str] = frozenset()
+
+
+class _Handler(Protocol):
+    """A handler that knows its arguments."""
+
+    takes: ClassVar[frozenset[str]]
+
+    async def __call__(self, asked: Asked) -> Any: ...
+
+
+def _row(handler: _Handler, *, admin_only: bool = False) -> Row:
+    return Row(handler, admin_only, handler.takes)
 
 
 def method_table(questions: Questions, house: House) -> Mapping[str, Row]:
     """Build the table."""
     return {
-        "hello": Row(_hello),
+        "hello": Row(_hello, takes=_HELLO),
         "ping": Row(_ping),
-        "complete": Row(questions.complete),
-        "embed": Row(questions.embed),
-        "models.list": Row(_Plain(house.models)),
-        "cache.stats": Row(_Plain(house.cache_stats)),
-        "cache.clear": Row(_CacheClear(house), admin_only=True),
-        "cache.forget": Row(_CacheForget(house)),
-        "config.get": Row(_ConfigGet(house), admin_only=True),
-        "config.reload": Row(_Plain(house.config_reload), admin_only=True),
-        "config.override": Row(_ConfigOverride(house), admin_only=True),
-        "config.reset": Row(_ConfigReset(house), admin_only=True),
-        "stats": Row(_Stats(house)),
-        "explain": Row(_Explain(house)),
-        "status": Row(_Plain(house.status)),
+        "complete": Row(questions.complete, takes=COMPLETE_ARGUMENTS),
+        "embed": Row(questions.embed, takes=EMBED_ARGUMENTS),
+        "models.list": _row(_Plain(house.models)),
+        "cache.stats": _row(_Plain(house.cache_stats)),
+        "cache.clear": _row(_CacheClear(house), admin_only=True),
+        "cache.forget": _row(_CacheForget(house)),
+        "config.get": _row(_ConfigGet(house), admin_only=True),
+        "config.reload": _row(_Plain(house.config_reload), admin_only=True),
+        "config.override": _row(_ConfigOverride(house), admin_only=True),
+        "config.reset": _row(_ConfigReset(house), admin_only=True),
+        "stats": _row(_Stats(house)),
+        "explain": _row(_Explain(house)),
+        "status": _row(_Plain(house.status)),
         "limits.rules": Row(_rules),
-        "doctor": Row(_Doctor(house), admin_only=True),
+        "doctor": _row(_Doctor(house), admin_only=True),
     }
+
+
+_HELLO: Final = frozenset(("client", "version", "errors"))
+"""What is understood; clients to come may tell more."""
 
 
 async def _hello(asked: Asked) -> dict[str, Any]:
@@ -132,31 +149,34 @@ async def _rules(asked: Asked) -> list[dict[str, Any]]:
 class _Plain:
     """A method without arguments."""
 
+    takes: ClassVar[frozenset[str]] = frozenset()
     ask: Callable[[], Awaitable[Any]]
 
     async def __call__(self, asked: Asked) -> Any:
-        take(named_arguments(asked.params), frozenset())
+        take(named_arguments(asked.params), self.takes)
         return await self.ask()
 
 
 @dataclass(frozen=True, slots=True)
 class _CacheClear:
+    takes: ClassVar[frozenset[str]] = frozenset(("operation",))
     house: House
 
     async def __call__(self, asked: Asked) -> dict[str, Any]:
         arguments = named_arguments(asked.params)
-        take(arguments, frozenset(("operation",)))
+        take(arguments, self.takes)
         operation = _text(arguments, "operation")
         return {"removed": await self.house.cache_forget(uid=None, request_id=None, tag=None, operation=operation)}
 
 
 @dataclass(frozen=True, slots=True)
 class _CacheForget:
+    takes: ClassVar[frozenset[str]] = frozenset(("request_id", "tag", "operation"))
     house: House
 
     async def __call__(self, asked: Asked) -> dict[str, Any]:
         arguments = named_arguments(asked.params)
-        take(arguments, frozenset(("request_id", "tag", "operation")))
+        take(arguments, self.takes)
         request_id, tag, operation = (_text(arguments, name) for name in ("request_id", "tag", "operation"))
         if request_id is None and tag is None and operation is None:
             raise InvalidRequest(
@@ -171,11 +191,12 @@ class _CacheForget:
 
 @dataclass(frozen=True, slots=True)
 class _ConfigGet:
+    takes: ClassVar[frozenset[str]] = frozenset(("key", "layers"))
     house: House
 
     async def __call__(self, asked: Asked) -> Any:
         arguments = named_arguments(asked.params)
-        take(arguments, frozenset(("key", "layers")))
+        take(arguments, self.takes)
         key, layers = _text(arguments, "key"), arguments.get("layers")
         if layers not in (None, True, False):
             raise InvalidRequest("layers: must be true or false")
@@ -186,11 +207,12 @@ class _ConfigGet:
 
 @dataclass(frozen=True, slots=True)
 class _ConfigOverride:
+    takes: ClassVar[frozenset[str]] = frozenset(("key", "value"))
     house: House
 
     async def __call__(self, asked: Asked) -> dict[str, Any]:
         arguments = named_arguments(asked.params)
-        take(arguments, frozenset(("key", "value")))
+        take(arguments, self.takes)
         key = _text(arguments, "key")
         if key is None:
             raise InvalidRequest("key: missing; it is a dotted key such as cache.ttl_s")
@@ -201,11 +223,12 @@ class _ConfigOverride:
 
 @dataclass(frozen=True, slots=True)
 class _ConfigReset:
+    takes: ClassVar[frozenset[str]] = frozenset(("key",))
     house: House
 
     async def __call__(self, asked: Asked) -> dict[str, Any]:
         arguments = named_arguments(asked.params)
-        take(arguments, frozenset(("key",)))
+        take(arguments, self.takes)
         return await self.house.config_reset(_text(arguments, "key"), _who(asked))
 
 
@@ -216,11 +239,12 @@ def _who(asked: Asked) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Stats:
+    takes: ClassVar[frozenset[str]] = frozenset(("since", "by", "own"))
     house: House
 
     async def __call__(self, asked: Asked) -> dict[str, Any]:
         arguments = named_arguments(asked.params)
-        take(arguments, frozenset(("since", "by", "own")))
+        take(arguments, self.takes)
         since = arguments.get("since")
         if since is not None and (isinstance(since, bool) or not isinstance(since, (int, float)) or not since > 0):
             raise InvalidRequest("since: must be a number of seconds more than 0, counted back from now")
@@ -237,11 +261,12 @@ class _Stats:
 
 @dataclass(frozen=True, slots=True)
 class _Explain:
+    takes: ClassVar[frozenset[str]] = frozenset(("request_id",))
     house: House
 
     async def __call__(self, asked: Asked) -> dict[str, Any]:
         arguments = named_arguments(asked.params)
-        take(arguments, frozenset(("request_id",)))
+        take(arguments, self.takes)
         request_id = _text(arguments, "request_id")
         if request_id is None:
             raise InvalidRequest("request_id: missing; it is the id of a reply")
@@ -258,11 +283,12 @@ class _Explain:
 
 @dataclass(frozen=True, slots=True)
 class _Doctor:
+    takes: ClassVar[frozenset[str]] = frozenset(("provider_timeout_s",))
     house: House
 
     async def __call__(self, asked: Asked) -> dict[str, Any]:
         arguments = named_arguments(asked.params)
-        take(arguments, frozenset(("provider_timeout_s",)))
+        take(arguments, self.takes)
         timeout_s = arguments.get("provider_timeout_s", 10.0)
         if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s <= 60:
             raise InvalidRequest("provider_timeout_s: must be a number of seconds more than 0 and at most 60")

@@ -102,7 +102,7 @@ def _edit(invocation: Invocation, file: str | None, key: str, text: str | None) 
         try:
             return _change(invocation, daemon, path, key, text)
         except WriteError as error:
-            raise Failed("write", str(error), error.exit_code) from error
+            raise Failed("cannot_write", str(error), error.exit_code) from error
 
 
 def _ask(client: aiorch.Client) -> _Daemon:

@@ -43,5 +43,5 @@ def schema(invocation: Invocation, output: str | None, *, manual: bool) -> None:
         Path(output).expanduser().write_text(text, encoding="utf-8")
     except OSError as error:
         code = os.EX_NOPERM if isinstance(error, PermissionError) else os.EX_SOFTWARE
-        raise Failed("output", f"{output} cannot be written: {error.strerror}", code) from error
+        raise Failed("cannot_write", f"{output} cannot be written: {error.strerror}", code) from error
     invocation.tell({"file": output}, lambda result: [Paragraph(Words(f"wrote {result['file']}", "good"))])
