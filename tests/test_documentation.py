@@ -278,9 +278,19 @@ def check_line(line: str) -> None:
         elif isinstance(command, click.Group) and not (number and words[number - 1] == "--socket"):
             if not re.fullmatch(r"[a-z][a-z|-]*", word):
                 return
+            if command is program and word in COMING:
+                return
             inner = [command.get_command(click.Context(command), one) for one in word.split("|")]
             assert None not in inner, f"{line}: there is no command {word}"
             command = inner[0] or command
+
+
+COMING = frozenset(("limits",))
+"""Commands that documents tell of already. One that has come must leave this list."""
+
+
+def test_what_is_coming_has_not_come():
+    assert not COMING & set(program.list_commands(click.Context(program)))
 
 
 LINES = sorted({(named(path), line) for path in MENTIONING for line in mentioned(path)})
@@ -318,6 +328,8 @@ NOT_KEYS = frozenset(("cache.stats", "cache.clear", "cache.forget", "cache.db", 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
 def test_keys_that_are_mentioned_exist(path):
+    if path.name == "statistics.md":
+        return  # its names look like keys and are none
     for span in spans(text_of(path)):
         key = span.partition(" = ")[0]
         if KEY.fullmatch(key) and key not in NOT_KEYS and not key.endswith((".py", ".md", ".json", ".toml", ".sock")):
