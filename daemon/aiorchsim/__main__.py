@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from aiorchsim.door import Door
 from aiorchsim.options import parser
 from aiorchsim.profile import Profile, ProfileError, explained, load
 from aiorchsim.replay import Replay, ReplayError
@@ -64,6 +65,8 @@ async def _serve(
     _raise_descriptor_limit()
     server = await loop.create_server(lambda: Connection(site), host, port, backlog=BACKLOG)
     bound_host, bound_port = server.sockets[0].getsockname()[:2]
+    door = Door(site, server, bound_host, bound_port, BACKLOG)
+    simulation.go_down = door.shut
     simulation.elsewhere = f"{'localhost' if bound_host == '127.0.0.1' else 'redirected.invalid'}:{bound_port}"
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -77,7 +80,7 @@ async def _serve(
     sys.stdout.write(f"aiorchsim listening on http://{shown}:{bound_port}\n")
     sys.stdout.flush()
     await ended.wait()
-    server.close()
+    door.close()
     site.abort_all()
     if replay is not None:
         replay.close()

@@ -13,7 +13,7 @@ again, as a Go duration ("12ms", "1s", "6m0s").
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 EPSILON: Final = 1e-9
 
@@ -63,6 +63,17 @@ class Refused:
     retry_after_s: float | None
 
 
+class Told(NamedTuple):
+    """What can be told of one limit now."""
+
+    kind: str
+    """requests or tokens"""
+    limit: int
+    """The figure a minute."""
+    remaining: int
+    full_in_s: float
+
+
 class RateLimits:
     """The limits of one model; either may be absent. `count_refused`: a refused call uses up a request all the
     same.
@@ -107,12 +118,26 @@ class RateLimits:
 
     def header_lines(self, now: float) -> bytes:
         """The `x-ratelimit-*` header lines of a response given now, each ended; empty without limits."""
-        lines = ""
-        if self._requests:
-            lines = _lines("requests", self._requests_per_minute, self._requests, now)
-        if self._tokens:
-            lines += _lines("tokens", self._tokens_per_minute, self._tokens, now)
-        return lines.encode("ascii")
+        return "".join(
+            f"x-ratelimit-limit-{kind}: {limit}\r\nx-ratelimit-remaining-{kind}: {remaining}\r\n"
+            f"x-ratelimit-reset-{kind}: {duration(full_in_s)}\r\n"
+            for kind, limit, remaining, full_in_s in self.told(now)
+        ).encode("ascii")
+
+    def told(self, now: float) -> list[Told]:
+        """Each limit as it stands now."""
+        told = []
+        if self._requests and self._requests_per_minute is not None:
+            told.append(_told("requests", self._requests_per_minute, self._requests, now))
+        if self._tokens and self._tokens_per_minute is not None:
+            told.append(_told("tokens", self._tokens_per_minute, self._tokens, now))
+        return told
+
+    def eat(self, now: float) -> None:
+        """Use up all that is left, as another user of the same quota would."""
+        for bucket in (self._requests, self._tokens):
+            if bucket:
+                bucket.take(max(0.0, bucket.level(now)), now)
 
     def _used(self, bucket: TokenBucket, now: float) -> int:
         return math.ceil(bucket.capacity - bucket.level(now))
@@ -146,9 +171,5 @@ def _bucket(per_minute: int | None, burst_s: float, now: float) -> TokenBucket |
     return TokenBucket(per_minute / 60, max(1.0, per_minute / 60 * burst_s), now)
 
 
-def _lines(kind: str, limit: int | None, bucket: TokenBucket, now: float) -> str:
-    remaining = max(0, math.floor(bucket.level(now) + EPSILON))
-    return (
-        f"x-ratelimit-limit-{kind}: {limit}\r\nx-ratelimit-remaining-{kind}: {remaining}\r\n"
-        f"x-ratelimit-reset-{kind}: {duration(bucket.full_in_s(now))}\r\n"
-    )
+def _told(kind: str, limit: int, bucket: TokenBucket, now: float) -> Told:
+    return Told(kind, limit, max(0, math.floor(bucket.level(now) + EPSILON)), bucket.full_in_s(now))

@@ -1,53 +1,62 @@
 """A model as it lives in the simulator, and the work that a request means for it."""
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final
 
 from aiorchsim.buckets import RateLimits
 from aiorchsim.profile import ModelProfile
+from aiorchsim.prompt_cache import Mark
+from aiorchsim.responses import Rendering
+from aiorchsim.statistics import Prices
+
+NO_MARKS: Final[tuple[Mark, ...]] = ()
 
 
 class Model:
     """A model of the profile with its live limits."""
 
-    __slots__ = ("faults_left", "limits", "profile", "tells", "tells_retry")
+    __slots__ = ("limits", "prices", "profile", "tells", "tells_retry")
 
     def __init__(self, profile: ModelProfile, limits: RateLimits | None, header_mode: str) -> None:
         self.profile = profile
         self.limits = limits
         self.tells = header_mode == "full"
         self.tells_retry = header_mode != "none"
-        self.faults_left = profile.fault_first
+        asked = profile.input_usd_per_1m
+        read, written, long = (
+            profile.cache_read_usd_per_1m,
+            profile.cache_write_usd_per_1m,
+            profile.cache_write_1h_usd_per_1m,
+        )
+        written = asked if written is None else written
+        self.prices = Prices(
+            asked,
+            profile.output_usd_per_1m,
+            asked if read is None else read,
+            written,
+            written if long is None else long,
+        )
 
 
-class Work(Protocol):
-    """A request that was understood and answered; it is immutable and may be played any number of times."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A request that was understood and answered; it may be played any number of times. Dialects add the bytes."""
 
-    @property
-    def model(self) -> Model:
-        """The model that answers."""
+    model: Model
+    model_name: str
+    """The name that the request used, with the fault at its end where it has one."""
+    prompt_tokens: int
+    completion_tokens: int = 0
+    latency_s: float | None = None
+    """Seconds to the answer where a replay knows them."""
+    streamed: bool = False
+    marks: tuple[Mark, ...] = NO_MARKS
+    """Where the prompt can be cached."""
 
-    @property
-    def model_name(self) -> str:
-        """The name that the request used."""
+    def body(self, rendering: Rendering) -> bytes:
+        """The whole answer."""
+        raise NotImplementedError
 
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens of the prompt."""
-
-    @property
-    def completion_tokens(self) -> int:
-        """Tokens of the answer."""
-
-    @property
-    def latency_s(self) -> float | None:
-        """Seconds to the answer where a replay knows them."""
-
-    @property
-    def streamed(self) -> bool:
-        """Whether the answer is asked for as a stream."""
-
-    def body(self, serial: int, created: int) -> bytes:
-        """The whole answer; `serial` makes its id unique, `created` is the time in seconds since 1970."""
-
-    def events(self, serial: int, created: int) -> list[tuple[bytes, int]]:
+    def events(self, rendering: Rendering) -> list[tuple[bytes, int]]:
         """The answer as a stream: each event with the tokens it carries."""
+        raise NotImplementedError

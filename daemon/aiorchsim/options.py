@@ -7,21 +7,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
+from aiorchsim.faults import Fault
+
 DEFAULT_LISTEN: Final = "127.0.0.1:8090"
 
 PURPOSE: Final = "a simulated provider of language models, over HTTP"
 
 TEXT: Final = (
     (
-        "It answers POST /v1/chat/completions and /v1/embeddings and GET /v1/models as OpenAI does, with latency, limits, "
-        "prices and faults as its profile says; GET /sim/stats with all that it counted, POST /sim/reset by counting anew."
+        "It answers as OpenAI does (POST /v1/chat/completions, /v1/embeddings), as Anthropic does (POST /v1/messages) and as "
+        "Gemini does (POST /v1beta/models/MODEL:generateContent, :streamGenerateContent?alt=sse, :embedContent, "
+        ":batchEmbedContents), and lists its models; with latency, limits, prices, prompt caching and faults as its profile says."
     ),
     (
-        "A request may ask for a fault (`x-aiorchsim-fault`: hang, refuse, reset, cut_stream, nonsense, error_500, error_503, "
-        "rate_limited, slow_stream, auth, redirect, stream_error) or its own latency (`x-aiorchsim-latency-s: 0.2`)."
+        "GET /sim/stats tells all that it counted, POST /sim/reset counts anew. POST /sim/faults with "
+        '`{"faults": [{"fault": "error_503", "for_s": 60}]}` says which calls suffer from now on, POST /sim/down with '
+        '`{"for_s": 60}` takes it away for so long.'
+    ),
+    (
+        "A request may ask for a fault by a header (`x-aiorchsim-fault: stall`) or by the end of its model's name "
+        "(`MODEL+stall`), both also with seconds (`slow_first_token=0.3`), and for its latency (`x-aiorchsim-latency-s: 0.2`)."
     ),
     "When it is ready it prints one line: `aiorchsim listening on http://HOST:PORT`",
 )
+
+FAULTS: Final[Sequence[tuple[str, str]]] = tuple((fault.value, fault.meaning) for fault in Fault)
 
 EXITS: Final[Mapping[int, str]] = {
     os.EX_OK: "A signal ended it.",
@@ -91,4 +101,5 @@ def _address(written: str) -> tuple[str, int]:
 def _end() -> str:
     exits = [f"  {code:<4}{meaning}" for code, meaning in EXITS.items()]
     examples = [f"  {meaning}\n    {line}" for line, meaning in EXAMPLES]
-    return "\n".join(["exit codes:", *exits, "", "examples:", *examples])
+    faults = [f"  {name:<21}{meaning}" for name, meaning in FAULTS]
+    return "\n".join(["faults:", *faults, "", "exit codes:", *exits, "", "examples:", *examples])

@@ -58,6 +58,16 @@ class Simulator:
         """Count anew, with full limits."""
         self._asked("POST", "/sim/reset")
 
+    def set_faults(self, *rules: Mapping[str, Any]) -> None:
+        """Put these rules in force in place of all others (`{"fault": "error_503", "for_s": 60}`); none: all goes well
+        from now on. Raises SimulatorFailed with what is wrong with them.
+        """
+        self._asked("POST", "/sim/faults", {"faults": list(rules)})
+
+    def take_down(self, for_s: float) -> None:
+        """Refuse connections and drop those there are; it listens again after so many seconds."""
+        self._asked("POST", "/sim/down", {"for_s": for_s})
+
     def stop(self) -> None:
         """End the process and wait until it is gone; again is harmless. Raises SimulatorFailed when it had
         crashed.
@@ -90,18 +100,21 @@ class Simulator:
     ) -> None:
         self.stop()
 
-    def _asked(self, method: str, path: str) -> dict[str, Any]:
+    def _asked(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         from http.client import HTTPConnection, HTTPException
 
         connection = HTTPConnection(self.host, self.port, timeout=10.0)
         try:
-            connection.request(method, path)
-            answer = json.loads(connection.getresponse().read())
+            connection.request(method, path, None if body is None else json.dumps(body))
+            response = connection.getresponse()
+            answer = json.loads(response.read())
         except (OSError, HTTPException, ValueError) as error:
             raise SimulatorFailed(f"aiorchsim at {self.url} does not answer {path}: {error}") from error
         finally:
             connection.close()
         assert isinstance(answer, dict)
+        if response.status != 200:
+            raise SimulatorFailed(f"aiorchsim at {self.url} refuses {path}: {answer['error']['message']}")
         return answer
 
 

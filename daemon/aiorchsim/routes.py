@@ -1,15 +1,29 @@
 """Every path there is: the provider's endpoints, by dialect, and `/sim`, by which the simulator itself is asked.
 
-`GET /sim/stats` tells what was counted, `POST /sim/reset` begins to count anew with full limits. Neither is a call,
-nor counted.
+`GET /sim/stats` tells what was counted, `POST /sim/reset` begins to count anew with full limits, `GET` and `POST
+/sim/faults` tell and replace the rules by which calls suffer, `POST /sim/down` takes the whole provider away for some
+seconds. None of them is a call, nor counted.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
-from aiorchsim.dialects import openai_chat, openai_embeddings
+from aiorchsim.dialects import (
+    anthropic,
+    anthropic_messages,
+    gemini,
+    gemini_content,
+    gemini_embeddings,
+    openai,
+    openai_chat,
+    openai_embeddings,
+)
+from aiorchsim.dialects.anthropic import ANTHROPIC
+from aiorchsim.dialects.gemini import GEMINI
 from aiorchsim.dialects.openai import OPENAI
+from aiorchsim.fault_rules import read_rules
 from aiorchsim.http1 import Request
 from aiorchsim.models import Work
 from aiorchsim.responses import Dialect, Refusal, Response
@@ -17,18 +31,30 @@ from aiorchsim.simulation import Simulation
 
 MODELS: Final = "/v1/models"
 UNKNOWN: Final = "(unknown)"
-CREATED: Final = 1_700_000_000
+LONGEST_DOWN_S: Final = 3600.0
 
 _Decode = Callable[[Simulation, Request], Work | Refusal]
 _WORK: Final[Mapping[str, tuple[Dialect, _Decode]]] = {
     openai_chat.ENDPOINT: (OPENAI, openai_chat.decode),
     openai_embeddings.ENDPOINT: (OPENAI, openai_embeddings.decode),
+    anthropic_messages.ENDPOINT: (ANTHROPIC, anthropic_messages.decode),
+    gemini_content.ENDPOINT: (GEMINI, gemini_content.decode),
+    gemini_content.STREAM_ENDPOINT: (GEMINI, gemini_content.decode),
+    gemini_embeddings.ENDPOINT: (GEMINI, gemini_embeddings.decode),
+    gemini_embeddings.BATCH_ENDPOINT: (GEMINI, gemini_embeddings.decode),
+}
+_ADMINISTERED: Final[Mapping[str, tuple[str, ...]]] = {
+    "/sim/stats": ("GET",),
+    "/sim/reset": ("POST",),
+    "/sim/faults": ("GET", "POST"),
+    "/sim/down": ("POST",),
 }
 
 
 def respond(simulation: Simulation, request: Request, now: float, created: int) -> Response:
     """Decide what to do about a request: `now` on the simulation's clock, `created` in seconds since 1970."""
-    route = _WORK.get(request.path)
+    endpoint = _endpoint(request.path)
+    route = _WORK.get(endpoint)
     if route is not None and request.method == "POST":
         dialect, decode = route
         work: Work | Refusal
@@ -38,50 +64,104 @@ def respond(simulation: Simulation, request: Request, now: float, created: int) 
             )
         else:
             work = decode(simulation, request)
-        return simulation.perform(request.path, dialect, request, work, now, created)
+        return simulation.perform(endpoint, dialect, request, work, now, created)
     if request.path.startswith("/sim/"):
         return _administered(simulation, request, now)
-    if request.path == MODELS and request.method == "GET":
-        return simulation.perform(MODELS, OPENAI, request, _model_list(simulation), now, created)
-    return _unrouted(simulation, request, now, created)
+    if request.method == "GET" and request.path in (MODELS, gemini.PREFIX):
+        dialect, body = _model_list(simulation, request)
+        return simulation.perform(request.path, dialect, request, body, now, created)
+    return _unrouted(simulation, request, endpoint, now, created)
+
+
+def _endpoint(path: str) -> str:
+    """The path without the name of a model in it."""
+    if path.startswith(gemini.PREFIX):
+        _, method = gemini.named_in(path)
+        return f"{gemini.PREFIX}:{method}" if method else path
+    return path
 
 
 def _administered(simulation: Simulation, request: Request, now: float) -> Response:
+    allowed = _ADMINISTERED.get(request.path)
+    if allowed is not None and request.method not in allowed:
+        methods = ", ".join(allowed)
+        refusal = Refusal(405, "invalid_request_error", f"{request.path} answers {methods} only.")
+        return Response(405, OPENAI.refusal_body(refusal), f"allow: {methods}\r\n".encode("ascii"))
     match request.path, request.method:
-        case "/sim/stats", "GET":
-            return Response(200, json.dumps(simulation.statistics.snapshot(now)).encode("ascii"))
-        case "/sim/reset", "POST":
+        case "/sim/stats", _:
+            return _told(simulation.statistics.snapshot(now))
+        case "/sim/reset", _:
             simulation.reset(now)
             return Response(200, b'{"reset":true}')
-        case (("/sim/stats" | "/sim/reset"), _):
-            allowed = "GET" if request.path == "/sim/stats" else "POST"
-            refusal = Refusal(405, "invalid_request_error", f"{request.path} answers {allowed} only.")
-            return Response(405, OPENAI.refusal_body(refusal), f"allow: {allowed}\r\n".encode("ascii"))
+        case "/sim/faults", "GET":
+            return _told({"faults": simulation.faults.told()})
+        case "/sim/faults", _:
+            return _faults_set(simulation, request, now)
+        case "/sim/down", _:
+            return _taken_down(simulation, request)
     if request.path.startswith("/sim/redirected/"):
         simulation.statistics.redirects_followed += 1
-    refusal = Refusal(
-        404, "invalid_request_error", "Under /sim there are GET /sim/stats and POST /sim/reset.", "unknown_url"
-    )
-    return Response(404, OPENAI.refusal_body(refusal))
+    paths = ", ".join(f"{method} {path}" for path, methods in _ADMINISTERED.items() for method in methods)
+    return OPENAI.refused(Refusal(404, "invalid_request_error", f"Under /sim there are {paths}.", "unknown_url"))
 
 
-def _model_list(simulation: Simulation) -> bytes:
+def _told(document: Mapping[str, Any]) -> Response:
+    return Response(200, json.dumps(document).encode("ascii"))
+
+
+def _faults_set(simulation: Simulation, request: Request, now: float) -> Response:
+    problems: list[str] = []
+    document = _document(request)
+    unknown = sorted(set(document) - {"faults"})
+    problems += [f"{key}: unknown key; the rules stand under faults" for key in unknown]
+    rules = read_rules(document.get("faults"), "faults", problems)
+    if problems:
+        return _wrong(*problems)
+    simulation.faults.replace(rules, now)
+    return _told({"faults": simulation.faults.told()})
+
+
+def _taken_down(simulation: Simulation, request: Request) -> Response:
+    for_s = _document(request).get("for_s")
+    if isinstance(for_s, bool) or not isinstance(for_s, int | float) or not math.isfinite(for_s):
+        return _wrong("for_s: must be a number of seconds")
+    if not 0 < for_s <= LONGEST_DOWN_S:
+        return _wrong(f"for_s: must be more than 0 and at most {LONGEST_DOWN_S:g}, got {for_s:g}")
+    simulation.go_down(for_s)
+    return _told({"down_for_s": for_s})
+
+
+def _document(request: Request) -> dict[str, Any]:
+    try:
+        document = json.loads(request.body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _wrong(*problems: str) -> Response:
+    return OPENAI.refused(Refusal(400, "invalid_request_error", "; ".join(problems)))
+
+
+def _model_list(simulation: Simulation, request: Request) -> tuple[Dialect, bytes]:
     names = simulation.model_names()
-    if simulation.replay is not None:
-        names += [name for name in simulation.replay.models if name not in names and simulation.model_named(name)]
-    data = [{"id": name, "object": "model", "created": CREATED, "owned_by": "aiorchsim"} for name in names]
-    return json.dumps({"object": "list", "data": data}).encode("ascii")
+    if request.path == gemini.PREFIX:
+        return GEMINI, gemini.model_list(names)
+    if anthropic.VERSION_HEADER in request.headers:
+        return ANTHROPIC, anthropic.model_list(names)
+    return OPENAI, openai.model_list(names)
 
 
-def _unrouted(simulation: Simulation, request: Request, now: float, created: int) -> Response:
-    known = {**dict.fromkeys(_WORK, "POST"), MODELS: "GET"}
+def _unrouted(simulation: Simulation, request: Request, endpoint: str, now: float, created: int) -> Response:
+    known = {**dict.fromkeys(_WORK, "POST"), MODELS: "GET", gemini.PREFIX: "GET"}
+    dialect = _WORK[endpoint][0] if endpoint in _WORK else GEMINI if request.path.startswith(gemini.PREFIX) else OPENAI
     path = request.path[:200]
-    if request.path in known:
-        message = f"Not allowed to {request.method} on {path}; only {known[request.path]} is."
+    if endpoint in known:
+        message = f"Not allowed to {request.method} on {path}; only {known[endpoint]} is."
         refusal = Refusal(405, "invalid_request_error", message, "method_not_supported")
-        response = simulation.perform(request.path, OPENAI, request, refusal, now, created)
-        response.header_lines += f"allow: {known[request.path]}\r\n".encode("ascii")
+        response = simulation.perform(endpoint, dialect, request, refusal, now, created)
+        response.header_lines += f"allow: {known[endpoint]}\r\n".encode("ascii")
         return response
     message = f"Invalid URL ({request.method} {path}): there are {', '.join(known)} and /sim/stats here."
     refusal = Refusal(404, "invalid_request_error", message, "unknown_url")
-    return simulation.perform(UNKNOWN, OPENAI, request, refusal, now, created)
+    return simulation.perform(UNKNOWN, dialect, request, refusal, now, created)

@@ -17,7 +17,7 @@ from typing import Final
 
 from aiorchsim.http1 import MalformedRequest, Request, RequestParser
 from aiorchsim.responses import Ending, Response
-from aiorchsim.statistics import Outcome, Statistics
+from aiorchsim.statistics import Statistics
 
 MOST_PENDING_BYTES: Final = 64 * 1024
 """Bytes sent ahead of the answer in progress that are taken before reading stops."""
@@ -32,7 +32,7 @@ CHUNKED: Final = b"transfer-encoding: chunked\r\n"
 
 _STATUS_LINES: Final[Mapping[int, bytes]] = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
-}
+} | {529: b"HTTP/1.1 529 Overloaded\r\n"}
 
 
 class Site:
@@ -61,7 +61,7 @@ class Site:
         return b"".join(
             (
                 _STATUS_LINES[response.status],
-                self._common(),
+                self._common() if not response.skew_s else _common_lines(int(time.time()) + response.skew_s),
                 b"content-type: ",
                 response.content_type,
                 b"\r\n",
@@ -79,7 +79,7 @@ class Site:
         second = int(time.time())
         if second != self._second:
             self._second = second
-            self._common_lines = f"server: aiorchsim\r\ndate: {formatdate(second, usegmt=True)}\r\n".encode("ascii")
+            self._common_lines = _common_lines(second)
         return self._common_lines
 
     def abort_all(self) -> None:
@@ -144,8 +144,8 @@ class Connection(asyncio.Protocol):
             self._response = None
             if response.call is not None:
                 if not self._begun:
-                    response.call.bill(response.prompt_tokens, 0)
-                response.call.end(Outcome.ABANDONED, "abandoned")
+                    response.call.bill_prompt(response.prompt_tokens, response.cached)
+                response.call.left(self._site.loop.time(), "answering" if self._begun else "waiting")
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
         self._response = response = site.decide(request, now, site.wall_second())
         self._begun = False
         self._next_piece = 0
-        if response.ending is Ending.NEVER:
+        if response.ending is Ending.NEVER and response.pieces is None:
             return
         if response.delay_s <= 0:
             self._started = now
@@ -231,7 +231,7 @@ class Connection(asyncio.Protocol):
         assert response is not None
         self._begun = True
         if response.call is not None:
-            response.call.bill(response.prompt_tokens, 0)
+            response.call.bill_prompt(response.prompt_tokens, response.cached)
         if not response.status:
             self._end(request, response)
             return
@@ -239,7 +239,7 @@ class Connection(asyncio.Protocol):
             head = self._site.head(response, b"content-length: %d\r\n%b" % (len(response.body), _persistence(request)))
             self._transport.write(head if request.method == "HEAD" else head + response.body)
             if response.call is not None:
-                response.call.bill(0, response.completion_tokens)
+                response.call.bill_answer(response.completion_tokens)
             self._end(request, response)
             return
         self._chunked = response.length is None and request.minor_version == 1
@@ -273,10 +273,11 @@ class Connection(asyncio.Protocol):
         if complete and self._chunked and response.ending is Ending.COMPLETE:
             parts.append(b"0\r\n\r\n")
         if response.call is not None:
-            response.call.bill(0, tokens)
+            response.call.bill_answer(tokens)
         self._transport.write(b"".join(parts))
         if complete:
-            self._end(request, response)
+            if response.ending is not Ending.NEVER:
+                self._end(request, response)
         elif self._writable:
             self._timer = self._site.loop.call_at(self._started + pieces[position].after_s, self._due)
 
@@ -324,6 +325,11 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _common_lines(second: int) -> bytes:
+    """The header lines of every response given in this second since 1970."""
+    return f"server: aiorchsim\r\ndate: {formatdate(second, usegmt=True)}\r\n".encode("ascii")
 
 
 def _persistence(request: Request) -> bytes:

@@ -1,5 +1,5 @@
-"""The simulated provider itself, apart from HTTP and dialects: models with live limits, chance, time to answer, and
-the counting.
+"""The simulated provider itself, apart from HTTP and dialects: models with live limits, chance, time to answer, the
+prompt cache, and the counting.
 
 One way through for every call: a fault that comes instead of work; then what the dialect could not understand; then
 the limits; then errors by chance; then the answer after its latency, perhaps spoiled by a fault. The time is handed
@@ -7,23 +7,35 @@ in.
 """
 
 import random
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from aiorchsim.buckets import RateLimits, Refused, duration, retry_after_lines
-from aiorchsim.faults import REFUSALS, Fault, instead, spoil
+from aiorchsim.buckets import RateLimits
+from aiorchsim.fault_rules import FaultRules
+from aiorchsim.faults import (
+    REFUSALS,
+    STREAMS_ONLY,
+    Fault,
+    Suffered,
+    fault_at_end,
+    fault_named,
+    instead,
+    rendering_of,
+    spoil,
+)
 from aiorchsim.http1 import Request
 from aiorchsim.models import Model, Work
 from aiorchsim.profile import ANY_MODEL, ModelProfile, Profile
+from aiorchsim.prompt_cache import NOTHING_CACHED, PromptCache
 from aiorchsim.replay import Replay
-from aiorchsim.responses import STREAM_TYPE, Dialect, Piece, Refusal, Response
-from aiorchsim.statistics import Outcome, Statistics
+from aiorchsim.responses import STREAM_TYPE, Dialect, Piece, Refusal, Rendering, Response
+from aiorchsim.statistics import FREE, OTHER, Outcome, Statistics
 
 FAULT_HEADER: Final = "x-aiorchsim-fault"
 LATENCY_HEADER: Final = "x-aiorchsim-latency-s"
 LONGEST_LATENCY_S: Final = 3600.0
-NO_MODEL: Final = "(none)"
+NONE: Final = "(none)"
+SHOWN_KEY_CHARACTERS: Final = 4
 MOST_REMEMBERED: Final = 512
 LARGEST_REMEMBERED_BYTES: Final = 32 * 1024
 
@@ -38,16 +50,26 @@ class Simulation:
         self.statistics = Statistics(seed, now)
         self.elsewhere = "redirected.invalid"
         """Where redirects lead: this simulator under another host name, once it is known."""
+        self.go_down: Callable[[float], None] = lambda for_s: None  # noqa: ARG005 (until there is a server)
+        """Stop listening and drop every connection for so many seconds."""
+        self.faults = FaultRules(profile.all_faults(), now)
         self._serial = 0
         self._remembered: dict[tuple[str, bytes], Work] = {}
+        self._prompt_cache = PromptCache()
         self._random = random.Random(seed)
         self._models: dict[str, Model] = {}
+        self._dead_keys = frozenset(profile.dead_keys)
+        self._named_keys = self._dead_keys | frozenset(profile.api_keys)
         self._fill_limits(now)
 
     def reset(self, now: float) -> None:
-        """Begin anew: counts at zero, limits full, chance and faults as at the start. Calls in flight go on."""
+        """Begin anew: counts at zero, limits full, nothing cached, chance and faults as at the start. Calls in flight
+        go on.
+        """
         self._random = random.Random(self.seed)
         self._remembered.clear()
+        self._prompt_cache.clear()
+        self.faults.replace(self.profile.all_faults(), now)
         self._fill_limits(now)
         self.statistics.restart()
 
@@ -67,12 +89,18 @@ class Simulation:
         return Model(model, limits, model.rate_limit_headers or self.profile.rate_limit_headers)
 
     def model_named(self, name: str) -> Model | None:
-        """The model that answers to a name, or None."""
-        return self._models.get(name) or self._models.get(ANY_MODEL)
+        """The model that answers to a name, with or without a fault at its end, or None."""
+        model = self._models.get(name)
+        if model is None and "+" in name:
+            model = self._models.get(fault_at_end(name)[0])
+        return model or self._models.get(ANY_MODEL)
 
     def model_names(self) -> list[str]:
-        """The names that the profile lists."""
-        return [name for name in self._models if name != ANY_MODEL]
+        """The names that the profile lists, and those of a replay that something answers to."""
+        names = [name for name in self._models if name != ANY_MODEL]
+        if self.replay is not None:
+            names += [name for name in self.replay.models if name not in names and self.model_named(name)]
+        return names
 
     def remembered(self, endpoint: str, body: bytes) -> Work | None:
         """The work for a request body that came before: the same body always means the same work."""
@@ -94,17 +122,25 @@ class Simulation:
         `work` may be a body that takes no model and no time.
         """
         self._serial += 1
+        api_key = dialect.key_of(request.headers, request.query)
         if isinstance(work, Refusal | bytes):
-            model, name, prices = None, NO_MODEL, (0.0, 0.0)
+            model, name, by_name, prices = None, NONE, None, FREE
         else:
-            model, name = work.model, work.model_name
-            prices = (model.profile.input_usd_per_1m, model.profile.output_usd_per_1m)
-        call = self.statistics.begin(endpoint, name, prices)
-        response = self._plan(dialect, request, work, model, now, created)
+            model, name, by_name, prices = work.model, work.model_name, None, work.model.prices
+            if "+" in name:
+                name, by_name = fault_at_end(name)
+        call = self.statistics.begin(endpoint, name, self._shown_key(api_key), prices, now)
+        suffers: Suffered | Refusal | None = by_name
+        if FAULT_HEADER in request.headers:
+            suffers = _asked_fault(request.headers[FAULT_HEADER])
+        if suffers is None and self.faults and model is not None:
+            suffers = self.faults.suffered((name, model.profile.name), api_key, now, self._random)
+        response = self._plan(dialect, request, work, suffers, api_key, now, created)
         response.call = call
-        response.header_lines += b"x-request-id: req_%016x\r\n" % self._serial
+        if dialect.id_line:
+            response.header_lines += dialect.id_line % self._serial
         if model is not None and model.limits is not None and model.tells and response.status:
-            response.header_lines += model.limits.header_lines(now)
+            response.header_lines += dialect.limit_lines(model.limits, now, created + response.skew_s)
         return response
 
     def _plan(
@@ -112,58 +148,75 @@ class Simulation:
         dialect: Dialect,
         request: Request,
         work: Work | Refusal | bytes,
-        model: Model | None,
+        suffers: Suffered | Refusal | None,
+        api_key: str,
         now: float,
         created: int,
     ) -> Response:
-        headers = request.headers
-        asked = headers.get(FAULT_HEADER)
-        if asked is not None and asked not in _FAULTS:
-            return _refused(dialect, _unknown_fault(asked))
-        latency_s = _latency_asked(headers)
+        if isinstance(suffers, Refusal):
+            return dialect.refused(suffers)
+        latency_s = _latency_asked(request.headers)
         if isinstance(latency_s, Refusal):
-            return _refused(dialect, latency_s)
-        fault = Fault(asked) if asked is not None else self._fault_of(model)
-        if fault is not None:
-            self.statistics.faults[fault.value] += 1
-            response = self._instead(fault, dialect, request, model)
+            return dialect.refused(latency_s)
+        if suffers is not None and not (suffers.fault in STREAMS_ONLY and isinstance(work, Work) and not work.streamed):
+            self.statistics.faults[suffers.fault.value] += 1
+            response = self._instead(suffers, dialect, request, created)
             if response is not None:
                 response.delay_s = latency_s or 0.0
                 return response
-        if self.profile.api_keys and not self._authorised(headers):
-            return _refused(dialect, REFUSALS[Fault.AUTH])
+        if api_key in self._dead_keys or (self.profile.api_keys and api_key not in self._named_keys):
+            return dialect.refused(REFUSALS[Fault.AUTH])
         if isinstance(work, Refusal):
-            return _refused(dialect, work)
+            return dialect.refused(work)
         if isinstance(work, bytes):
             response = Response(200, work, delay_s=latency_s or 0.0)
         else:
-            response = self._worked(dialect, work, now, created, latency_s)
-        if fault is not None and response.outcome is Outcome.ANSWERED:
-            spoil(fault, response, dialect)
+            response = self._worked(dialect, work, suffers, now, created, latency_s)
+        if suffers is not None and response.outcome is Outcome.ANSWERED:
+            spoil(suffers, response, dialect)
         return response
 
-    def _worked(self, dialect: Dialect, work: Work, now: float, created: int, latency_s: float | None) -> Response:
+    def _worked(
+        self,
+        dialect: Dialect,
+        work: Work,
+        suffers: Suffered | None,
+        now: float,
+        created: int,
+        latency_s: float | None,
+    ) -> Response:
         model = work.model
         if model.limits is not None:
+            if suffers is not None and suffers.fault is Fault.QUOTA_EATEN:
+                model.limits.eat(now)
             refused = model.limits.admit(work.prompt_tokens + work.completion_tokens, now)
             if refused is not None:
-                return _rate_limited(dialect, model, work.model_name, refused)
+                refusal = dialect.rate_limited(work.model_name, refused, model.tells_retry)
+                return dialect.refused(refusal)
         profile = model.profile
         if latency_s is None:
             latency_s = self._latency(work, profile)
         if profile.error_rate and self._random.random() < profile.error_rate:
-            response = _refused(dialect, REFUSALS[Fault.ERROR_500])
+            response = dialect.refused(REFUSALS[Fault.ERROR_500])
             response.delay_s = latency_s
             return response
+        cached = NOTHING_CACHED
+        if work.marks:
+            cached = self._prompt_cache.use(model.profile.name, work.marks, now, now + latency_s)
+        rendering = Rendering(self._serial, created, cached)
+        if suffers is not None:
+            rendering = rendering_of(suffers.fault, rendering)
         if not work.streamed:
-            response = Response(200, work.body(self._serial, created), delay_s=latency_s)
+            response = Response(200, work.body(rendering), delay_s=latency_s)
             response.completion_tokens = work.completion_tokens
         else:
             response = Response(200, content_type=STREAM_TYPE, delay_s=latency_s)
             response.header_lines = b"cache-control: no-cache\r\n"
-            response.pieces = _timed(work.events(self._serial, created), profile.latency_per_output_token_s)
+            response.pieces = _timed(work.events(rendering), profile.latency_per_output_token_s)
         response.prompt_tokens = work.prompt_tokens
-        response.header_lines += b"openai-processing-ms: %d\r\n" % round(latency_s * 1000)
+        response.cached = cached
+        if dialect.time_line:
+            response.header_lines += dialect.time_line % round(latency_s * 1000)
         return response
 
     def _latency(self, work: Work, profile: ModelProfile) -> float:
@@ -177,35 +230,20 @@ class Simulation:
             latency_s += profile.latency_per_output_token_s * work.completion_tokens
         return max(0.0, latency_s)
 
-    def _fault_of(self, model: Model | None) -> Fault | None:
-        """The fault that the profile makes this call suffer, if any."""
-        if model is None or model.profile.fault is None or model.faults_left == 0:
-            return None
-        if model.profile.fault_rate < 1.0 and self._random.random() >= model.profile.fault_rate:
-            return None
-        if model.faults_left is not None:
-            model.faults_left -= 1
-        return Fault(model.profile.fault)
-
-    def _instead(self, fault: Fault, dialect: Dialect, request: Request, model: Model | None) -> Response | None:
-        if fault is Fault.REDIRECT:
+    def _instead(self, suffers: Suffered, dialect: Dialect, request: Request, created: int) -> Response | None:
+        if suffers.fault is Fault.REDIRECT:
             location = f"http://{self.elsewhere}/sim/redirected{request.path}"
             lines = f"location: {location}\r\n".encode("latin-1", "replace")
             return Response(302, b"{}", lines, outcome=Outcome.ERRORS)
-        if fault is Fault.RATE_LIMITED:
-            retry_after_s = model.profile.fault_retry_after_s if model is not None else 1.0
-            refusal = Refusal(429, "requests", "Rate limit reached for requests.", "rate_limit_exceeded")
-            return Response(
-                429, dialect.refusal_body(refusal), retry_after_lines(retry_after_s), outcome=Outcome.RATE_LIMITED
-            )
-        return instead(fault, dialect)
+        return instead(suffers, dialect, created)
 
-    def _authorised(self, headers: Mapping[str, str]) -> bool:
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and key.strip() in self.profile.api_keys
-
-
-_FAULTS: Final = frozenset(fault.value for fault in Fault)
+    def _shown_key(self, api_key: str) -> str:
+        """How a key is shown in the counts: whole when it is one of the profile's, else its end."""
+        if api_key in self._named_keys:
+            return api_key
+        if not api_key:
+            return NONE
+        return f"…{api_key[-SHOWN_KEY_CHARACTERS:]}" if len(api_key) > 2 * SHOWN_KEY_CHARACTERS else OTHER
 
 
 def _timed(events: list[tuple[bytes, int]], per_token_s: float) -> list[Piece]:
@@ -217,31 +255,6 @@ def _timed(events: list[tuple[bytes, int]], per_token_s: float) -> list[Piece]:
         after_s += tokens * per_token_s
         pieces.append(Piece(after_s, data, tokens))
     return pieces
-
-
-def _refused(dialect: Dialect, refusal: Refusal) -> Response:
-    return Response(refusal.status, dialect.refusal_body(refusal), outcome=Outcome.ERRORS)
-
-
-def _rate_limited(dialect: Dialect, model: Model, name: str, refused: Refused) -> Response:
-    unit = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}[refused.limited_by]
-    if refused.retry_after_s is None:
-        message = (
-            f"Request too large for {name} on {unit}: Limit {refused.limit}, Requested {refused.requested}. "
-            "The input or output tokens must be reduced in order to run successfully."
-        )
-    else:
-        message = (
-            f"Rate limit reached for {name} on {unit}: Limit {refused.limit}, Used {refused.used}, "
-            f"Requested {refused.requested}."
-        )
-        if model.tells_retry:
-            message += f" Please try again in {duration(refused.retry_after_s)}."
-    body = dialect.refusal_body(Refusal(429, refused.limited_by, message, "rate_limit_exceeded"))
-    response = Response(429, body, outcome=Outcome.RATE_LIMITED)
-    if model.tells_retry and refused.retry_after_s is not None:
-        response.header_lines = retry_after_lines(refused.retry_after_s)
-    return response
 
 
 def _latency_asked(headers: Mapping[str, str]) -> float | Refusal | None:
@@ -258,7 +271,8 @@ def _latency_asked(headers: Mapping[str, str]) -> float | Refusal | None:
     return latency_s
 
 
-def _unknown_fault(asked: str) -> Refusal:
-    near = get_close_matches(asked, list(Fault), n=1)
-    remedy = f"Did you mean {near[0]}?" if near else f"The faults are {', '.join(Fault)}."
-    return Refusal(400, "invalid_request_error", f"{FAULT_HEADER}: there is no fault {asked[:40]!r}. {remedy}")
+def _asked_fault(asked: str) -> Suffered | Refusal:
+    named = fault_named(asked)
+    if isinstance(named, Suffered):
+        return named
+    return Refusal(400, "invalid_request_error", f"{FAULT_HEADER}: {named}")

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import time
+from email.utils import parsedate_to_datetime
 
 import pytest
 
@@ -152,23 +153,145 @@ def test_the_fault_rate_limited_says_when_to_come_back(start, ask):
     assert answered.headers["retry-after-ms"] == "7500"
 
 
+ENDLESS = (Fault.HANG, Fault.STALL)
+WHOLE = (
+    Fault.SLOW_STREAM, Fault.SLOW_FIRST_TOKEN, Fault.QUOTA_EATEN, Fault.MALFORMED_LINE, Fault.CONTENT_FILTER,
+    Fault.MISSING_USAGE, Fault.DUPLICATED_CHUNKS, Fault.DUPLICATED_END,
+)  # fmt: skip
+LIMITED = (Fault.RATE_LIMITED, Fault.RATE_LIMITED_NO_HINT, Fault.SKEWED_CLOCK, Fault.NO_CREDIT)
+FREE = (
+    *LIMITED, Fault.REFUSE, Fault.RESET, Fault.ERROR_500, Fault.ERROR_502, Fault.ERROR_503, Fault.ERROR_529, Fault.AUTH,
+    Fault.REDIRECT, Fault.WRONG_CONTENT_TYPE, Fault.ERROR_IN_200,
+)  # fmt: skip
+
+
 def test_each_fault_is_counted_once_and_nothing_stays_in_flight(start, ask):
     simulator = start("[[models]]\nlatency_s = 0\ninput_usd_per_1m = 1.0\n")
-    for fault in Fault:
-        if fault is Fault.HANG:
-            continue
+    suffered = [fault for fault in Fault if fault not in ENDLESS]
+    for fault in suffered:
         try:
             ask(simulator).chat(headers=by(fault.value), stream=True)
         except (OSError, http.client.HTTPException):
             pass
     stats = simulator.wait_until(lambda stats: stats["calls"]["in_flight"] == 0)
-    assert stats["faults"] == {fault.value: 1 for fault in Fault if fault is not Fault.HANG}
+    assert stats["faults"] == {fault.value: 1 for fault in suffered}
     calls = stats["calls"]
-    assert calls["received"] == len(Fault) - 1
-    assert calls["answered"] == 1  # the slow one
-    assert calls["rate_limited"] == 1
-    assert calls["errors"] == calls["received"] - 2
+    assert calls["received"] == len(suffered)
+    assert calls["answered"] == len(WHOLE)
+    assert calls["rate_limited"] == len(LIMITED)
+    assert calls["errors"] == calls["received"] - len(WHOLE) - len(LIMITED)
     assert calls["abandoned"] == 0
-    begun = ("cut_stream", "nonsense", "slow_stream", "stream_error")
+    begun = [fault for fault in suffered if fault not in FREE]
     assert stats["tokens"]["prompt"] == 10 * len(begun)
     assert stats["cost_usd"] == pytest.approx(10 * len(begun) / 1e6)
+    assert stats["left"] == []
+
+
+MOON = "Who was the first man on the moon?"
+
+
+def test_a_stall_holds_half_an_answer_until_the_client_leaves_which_is_told_with_its_time(quick, raw):
+    quick.reset()
+    client = raw(quick)
+    body = json.dumps({"model": "m+stall", "stream": True, "messages": [{"role": "user", "content": MOON}]}).encode()
+    client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    got = b""
+    while b"delta" not in got:
+        got += client.recv(65536)
+    client.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        while True:
+            got += client.recv(65536)
+    assert b"[DONE]" not in got
+    left = time.monotonic()
+    client.close()
+    stats = quick.wait_until(lambda stats: stats["calls"]["in_flight"] == 0)
+    (gone,) = stats["left"]
+    assert (gone["model"], gone["while"]) == ("m", "answering")
+    assert 0 <= gone["at_s"] - left < 1
+    assert gone["after_s"] >= 0.05
+
+
+def test_pauses_of_so_many_seconds_end(quick, ask):
+    for fault in ("stall=0.1", "hang=0.1", "slow_first_token=0.1"):
+        for stream in (False, True):
+            began = time.monotonic()
+            whole = ask(quick).chat(MOON, model=f"m+{fault}", stream=stream)
+            assert 0.1 <= time.monotonic() - began < 1
+            assert whole.status == 200
+            assert (whole.events[-1] == "[DONE]") if stream else whole.text
+    assert ask(quick).chat(headers=by("error_500=1")).status == 400
+    assert ask(quick).chat(headers=by("stall=-1")).status == 400
+
+
+def test_the_end_of_a_models_name_is_a_fault_only_where_one_is_called_so(quick, ask):
+    assert ask(quick).chat(model="m+error_503").status == 503
+    assert ask(quick).chat(model="m+plus").json["model"] == "m+plus"
+    assert ask(quick).chat(model="m+stall=x").status == 200
+    assert ask(quick).chat(model="m+missing_usage").json["model"] == "m+missing_usage"
+
+
+def test_what_is_in_an_answer(quick, ask):
+    assert "usage" not in ask(quick).chat(headers=by("missing_usage")).json
+    assert ask(quick).chat(headers=by("empty_choices")).json["choices"] == []
+    (choice,) = ask(quick).chat(headers=by("content_filter")).json["choices"]
+    assert choice["finish_reason"] == "content_filter"
+    assert "error" in ask(quick).chat(headers=by("error_in_200")).json
+    with pytest.raises(ValueError):
+        json.loads(ask(quick).chat(headers=by("truncated_json")).body)
+    assert ask(quick).chat(headers=by("malformed_line")).text == "42"
+
+
+def test_what_is_in_a_stream(quick, ask):
+    def streamed(fault):
+        return ask(quick).chat(MOON, headers=by(fault), stream=True, stream_options={"include_usage": True})
+
+    def said(events):
+        chunks = [json.loads(event) for event in events if event != "[DONE]"]
+        return "".join(choice["delta"].get("content", "") for chunk in chunks for choice in chunk["choices"])
+
+    whole = streamed("slow_first_token=0").events
+    assert not any("total_tokens" in event for event in streamed("missing_usage").events)
+    doubled = streamed("duplicated_chunks").events
+    assert len(said(doubled)) == 2 * len(said(whole))
+    ended = streamed("duplicated_end").events
+    assert said(ended) == said(whole)
+    assert ended.count("[DONE]") == 2
+    assert len([event for event in ended if "total_tokens" in event]) == 2
+    broken = streamed("malformed_line").events
+    assert len(broken) == len(whole) + 1
+    early = streamed("ends_early")
+    assert early.status == 200
+    assert "[DONE]" not in early.events
+    truncated = streamed("truncated_json").body
+    assert truncated.startswith(b"data: ")
+    assert not truncated.endswith(b"\n\n")
+    (error,) = streamed("error_in_200").events
+    assert json.loads(error)["error"]["type"] == "server_error"
+    empty = streamed("empty_choices").events
+    assert said(empty) == ""
+    assert empty[-1] == "[DONE]"
+
+
+def test_a_clock_that_is_ahead_is_ahead_in_all_it_tells(quick, ask):
+    answered = ask(quick).chat(headers=by("skewed_clock=5"))
+    assert answered.status == 429
+    told = parsedate_to_datetime(answered.headers["retry-after"])
+    assert (told - parsedate_to_datetime(answered.headers["date"])).total_seconds() == 5
+    assert 3500 < told.timestamp() - time.time() < 3700
+
+
+def test_a_page_of_html_where_json_was_due(quick, ask):
+    for fault, status in (("error_502", 502), ("wrong_content_type", 200)):
+        answered = ask(quick).chat(headers=by(fault))
+        assert answered.status == status
+        assert answered.headers["content-type"].startswith("text/html")
+
+
+def test_a_quota_eaten_by_somebody_else(start, ask):
+    asker = ask(start("[[models]]\nlatency_s = 0\nrequests_per_minute = 60\nburst_s = 10\n"))
+    assert asker.chat().headers["x-ratelimit-remaining-requests"] == "9"
+    eaten = asker.chat(headers=by("quota_eaten"))
+    assert eaten.status == 429
+    assert eaten.headers["x-ratelimit-remaining-requests"] == "0"
+    assert float(eaten.headers["retry-after-ms"]) <= 1000

@@ -5,6 +5,8 @@ import tomllib
 
 import pytest
 
+from aiorchsim.fault_rules import FaultRule
+from aiorchsim.faults import Fault
 from aiorchsim.profile import ModelProfile, Profile, ProfileError, explained, load, read
 
 
@@ -68,10 +70,7 @@ def test_every_problem_is_told_at_once_with_its_remedy():
         "profile: models[0].quality: must be at most 1, got 1.5",
         "profile: models[0].name: must be a string that is not empty, got ''",
         "profile: models[0].requests_per_minute: must be more than 0; leave it out for no limit, got 0",
-        (
-            "profile: models[1].fault: must be one of hang, refuse, reset, cut_stream, nonsense, error_500, error_503, rate_limited,"
-            " slow_stream, auth, redirect, stream_error; did you mean hang?, got 'hangs'"
-        ),
+        f"profile: models[1].fault: must be one of {', '.join(Fault)}; did you mean hang?, got 'hangs'",
         "profile: models[1].prices: unknown key; write input_usd_per_1m and output_usd_per_1m, as in aiorch.toml",
         "profile: models[1].latency_s: must be a number, got nan",
         "profile: models[1].count_refused: must be true or false, got 1",
@@ -109,14 +108,34 @@ def test_files_are_read_and_replays_are_found_beside_them(tmp_path):
 def test_the_manual_is_a_profile_with_every_key_at_its_default():
     manual = explained()
     assert read(tomllib.loads(manual)) == Profile()
-    for record in (Profile, ModelProfile):
+    for record in (Profile, ModelProfile, FaultRule):
         for field in dataclasses.fields(record):
-            assert f"{field.name} = " in manual or field.name == "models"
-            assert field.name == "models" or field.metadata["meaning"] in manual
-    bare = "\n".join(line.removeprefix("# ") for line in manual.splitlines() if "=" in line or line.startswith("["))
+            assert not field.metadata or f"{field.name} = " in manual
+            assert not field.metadata or field.metadata["meaning"] in manual
+    lines = [line.removeprefix("# ") for line in manual.splitlines()]
+    bare = "\n".join(line for line in lines if " = " in line or line.startswith("["))
     assert {problem.split(":")[1].split(".")[-1] for problem in problems(tomllib.loads(bare))} <= {
         field.name
-        for record in (Profile, ModelProfile)
+        for record in (Profile, ModelProfile, FaultRule)
         for field in dataclasses.fields(record)
-        if field.default is None
+        if field.default in (None, "")
     }
+
+
+def test_rules_of_faults_are_read_and_what_is_wrong_with_them_is_told():
+    profile = read(
+        {"faults": [{"fault": "stall", "model": "a", "every": 3}], "models": [{"name": "a", "fault": "hang"}]}
+    )
+    assert profile.all_faults() == (
+        FaultRule(fault="stall", model="a", every=3),
+        FaultRule(fault="hang", model="a"),
+    )
+    assert problems({"faults": [{"falt": "stall"}, {"fault": "stal", "every": 0, "rate": 2}, {"fault": "hang"}]}) == [
+        "profile: faults[0].falt: unknown key; did you mean fault?",
+        f"profile: faults[0].fault: is missing; it must be one of {', '.join(Fault)}",
+        f"profile: faults[1].fault: must be one of {', '.join(Fault)}; did you mean stall?, got 'stal'",
+        "profile: faults[1].every: must be more than 0; leave it out for no limit, got 0",
+        "profile: faults[1].rate: must be at most 1, got 2",
+    ]
+    (problem,) = problems({"faults": {"fault": "hang"}})
+    assert problem == 'profile: faults: must be a list of rules, such as {fault = "error_503", for_s = 60}'

@@ -273,7 +273,7 @@ def test_clients_that_leave_are_counted_and_billed_what_they_cost(start, raw):
     stats = simulator.wait_until(lambda stats: stats["calls"]["in_flight"] == 0)
     assert stats["calls"]["abandoned"] == 1
     assert stats["by_status"] == {"abandoned": 1}
-    assert stats["tokens"] == {"prompt": 10, "completion": 0}
+    assert stats["tokens"] == {"prompt": 10, "completion": 0, "cache_read": 0, "cache_write": 0}
     assert stats["cost_usd"] == pytest.approx(10e-6)
 
     simulator.reset()

@@ -91,6 +91,8 @@ def aiorchsim() -> ManualPage:
         purpose=simulator_options.PURPOSE,
         blocks=(
             *_opening(simulator_options.parser(), simulator_options.TEXT),
+            Heading("Faults"),
+            Terms([(name, f"{meaning[0].upper()}{meaning[1:]}.") for name, meaning in simulator_options.FAULTS]),
             *_exits(simulator_options.EXITS),
             *_examples(simulator_options.EXAMPLES),
             Heading("See also"),

@@ -1,21 +1,14 @@
-"""What all of OpenAI's endpoints share: error bodies, decoding a body, finding the model."""
+"""What all of OpenAI's endpoints share: error bodies, headers, the list of models."""
 
 import json
-from typing import Any, Final, NoReturn
+from collections.abc import Mapping
+from typing import Final
 
-from aiorchsim.models import Model
+from aiorchsim.buckets import RateLimits, Refused, duration, retry_after_lines
 from aiorchsim.responses import Dialect, Refusal
-from aiorchsim.simulation import Simulation
 
-LONGEST_MODEL_NAME: Final = 256
-
-
-class Refused(Exception):
-    """A request that cannot be worked on; carries what to answer."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
+CREATED: Final = 1_700_000_000
+NO_SUCH_MODEL: Final = "The model `{name}` does not exist or you do not have access to it."
 
 
 def refusal_body(refusal: Refusal) -> bytes:
@@ -24,70 +17,57 @@ def refusal_body(refusal: Refusal) -> bytes:
     return json.dumps({"error": error}).encode("ascii")
 
 
+def model_list(names: list[str]) -> bytes:
+    """The body of GET /v1/models."""
+    data = [{"id": name, "object": "model", "created": CREATED, "owned_by": "aiorchsim"} for name in names]
+    return json.dumps({"object": "list", "data": data}).encode("ascii")
+
+
+def bearer_key(headers: Mapping[str, str], query: str) -> str:  # noqa: ARG001 (it is never in the query)
+    """The key in `Authorization: Bearer`; empty when there is none."""
+    written = headers.get("authorization")
+    if written is None:
+        return ""
+    scheme, _, key = written.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def rate_limited(name: str, refused: Refused, tells_retry: bool) -> Refusal:
+    """The 429 of a call that was not let in."""
+    unit = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}[refused.limited_by]
+    if refused.retry_after_s is None:
+        message = (
+            f"Request too large for {name} on {unit}: Limit {refused.limit}, Requested {refused.requested}. "
+            "The input or output tokens must be reduced in order to run successfully."
+        )
+    else:
+        message = (
+            f"Rate limit reached for {name} on {unit}: Limit {refused.limit}, Used {refused.used}, "
+            f"Requested {refused.requested}."
+        )
+        if tells_retry:
+            message += f" Please try again in {duration(refused.retry_after_s)}."
+    told_s = refused.retry_after_s if tells_retry else None
+    return Refusal(429, refused.limited_by, message, "rate_limit_exceeded", retry_after_s=told_s)
+
+
 def _error_event(refusal: Refusal) -> bytes:
     return b"data: " + refusal_body(refusal) + b"\n\n"
 
 
-OPENAI: Final = Dialect(refusal_body, _error_event)
+def _limit_lines(limits: RateLimits, now: float, created: int) -> bytes:  # noqa: ARG001 (durations need no date)
+    return limits.header_lines(now)
 
 
-def bad_request(message: str, param: str | None = None, code: str | None = None) -> Refused:
-    """A 400 in OpenAI's words."""
-    return Refused(Refusal(400, "invalid_request_error", message, code, param))
-
-
-def wrong_type(param: str, wanted: str, value: Any) -> Refused:
-    """A 400 for a parameter of the wrong type."""
-    names = {
-        "dict": "object",
-        "list": "array",
-        "str": "string",
-        "int": "integer",
-        "float": "decimal",
-        "bool": "boolean",
-        "NoneType": "null",
-    }
-    got = names[type(value).__name__]
-    return bad_request(f"Invalid type for '{param}': expected {wanted}, but got {got} instead.", param, "invalid_type")
-
-
-def decoded(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body. Raises Refused."""
-    try:
-        document = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise bad_request(f"We could not parse the JSON body of your request. ({str(error)[:120]})") from error
-    if not isinstance(document, dict):
-        raise wrong_type("body", "an object", document)
-    return document
-
-
-def model_asked(simulation: Simulation, document: dict[str, Any]) -> tuple[Model, str]:
-    """The model that a request names, and the name. Raises Refused."""
-    name = document.get("model")
-    if name is None:
-        raise bad_request("you must provide a model parameter")
-    if not isinstance(name, str):
-        raise wrong_type("model", "a string", name)
-    model = simulation.model_named(name) if 0 < len(name) <= LONGEST_MODEL_NAME else None
-    if model is None:
-        message = f"The model `{name[:LONGEST_MODEL_NAME]}` does not exist or you do not have access to it."
-        raise Refused(Refusal(404, "invalid_request_error", message, "model_not_found"))
-    return model, name
-
-
-def whole_number(document: dict[str, Any], param: str, least: int, most: int) -> int | None:
-    """An optional whole number within bounds. Raises Refused."""
-    value = document.get(param)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise wrong_type(param, "an integer", value)
-    if not least <= value <= most:
-        message = f"Invalid '{param}': expected a value from {least} to {most}, but got {str(value)[:40]} instead."
-        raise bad_request(message, param, "integer_below_min_value" if value < least else "integer_above_max_value")
-    return value
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+OPENAI: Final = Dialect(
+    name="openai",
+    refusal_body=refusal_body,
+    error_event=_error_event,
+    broken_event=b'data: {"id":"chatcmpl-sim","choices":[{"delta":{"content":\n\n',
+    rate_limited=rate_limited,
+    limit_lines=_limit_lines,
+    retry_lines=retry_after_lines,
+    key_of=bearer_key,
+    id_line=b"x-request-id: req_%016x\r\n",
+    time_line=b"openai-processing-ms: %d\r\n",
+)

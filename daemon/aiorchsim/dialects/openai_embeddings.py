@@ -7,10 +7,11 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiorchsim.dialects.openai import Refused, bad_request, decoded, model_asked, whole_number, wrong_type
+from aiorchsim.dialects.openai import NO_SUCH_MODEL
+from aiorchsim.dialects.reading import NotUnderstood, bad_request, decoded, model_asked, whole_number, wrong_type
 from aiorchsim.http1 import Request
-from aiorchsim.models import Model
-from aiorchsim.responses import Refusal
+from aiorchsim.models import Work
+from aiorchsim.responses import Refusal, Rendering, Shape
 from aiorchsim.simulation import Simulation
 from aiorchsim.textwork import embed, text_tokens
 
@@ -26,35 +27,33 @@ def decode(simulation: Simulation, request: Request) -> "EmbeddingWork | Refusal
         return work
     try:
         work = _work(simulation, decoded(request.body))
-    except Refused as refused:
+    except NotUnderstood as refused:
         return refused.refusal
     simulation.remember(ENDPOINT, request.body, work, len(work.encoded))
     return work
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingWork:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingWork(Work):
     """A request for vectors, and they."""
 
-    model: Model
-    model_name: str
-    prompt_tokens: int
     encoded: bytes
-    completion_tokens: int = 0
-    latency_s: float | None = None
-    streamed: bool = False
+    bare: bytes
+    """The same without its tokens."""
 
-    def body(self, serial: int, created: int) -> bytes:  # noqa: ARG002 (an embedding has neither id nor time)
-        """The whole answer."""
-        return self.encoded
+    def body(self, rendering: Rendering) -> bytes:
+        """The whole answer; an embedding has neither id nor time."""
+        if rendering.shape is not Shape.WHOLE:
+            return b'{"object":"list","data":[]}'
+        return self.encoded if rendering.usage else self.bare
 
-    def events(self, serial: int, created: int) -> list[tuple[bytes, int]]:
+    def events(self, rendering: Rendering) -> list[tuple[bytes, int]]:
         """There is no stream of embeddings; the body as its only event."""
-        return [(self.body(serial, created), 0)]
+        return [(self.body(rendering), 0)]
 
 
 def _work(simulation: Simulation, document: dict[str, Any]) -> EmbeddingWork:
-    model, name = model_asked(simulation, document)
+    model, name = model_asked(simulation, document.get("model"), NO_SUCH_MODEL)
     form = document.get("encoding_format", "float")
     if form not in ("float", "base64"):
         message = (
@@ -67,11 +66,15 @@ def _work(simulation: Simulation, document: dict[str, Any]) -> EmbeddingWork:
         f'{{"object":"embedding","index":{index},"embedding":{_written(embed(text, dimensions), form)}}}'
         for index, text in enumerate(texts)
     ]
-    encoded = (
-        f'{{"object":"list","data":[{",".join(data)}],"model":{json.dumps(name)},'
-        f'"usage":{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}}}'
+    bare = f'{{"object":"list","data":[{",".join(data)}],"model":{json.dumps(name)}'
+    encoded = f'{bare},"usage":{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}}}'
+    return EmbeddingWork(
+        model=model,
+        model_name=name,
+        prompt_tokens=tokens,
+        encoded=encoded.encode("ascii"),
+        bare=f"{bare}}}".encode("ascii"),
     )
-    return EmbeddingWork(model, name, tokens, encoded.encode("ascii"))
 
 
 def _written(vector: list[float], form: str) -> str:
