@@ -23,6 +23,9 @@ SCRIPTS = (
     "live_edit",
     "edits",
     "kill9",
+    "full_disk",
+    "damaged_files",
+    "malformed_frames",
 )
 PAGE = ROOT / "docs" / "figures.md"
 

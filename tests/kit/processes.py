@@ -40,6 +40,8 @@ class DaemonProcess:
             **environment,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.through: tuple[str, ...] = ()
+        """A command that prepares something and becomes the daemon."""
 
     @property
     def pid(self) -> int:
@@ -51,7 +53,7 @@ class DaemonProcess:
         """Start it; with ``wait`` until it answers at its socket."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "aiorchd", *self._arguments],
+                [*self.through, sys.executable, "-m", "aiorchd", *self._arguments],
                 env=self._environment,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

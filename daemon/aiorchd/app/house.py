@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from aiorch.errors import NotFound
 from aiorch.version import PROTOCOL, __version__
+from aiorchd.app.concerns import file_concerns
 from aiorchd.app.places import Places
 from aiorchd.app.plain import plain
 from aiorchd.app.supply import Supply
@@ -188,11 +189,7 @@ class House:
     def _concerns(self) -> list[str]:
         """Say in sentences what keeps the daemon from being wholly well."""
         at = self._at
-        concerns = [
-            f"{name}: {file.fault} (since {file.since})"
-            for name, file in at.store.statistics().files.items()
-            if file.state != "ok"
-        ]
+        concerns = file_concerns(at.store.statistics(), at.lasting.wall_clock())
         if at.reloading.verdict.result == "refused":
             problems = at.reloading.verdict.problems
             concerns.append(f"the configuration file is refused, the last good one is in force: {problems[0]}")

@@ -113,7 +113,7 @@ class Daemon(Section, frozen=True):
             "So one message of max_frame_bytes may come besides.",
             unit="bytes",
         ),
-    ] = 8 * MIB
+    ] = 4 * MIB
     frame_timeout_s: Annotated[
         Seconds,
         key(

@@ -220,44 +220,51 @@ class Session:
                 if self.outbox.full:
                     await self.outbox.room()
                 continue
-            try:
-                events = self._wire.receive_data(data)
-            except RemoteProtocolError as error:
-                await self._refuse(error)
+            if not await self._take(data, received_at, nursery):
                 return
-            if events and self._in_part:
-                self._in_part = False
-                self._patience_s = self._limits.frame_timeout_s
-                self._intake.hold(self, self._wire.unfinished_bytes)
-            answers: list[bytes] = []
-            size = 0
-            for event in events:
-                if type(event) is Request:
-                    prepared = self._recall(self.caller, event, received_at) if self._open else None
-                    if type(prepared) is Packed and len(prepared.body) <= _MAX_ANSWER_BYTES:
-                        answer = _result_head(event.msgid) + prepared.body
-                        answers.append(answer)
-                        size += len(answer)
-                        if size > self._limits.max_pending_write_bytes:
-                            self.outbox.write(b"".join(answers))
-                            answers.clear()
-                            size = 0
-                            await self.outbox.room()
-                        continue
-                    if len(self._running) >= self._limits.max_in_flight:
+            if self.outbox.full:
+                await self.outbox.room()
+
+    async def _take(self, data: bytes, received_at: float, nursery: trio.Nursery) -> bool:
+        """Answer or begin what was read; False when the connection is over. What was read is let go of with it: a
+        connection may be idle for days after a message of megabytes."""
+        try:
+            events = self._wire.receive_data(data)
+        except RemoteProtocolError as error:
+            await self._refuse(error)
+            return False
+        if events and self._in_part:
+            self._in_part = False
+            self._patience_s = self._limits.frame_timeout_s
+            self._intake.hold(self, self._wire.unfinished_bytes)
+        answers: list[bytes] = []
+        size = 0
+        for event in events:
+            if type(event) is Request:
+                prepared = self._recall(self.caller, event, received_at) if self._open else None
+                if type(prepared) is Packed and len(prepared.body) <= _MAX_ANSWER_BYTES:
+                    answer = _result_head(event.msgid) + prepared.body
+                    answers.append(answer)
+                    size += len(answer)
+                    if size > self._limits.max_pending_write_bytes:
                         self.outbox.write(b"".join(answers))
                         answers.clear()
                         size = 0
-                        if not await self._slot_is_free():
-                            return
-                    self._start(nursery, Asked(self, event.msgid, event.params, received_at, prepared), event.method)
-                elif type(event) is Notification:
-                    self._take_notification(event)
-                # Answers to requests nobody made are ignored, as the protocol says.
-            if answers:
-                self.outbox.write(answers[0] if len(answers) == 1 else b"".join(answers))
-            if self.outbox.full:
-                await self.outbox.room()
+                        await self.outbox.room()
+                    continue
+                if len(self._running) >= self._limits.max_in_flight:
+                    self.outbox.write(b"".join(answers))
+                    answers.clear()
+                    size = 0
+                    if not await self._slot_is_free():
+                        return False
+                self._start(nursery, Asked(self, event.msgid, event.params, received_at, prepared), event.method)
+            elif type(event) is Notification:
+                self._take_notification(event)
+            # Answers to requests nobody made are ignored, as the protocol says.
+        if answers:
+            self.outbox.write(answers[0] if len(answers) == 1 else b"".join(answers))
+        return True
 
     async def _rest_comes(self) -> bool:
         """Wait for more of a message that has come in part; False when that took too long, and the peer was told so."""

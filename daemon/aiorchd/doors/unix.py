@@ -28,7 +28,7 @@ class DoorPolicy:
     max_connections: int = 4096
     limited_by: str = "[daemon] max_connections"
     """What to change for more connections, in words."""
-    max_incoming_bytes: int = 8 * 1024 * 1024
+    max_incoming_bytes: int = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

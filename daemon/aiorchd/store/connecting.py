@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import quote
 
 from aiorchd.store.errors import SQLITE_ERRORS, FaultKind, FileFault
 from aiorchd.store.kinds import FileKind
+from aiorchd.store.place import companions
 
 BUSY_WRITER_S: Final = 0.25
 """How long a write waits for a stranger who holds the file (somebody's ``sqlite3`` shell); then it is retried later."""
@@ -20,11 +21,13 @@ _WAL_LIMIT_BYTES: Final = 16 * 1024 * 1024
 _PAGES_KIB: Final = 2048
 
 
-def connect(path: Path, busy_s: float = BUSY_WRITER_S) -> sqlite3.Connection:
+def connect(
+    path: Path, busy_s: float = BUSY_WRITER_S, mode: Literal["rw", "ro", "ro&immutable=1"] = "rw"
+) -> sqlite3.Connection:
     """Open an existing file; nothing is begun implicitly, and any thread may use it, one at a time."""
-    # mode=rw: a file that vanished is a fault, not a reason to make another one without a schema.
+    # Never rwc: a file that vanished is a fault, not a reason to make another one without a schema.
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode=rw", uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False
+        f"file:{quote(str(path))}?mode={mode}", uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False
     )
     try:
         connection.text_factory = _lenient_text
@@ -40,11 +43,25 @@ def connect(path: Path, busy_s: float = BUSY_WRITER_S) -> sqlite3.Connection:
 @contextmanager
 def connected(path: Path) -> Iterator[sqlite3.Connection]:
     """Do the same for the length of the block."""
-    connection = connect(path)
-    try:
+    with closing(connect(path)) as connection:
         yield connection
-    finally:
-        connection.close()
+
+
+@contextmanager
+def looking(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open an existing file for the length of the block to look at it, without changing it.
+
+    Whoever may write and is the last to close folds the write-ahead log into the file: into whatever stands there under
+    that name, a stranger's file or the rest of a damaged one, which then could not be examined or mended any more.
+    """
+    log, _, journal = companions(path)
+    mode: Literal["rw", "ro", "ro&immutable=1"] = "ro"
+    if journal.exists():
+        mode = "rw"  # only who may write can undo what it says
+    elif not log.exists():
+        mode = "ro&immutable=1"  # nobody has it open, and looking must not make a log
+    with closing(connect(path, mode=mode)) as connection:
+        yield connection
 
 
 def connect_writer(path: Path, kind: FileKind) -> sqlite3.Connection:

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from aiorchd.calls.ports import WallClock
-from aiorchd.store.connecting import connect_reader, connect_writer, connected
+from aiorchd.store.connecting import connect_reader, connect_writer, looking
 from aiorchd.store.errors import SQLITE_ERRORS, FaultKind, FileFault, StateError, fault_of, fault_of_system
 from aiorchd.store.inspection import prepare_file, version_of
 from aiorchd.store.kinds import FileKind
@@ -82,7 +82,7 @@ class DatabaseFile:
         if not self.path.is_file() or self.path.stat().st_size == 0:
             return
         try:
-            with connected(self.path) as connection:
+            with looking(self.path) as connection:
                 version_of(self.path, self.kind, connection)
         except (FileFault, *SQLITE_ERRORS):
             return
@@ -260,6 +260,9 @@ class DatabaseFile:
             raise
 
     def _open(self) -> None:
+        if not self.kind.disposable and self._identity is not None:
+            # Opened again after a fault: one that went away meanwhile (its disk, say) is not begun anew in its place.
+            self._check_identity()
         try:
             prepare_file(self.path, self.kind)
             self._writer = connect_writer(self.path, self.kind)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from aiorchd.store.connecting import connected
+from aiorchd.store.connecting import connected, looking
 from aiorchd.store.errors import FaultKind, FileFault, SchemaTooNew, fault_of
 from aiorchd.store.kinds import FileKind, Table, migrate
 from aiorchd.store.place import companions, create_private, make_private, remove, sync
@@ -32,7 +32,7 @@ def prepare_file(path: Path, kind: FileKind) -> None:
         _make(path, kind)
     _look_at(path, kind)
     make_private(path)
-    with connected(path) as connection:
+    with looking(path) as connection:
         version = version_of(path, kind, connection)
         if version == kind.version:
             _probe(connection, kind.tables)

@@ -145,7 +145,7 @@ def _why_not(file: DatabaseFile, fault: FileFault) -> LedgerDamaged | LedgerUnav
     if fault.kind is FaultKind.DAMAGED:
         return LedgerDamaged(
             f"{file.path} is damaged ({fault.text}); it is not replaced, because it holds what must not be lost: put a "
-            f"backup in its place, or move it away together with {file.path.name}-wal to begin an empty one"
+            f"backup in its place and remove {file.path.name}-wal, or move both away to begin an empty one"
         )
     return LedgerUnavailable(f"{file.path} cannot be used: {fault.text}")
 

@@ -3,7 +3,6 @@ and no answer is ever wrong."""
 
 from __future__ import annotations
 
-import random
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -12,6 +11,18 @@ from typing import Any
 
 import pytest
 import trio
+from damaging import (
+    a_broken_log,
+    a_folder,
+    cut_short,
+    exchange_pages,
+    flip_bits,
+    foreign,
+    garbage,
+    lost_tables,
+    only_a_journal,
+    zero_pages,
+)
 from store_values import StandingClock, a_hit, a_key, a_record, an_answer
 
 from aiorchd.store.errors import LedgerDamaged, SchemaTooNew
@@ -43,76 +54,6 @@ def damaged(made: Path, state_dir: Path) -> Path:
     """A copy of it, to be damaged."""
     shutil.copytree(made, state_dir)
     return state_dir
-
-
-def flip_bits(path: Path, seed: int) -> None:
-    rng = random.Random(seed)
-    raw = bytearray(path.read_bytes())
-    for _ in range(rng.choice((1, 8, 200))):
-        raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
-    path.write_bytes(raw)
-
-
-def cut_short(path: Path, seed: int) -> None:
-    size = path.stat().st_size
-    with path.open("r+b") as file:
-        file.truncate(random.Random(seed).choice((0, 1, 99, 100, 512, 4095, 4096, size // 2, size - 4096, size - 1)))
-
-
-def zero_pages(path: Path, seed: int) -> None:
-    rng = random.Random(seed)
-    with path.open("r+b") as file:
-        for _ in range(3):
-            file.seek(rng.randrange(path.stat().st_size // 4096) * 4096)
-            file.write(bytes(4096))
-
-
-def garbage(path: Path, seed: int) -> None:
-    path.write_bytes(random.Random(seed).randbytes(20_000))
-
-
-def exchange_pages(path: Path, seed: int) -> None:
-    rng = random.Random(seed)
-    raw = bytearray(path.read_bytes())
-    one, other = (rng.randrange(1, len(raw) // 4096) * 4096 for _ in range(2))
-    raw[one : one + 4096], raw[other : other + 4096] = raw[other : other + 4096], raw[one : one + 4096]
-    path.write_bytes(raw)
-
-
-def foreign(path: Path, seed: int) -> None:
-    path.unlink()
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute("CREATE TABLE of_somebody_else (precious)")
-        connection.execute("INSERT INTO of_somebody_else VALUES (?)", (seed,))
-    connection.close()
-
-
-def lost_tables(path: Path, seed: int) -> None:
-    connection = sqlite3.connect(path)
-    tables = [
-        name
-        for (name,) in connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name NOT LIKE '_sqlite%'"
-        )
-    ]
-    with connection:
-        connection.execute(f'DROP TABLE "{sorted(tables)[seed % len(tables)]}"')
-    connection.close()
-
-
-def a_folder(path: Path, seed: int) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def only_a_journal(path: Path, seed: int) -> None:
-    path.rename(path.with_name(path.name + "-wal"))
-
-
-def a_broken_log(path: Path, seed: int) -> None:
-    path.with_name(path.name + "-wal").write_bytes(random.Random(seed).randbytes(40_000))
-    path.with_name(path.name + "-shm").write_bytes(random.Random(seed).randbytes(32_768))
 
 
 DAMAGES = (
@@ -323,3 +264,46 @@ async def test_a_ledger_that_somebody_removes_while_running_takes_nothing_more(o
         await store.flush()
         assert store.statistics().answers["written"] == 1
     assert not (state_dir / "ledger.db").exists()  # and nobody made an empty one
+
+
+async def test_a_ledger_that_went_away_during_a_fault_is_not_begun_anew(opened: Opener, state_dir: Path) -> None:
+    from aiorch.errors import StorageError
+
+    away = state_dir.with_name("away")
+    async with opened() as store:
+        store.ledger.file._close_writer()  # as after an I/O error
+        state_dir.rename(away)  # as when its disk is gone, and what it was mounted on is there again
+        state_dir.mkdir()
+        with pytest.raises(StorageError, match="removed or exchanged"):
+            await store.ledger.change(lambda connection: None)
+        assert not (state_dir / "ledger.db").exists()
+        state_dir.rename(state_dir.with_name("empty"))
+        away.rename(state_dir)
+        await store.ledger.change(lambda connection: None)
+        assert store.statistics().files["ledger"].state == "ok"
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_a_strangers_file_beside_our_log_is_kept_as_it_is(
+    opened: Opener, tmp_path: Path, state_dir: Path, name: str
+) -> None:
+    async with open_store(tmp_path / "first", release="1.0", wall_clock=StandingClock(), flush_s=0.01) as store:
+        for number in range(ANSWERS):
+            store.answers.put(an_answer(number))
+            store.records.record(a_record(number))
+        await store.flush()
+        shutil.copytree(tmp_path / "first", state_dir)
+    foreign(state_dir / name, 1)  # its log stays: SQLite would fold it into what is there now
+    before = contents(state_dir)
+    raw = (state_dir / name).read_bytes()
+    if name == "ledger.db":
+        with pytest.raises(LedgerDamaged):
+            async with opened():
+                raise AssertionError("opened")
+        assert [each for each in before if len(each) != 32768] == [
+            each for each in contents(state_dir) if len(each) != 32768
+        ]
+        return
+    async with opened() as store:
+        (kept,) = store.statistics().files[name.removesuffix(".db")].put_aside
+    assert (state_dir / kept).read_bytes() == raw
