@@ -44,7 +44,7 @@ from aiorchd.stages.cache import Cache, CacheStatistics, Kept
 from aiorchd.stages.call_log import CallLog
 from aiorchd.stages.coalesce import Coalesce
 from aiorchd.stages.deadline import Deadline
-from aiorchd.stages.dispatch import Dispatch
+from aiorchd.stages.dispatch import AttemptTimes, Dispatch
 from aiorchd.stages.gate import Gate
 from aiorchd.stages.json_schema import JsonSchemas
 from aiorchd.stages.observe import Observe, record_end
@@ -195,6 +195,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
     # Whoever sees the end of a call tells these; the log has a line of it only where that was asked for.
     records = CallLog(lasting.records, Log("calls")) if config.daemon.log_calls else lasting.records
     backoff = Backoff(config.retry.backoff_s, uniform=lasting.rng.random, jitter=config.retry.jitter)
+    times = AttemptTimes(config.timeouts.attempt_s, config.timeouts.first_token_s, config.timeouts.idle_s)
     async with trio.open_nursery() as flights:
         stacks: dict[str, Service[Attempt]] = {}
         inner_stages: dict[str, Any] = {}
@@ -204,7 +205,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
                 model = next(model for model in config.models if model.name == name)
                 turnstile = lasting.turnstiles[name] = _turnstile(config, model)
             # Innermost: one wire call, no longer than an attempt may take.
-            dispatch = Dispatch(plan.providers[target.provider], timeout_s=config.timeouts.attempt_s)
+            dispatch = Dispatch(plan.providers[target.provider], times)
             # A permit and quotas are held for the length of one wire call, and by nothing that sleeps.
             gate = Gate(dispatch, turnstile)
             # Above the gate: who is refused for a sick target never queues for it.

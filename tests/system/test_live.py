@@ -48,6 +48,7 @@ SHOWN_ELSEWHERE = {
     "daemon.write_stall_s",
     # Given to each generation's providers and stages together with their neighbours here; what they do is shown at these.
     "timeouts.connect_s",
+    "timeouts.first_token_s",
     "timeouts.idle_s",
     "retry.jitter",
     "validation.max_reasks",

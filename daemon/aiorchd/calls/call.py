@@ -90,6 +90,10 @@ class AttemptBudget:
         self.used -= 1
 
 
+def _nobody_listens() -> None:
+    """Do nothing with a sign of life."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attempt:
     """One call sent to one target, once. ``number`` counts from 1 over the whole call, fallbacks included.
@@ -110,6 +114,9 @@ class Attempt:
     """Whether it passes a breaker that is open: there is nobody else to ask."""
     budget: AttemptBudget = field(default_factory=lambda: AttemptBudget(1))
     notes: dict[str, Any] = field(default_factory=dict)
+    alive: Callable[[], None] = field(default=_nobody_listens, repr=False)
+    """What a provider calls for a sign of life in a streamed answer that has nothing for the caller: a thought, the head of
+    a message; not for what only keeps the connection warm."""
 
     def heard(self, told: LimitsTold | None) -> None:
         """Pass on what the headers of an answer say of rate limits: providers call this as soon as they have the headers of

@@ -241,7 +241,7 @@ def _bounds(records: Records, findings: Findings) -> None:
                 ("timeouts", "total_s"),
                 f"{timeouts.total_s:g} is above timeouts.max_total_s, {timeouts.max_total_s:g}.",
             )
-        for name in ("connect_s", "first_byte_s", "idle_s"):
+        for name in ("connect_s", "first_byte_s", "first_token_s", "idle_s"):
             bound: float = getattr(timeouts, name)
             if bound > timeouts.attempt_s:
                 findings.doubtful(

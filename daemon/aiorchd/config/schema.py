@@ -368,11 +368,20 @@ class Timeouts(Section, frozen=True):
             unit="seconds",
         ),
     ] = 60.0
+    first_token_s: Annotated[
+        Seconds,
+        key(
+            "From a streamed request sent to the first token of its answer, thoughts included.",
+            effect="Lower finds a provider that has taken the request and does nothing; another one is asked then, since nothing "
+            "has reached the caller.",
+            unit="seconds",
+        ),
+    ] = 60.0
     idle_s: Annotated[
         Seconds,
         key(
-            "Between two pieces of an answer once it has begun.",
-            effect="A stream that falls silent for longer counts as broken.",
+            "Between two pieces of an answer once it has begun; of a streamed one, between two tokens.",
+            effect="A stream that falls silent for longer counts as broken, also when its connection is kept warm.",
             unit="seconds",
         ),
     ] = 30.0

@@ -154,7 +154,11 @@ class RemoteProvider:
         try:
             async for chunk in stream.chunks():
                 for event in parser.feed(chunk):
-                    await self._pass_on(attempt, assembler.take(event), sink, began)
+                    delta = assembler.take(event)
+                    if delta is not None:
+                        await self._pass_on(attempt, delta, sink, began)
+                    elif event.name != "ping":
+                        attempt.alive()
                 if assembler.done:
                     # Read on to the end of the body, which is here already or about to be: then the connection is kept.
                     with trio.move_on_after(_ENDING_GRACE_S):
@@ -162,7 +166,9 @@ class RemoteProvider:
                             pass
                     return
             for event in parser.finish():
-                await self._pass_on(attempt, assembler.take(event), sink, began)
+                delta = assembler.take(event)
+                if delta is not None:
+                    await self._pass_on(attempt, delta, sink, began)
         except ProviderComplaint as complained:
             error = self._refusal(attempt, complained.complaint, stream)
             raise _broken_off(error, sink) from complained
@@ -172,9 +178,7 @@ class RemoteProvider:
             damaged = f" ({assembler.malformed} of its events could not be read)" if assembler.malformed else ""
             raise self._nonsense(attempt, Unreadable(f"with a stream that ends before the answer does{damaged}"))
 
-    async def _pass_on(self, attempt: Attempt, delta: Delta | None, sink: DeltaSink, began: float) -> None:
-        if delta is None:
-            return
+    async def _pass_on(self, attempt: Attempt, delta: Delta, sink: DeltaSink, began: float) -> None:
         if "first_token_s" not in attempt.notes:
             attempt.notes["first_token_s"] = trio.current_time() - began
         await sink.send(text=delta.text, tool_calls=delta.tool_calls)

@@ -2,19 +2,40 @@
 
 Providers translate everything foreign into the errors of the house; here only the time is kept, and the reply is
 signed with the target that gave it.
+
+Of a streamed answer the tokens are timed, too, and not only the bytes as in the transport: a provider that keeps the
+connection warm and says nothing has fallen silent. One scope does it all; its deadline moves with each piece. The time in
+which the caller takes a piece is not the provider's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import trio
 
 from aiorch.errors import CallError, IncompleteStream, ProviderError
 from aiorchd.calls.call import Attempt
-from aiorchd.calls.ports import Provider
+from aiorchd.calls.ports import DeltaSink, Provider
 from aiorchd.calls.reply import Reply
 from aiorchd.calls.target import Target
+
+DAY_S: Final = 86400.0
+ATTEMPT: Final = "timeouts.attempt_s"
+FIRST_TOKEN: Final = "timeouts.first_token_s"  # noqa: S105
+IDLE: Final = "timeouts.idle_s"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptTimes:
+    """How long one attempt may take, in seconds: from its start to its end, of a streamed one to its first token, and
+    from each token to the next."""
+
+    attempt_s: float
+    first_token_s: float = DAY_S
+    idle_s: float = DAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,38 +50,43 @@ class DispatchStatistics:
 
 
 class Dispatch:
-    """Ask ``provider``, for at most ``timeout_s`` seconds an attempt, from its start to the end of its answer.
+    """Ask ``provider``, for no longer than ``times`` allow.
 
     A call whose own deadline comes first is ended by that one, which may still move on while the attempt runs: others join.
-    Cancelling closes the connection to the provider.
+    Cancelling closes the connection to the provider. Leaves ``sent_at`` (Trio's clock) in the notes of the attempt.
     """
 
-    def __init__(self, provider: Provider, *, timeout_s: float) -> None:
+    def __init__(self, provider: Provider, times: AttemptTimes) -> None:
         self._provider = provider
-        self._timeout_s = timeout_s
+        self._times = times
         self._in_flight = 0
         self._sent = self._answered = self._failed = self._timed_out = 0
 
     async def __call__(self, attempt: Attempt) -> Reply:
         """Send one attempt. Raises what the port `Provider` raises, `ProviderError` when it took too long."""
-        call = attempt.call
+        call, target = attempt.call, attempt.target
         ask = self._provider.chat if call.kind == "chat" else self._provider.embed
-        expires_at = trio.current_time() + self._timeout_s
+        now = attempt.notes["sent_at"] = trio.current_time()
+        expires_at = now + self._times.attempt_s
         reply: Reply | None = None
+        pulse: _Pulse | None = None
         self._in_flight += 1
         self._sent += 1
         try:
-            with trio.CancelScope(deadline=expires_at):
+            with trio.CancelScope(deadline=expires_at) as scope:
+                if call.sink is not None:
+                    pulse = _Pulse(call.sink, scope, self._times, expires_at)
+                    attempt = replace(attempt, call=replace(call, sink=pulse), alive=pulse.alive)
                 reply = await ask(attempt)
             if reply is None:  # nobody else ends this scope
-                raise self._too_long(attempt)
+                raise self._too_long(target, call.sink, pulse)
         except CallError:
             self._failed += 1
             raise
         finally:
             self._in_flight -= 1
         self._answered += 1
-        return _signed(reply, attempt.target)
+        return _signed(reply, target)
 
     def statistics(self) -> DispatchStatistics:
         """Tell how many attempts are at the provider."""
@@ -72,13 +98,55 @@ class Dispatch:
             timed_out=self._timed_out,
         )
 
-    def _too_long(self, attempt: Attempt) -> CallError:
+    def _too_long(self, target: Target, sink: DeltaSink | None, pulse: _Pulse | None) -> CallError:
         self._timed_out += 1
-        message = f"{attempt.target.name} did not finish its answer within {self._timeout_s:g} s"
-        details = {"timeout_s": self._timeout_s}
-        if attempt.call.sink is not None and attempt.call.sink.started:
+        which = ATTEMPT if pulse is None else pulse.awaited
+        seconds = getattr(self._times, which.rpartition(".")[2])
+        what = {
+            ATTEMPT: f"did not finish its answer within {seconds:g} s",
+            FIRST_TOKEN: f"sent no token within {seconds:g} s",
+            IDLE: f"sent no token for {seconds:g} s in the middle of its answer",
+        }[which]
+        message = f"{target.name} {what} ({which})"
+        details = {"timed_out": True, "timeout": which, "timeout_s": seconds}
+        if sink is not None and sink.started:
             return IncompleteStream(message, stage="dispatch", details=details)
         return ProviderError(message, stage="dispatch", details=details)
+
+
+class _Pulse:
+    """Stands between a provider and the sink of a streamed call, and moves the deadline of the attempt with each piece."""
+
+    def __init__(self, sink: DeltaSink, scope: trio.CancelScope, times: AttemptTimes, expires_at: float) -> None:
+        self._sink = sink
+        self._scope = scope
+        self._times = times
+        self._expires_at = expires_at
+        self.awaited = FIRST_TOKEN
+        """What is waited for now, by the name of its bound."""
+        self._await(FIRST_TOKEN, times.first_token_s)
+
+    @property
+    def started(self) -> bool:
+        """As the sink says."""
+        return self._sink.started
+
+    def alive(self) -> None:
+        """The provider is at work, though there is nothing for the caller: a thought, the head of a message."""
+        if self._sink.started:
+            self._await(IDLE, self._times.idle_s)
+        else:
+            self._await(FIRST_TOKEN, self._times.first_token_s)
+
+    async def send(self, *, text: str | None = None, tool_calls: Sequence[Mapping[str, Any]] | None = None) -> None:
+        """Pass a piece on."""
+        self._scope.deadline, self.awaited = self._expires_at, ATTEMPT
+        await self._sink.send(text=text, tool_calls=tool_calls)
+        self._await(IDLE, self._times.idle_s)
+
+    def _await(self, what: str, seconds: float) -> None:
+        at = trio.current_time() + seconds
+        self._scope.deadline, self.awaited = (at, what) if at < self._expires_at else (self._expires_at, ATTEMPT)
 
 
 def _signed(reply: Reply, target: Target) -> Reply:

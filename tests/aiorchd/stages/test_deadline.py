@@ -46,7 +46,7 @@ async def test_it_ends_at_the_deadline_and_says_what_it_was_doing(autojump_clock
     )
     assert error.stage == "deadline"
     assert error.retryable
-    assert error.details == {"allowed_s": 5.0, "last_stage": "gate"}
+    assert error.details == {"allowed_s": 5.0, "timeout": "timeout_s", "last_stage": "gate"}
     assert asked.finished_at == call.deadline
     assert received.cancelled
     assert service.statistics() == DeadlineStatistics(inside=0, expired=1)

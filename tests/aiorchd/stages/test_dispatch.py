@@ -9,7 +9,7 @@ import trio
 from harness import InnerService, RecordedSink, a_call, a_reply, a_target, an_attempt, ask, cancel_at_every_checkpoint
 
 from aiorch.errors import IncompleteStream, ProviderError, RateLimited
-from aiorchd.stages.dispatch import Dispatch, DispatchStatistics
+from aiorchd.stages.dispatch import AttemptTimes, Dispatch, DispatchStatistics
 
 
 class PlayedProvider:
@@ -20,9 +20,9 @@ class PlayedProvider:
         self.embed = InnerService()
 
 
-def dispatch(timeout_s=30.0):
+def dispatch(timeout_s=30.0, **times):
     provider = PlayedProvider()
-    return Dispatch(provider, timeout_s=timeout_s), provider
+    return Dispatch(provider, AttemptTimes(timeout_s, **times)), provider
 
 
 async def test_chat_and_embed_go_their_ways(autojump_clock):
@@ -30,7 +30,7 @@ async def test_chat_and_embed_go_their_ways(autojump_clock):
     async with trio.open_nursery() as nursery:
         asked = ask(nursery, service, attempt := an_attempt())
         received = await provider.chat.next()
-        assert received.request is attempt
+        assert received.request is attempt, "who does not stream needs no copy"
         received.reply(text="hello")
         assert (await asked.reply()).text == "hello"
         asked = ask(nursery, service, an_attempt(a_call(kind="embed", request={"input": ["a"]})))
@@ -95,7 +95,79 @@ async def test_an_attempt_of_a_shared_call_ends_in_time_though_the_calls_deadlin
         asked = ask(nursery, service, an_attempt(call))
         await provider.chat.next()
         object.__setattr__(call, "deadline", 1000.0)  # as Coalesce does when one with more time joins
-        assert (await asked.error()).details == {"timeout_s": 5.0}
+        assert (await asked.error()).details == {"timed_out": True, "timeout": "timeouts.attempt_s", "timeout_s": 5.0}
+    assert trio.current_time() == pytest.approx(5.0)
+
+
+async def test_a_stream_without_a_first_token_is_ended_and_may_be_asked_elsewhere(autojump_clock):
+    service, provider = dispatch(first_token_s=2.0)
+    provider.chat.answer = lambda attempt: trio.sleep_forever()
+    with pytest.raises(ProviderError, match=r"small sent no token within 2 s \(timeouts.first_token_s\)") as caught:
+        await service(an_attempt(a_call(sink=RecordedSink())))
+    assert trio.current_time() == pytest.approx(2.0)
+    assert caught.value.details == {"timed_out": True, "timeout": "timeouts.first_token_s", "timeout_s": 2.0}
+
+
+async def test_a_stream_that_falls_silent_between_tokens_is_incomplete(autojump_clock):
+    service, provider = dispatch(first_token_s=2.0, idle_s=3.0)
+
+    async def stalls(attempt):
+        for piece in ("a", "b"):
+            await trio.sleep(1.5)
+            await attempt.call.sink.send(text=piece)
+        await trio.sleep_forever()
+
+    provider.chat.answer = stalls
+    with pytest.raises(IncompleteStream, match=r"no token for 3 s in the middle .* \(timeouts.idle_s\)"):
+        await service(an_attempt(a_call(sink=RecordedSink())))
+    assert trio.current_time() == pytest.approx(6.0)
+
+
+async def test_thoughts_are_signs_of_life(autojump_clock):
+    service, provider = dispatch(first_token_s=2.0, idle_s=1.0)
+
+    async def thinks(attempt):
+        for _ in range(10):
+            await trio.sleep(1.5)
+            attempt.alive()
+        await attempt.call.sink.send(text="so")
+        for _ in range(10):
+            await trio.sleep(0.9)
+            attempt.alive()
+        return a_reply("so")
+
+    provider.chat.answer = thinks
+    assert (await service(an_attempt(a_call(sink=RecordedSink())))).text == "so"
+
+
+async def test_a_slow_reader_is_not_the_providers_silence(autojump_clock):
+    service, provider = dispatch(first_token_s=2.0, idle_s=1.0)
+    sink = RecordedSink(room=trio.Event())
+
+    async def answers(attempt):
+        await attempt.call.sink.send(text="so")
+        await trio.sleep(0.5)
+        return a_reply("so")
+
+    provider.chat.answer = answers
+    async with trio.open_nursery() as nursery:
+        asked = ask(nursery, service, an_attempt(a_call(sink=sink)))
+        await trio.sleep(20)
+        sink.room.set()
+        assert (await asked.reply()).text == "so"
+
+
+async def test_the_whole_attempt_is_bounded_though_tokens_come(autojump_clock):
+    service, provider = dispatch(timeout_s=5.0, idle_s=3.0)
+
+    async def drips(attempt):
+        while True:
+            await attempt.call.sink.send(text=".")
+            await trio.sleep(2)
+
+    provider.chat.answer = drips
+    with pytest.raises(IncompleteStream, match=r"within 5 s \(timeouts.attempt_s\)"):
+        await service(an_attempt(a_call(sink=RecordedSink())))
     assert trio.current_time() == pytest.approx(5.0)
 
 

@@ -17,7 +17,7 @@ from aiorchd.core.token_estimate import TokenEstimator
 from aiorchd.runtime.turnstile import TargetTurnstile
 from aiorchd.stages.admit import Admit
 from aiorchd.stages.deadline import Deadline
-from aiorchd.stages.dispatch import Dispatch
+from aiorchd.stages.dispatch import AttemptTimes, Dispatch
 from aiorchd.stages.gate import Gate
 from aiorchd.stages.retry import Retry
 from aiorchd.stages.route import Route
@@ -60,7 +60,7 @@ class House:
         self.turnstiles = {name: TargetTurnstile(name, **limits) for name in providers}
         self.gates, self.retries, self.dispatches = {}, {}, {}
         for name, provider in providers.items():
-            self.dispatches[name] = Dispatch(provider, timeout_s=30.0)
+            self.dispatches[name] = Dispatch(provider, AttemptTimes(30.0))
             self.gates[name] = Gate(self.dispatches[name], self.turnstiles[name])
             self.retries[name] = Retry(self.gates[name], Backoff(uniform=chance.random))
         targets = [a_target(name) for name in providers]

@@ -85,15 +85,16 @@ def explain(error: BaseException, *, origin: Origin, phase: Phase) -> ProviderEr
 def timed_out(seconds: float, *, origin: Origin, phase: Phase, in_total: bool) -> ProviderError:
     """Make the error for a deadline of `Timeouts` that passed; ``in_total`` when it was the one over everything."""
     host = origin.host_and_port
-    if phase == "connecting":
-        sentence = f"could not connect to {host} within {seconds:g} s"
-    elif in_total:
-        sentence = f"the answer of {host} was not complete after {seconds:g} s, the longest an attempt may take"
+    if in_total:
+        sentence, key = f"the answer of {host} was not complete after {seconds:g} s", "timeouts.attempt_s"
+    elif phase == "connecting":
+        sentence, key = f"could not connect to {host} within {seconds:g} s", "timeouts.connect_s"
     elif phase == "reading":
-        sentence = f"{host} went silent for {seconds:g} s in the middle of its answer"
+        sentence, key = f"{host} went silent for {seconds:g} s in the middle of its answer", "timeouts.idle_s"
     else:
-        sentence = f"{host} did not begin to answer within {seconds:g} s"
-    return ProviderError(sentence, details={**_details(origin, phase), "timed_out": True})
+        sentence, key = f"{host} did not begin to answer within {seconds:g} s", "timeouts.first_byte_s"
+    details = {**_details(origin, phase), "timed_out": True, "timeout": key, "timeout_s": seconds}
+    return ProviderError(f"{sentence} ({key})", details=details)
 
 
 def _details(origin: Origin, phase: Phase) -> dict[str, object]:
