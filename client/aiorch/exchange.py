@@ -143,7 +143,7 @@ class Exchange:
         if self._waiting or self._queue or self.retiring or question.streams:
             return None
         msgid, data = self._connection.pack_request(question.method, question.arguments)
-        if self._too_large(data) is not None:
+        if len(data) > SMALL_FRAME_BYTES and self._too_large(data) is not None:
             return None
         pending = self._waiting[msgid] = Pending(msgid, None)
         return pending, data

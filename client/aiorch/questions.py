@@ -122,20 +122,17 @@ def complete(
     streams: bool = False,
 ) -> Question[Reply]:
     """Ask for one answer. ``method`` is the name a wrong option is reported under. Raises TypeError for unknown options."""
-    arguments, retries = _sendable(method, options, _COMPLETE, default_timeout_s)
+    if options:
+        arguments, retries = _sendable(method, options, _COMPLETE, default_timeout_s)
+    else:
+        arguments, retries = {} if default_timeout_s is None else {"timeout_s": default_timeout_s}, 0
     if prompt is not None:
         arguments["prompt"] = prompt
     if streams:
         arguments["stream"] = True
+    # By position: one is made for every call, and names would cost more than all else here.
     return Question(
-        "complete",
-        arguments,
-        Reply.from_wire,
-        timeout_s=arguments.get("timeout_s"),
-        retries=retries,
-        keyed="key" in arguments,
-        streams=streams,
-        carries_timeout=True,
+        "complete", arguments, Reply.from_wire, arguments.get("timeout_s"), True, retries, "key" in arguments, streams
     )
 
 
