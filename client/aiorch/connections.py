@@ -48,8 +48,13 @@ class Connections:
 
     def deadline(self, question: Question[Any]) -> float:
         """Give the monotonic time until which an answer is awaited from now."""
-        if question.timeout_s is None:
+        timeout_s = question.timeout_s
+        if timeout_s is None:
             return math.inf
+        if (
+            type(timeout_s) is float and timeout_s > 0.0 and question.carries_timeout
+        ):  # nearly always; the rule is there
+            return time.monotonic() + timeout_s + self._grace_s
         return time.monotonic() + question.patience_s(self._grace_s)
 
     def send(self, question: Question[Any], deadline: float) -> tuple[Link, Pending]:

@@ -92,6 +92,8 @@ class Exchange:
         self._streams_made = 0
         self._taken = Limits()
         """What the daemon takes."""
+        self._surely_taken_bytes = SMALL_FRAME_BYTES
+        """So many need no closer look."""
         self._last_words: CallError | None = None
         self.retiring = False
         """Whether new questions belong elsewhere: the daemon goes away, or nothing can be written any more."""
@@ -143,7 +145,7 @@ class Exchange:
         if self._waiting or self._queue or self.retiring or question.streams:
             return None
         msgid, data = self._connection.pack_request(question.method, question.arguments)
-        if len(data) > SMALL_FRAME_BYTES and self._too_large(data) is not None:
+        if len(data) > self._surely_taken_bytes and self._too_large(data) is not None:
             return None
         pending = self._waiting[msgid] = Pending(msgid, None)
         return pending, data
@@ -303,6 +305,7 @@ class Exchange:
                 bytes_ if type(bytes_) is int and bytes_ > 0 else self._taken.max_frame_bytes,
                 elements if type(elements) is int and elements > 0 else self._taken.max_elements,
             )
+            self._surely_taken_bytes = min(self._taken.max_frame_bytes, SMALL_FRAME_BYTES)
         if self._held is not None:
             self._queue.extend(self._held)
             self._held = None

@@ -21,7 +21,7 @@ import trio
 from aiorch.errors import InvalidRequest
 from aiorchd.calls.call import Attempt, Call
 from aiorchd.calls.caller import UNMAPPED_UID, Caller
-from aiorchd.calls.journal import Journal
+from aiorchd.calls.journal import Hit, Journal
 from aiorchd.calls.ports import AnswerStore, DeltaSink, Provider, RecordSink, Service, WallClock
 from aiorchd.calls.question import Prepared, Question
 from aiorchd.calls.reply import Reply
@@ -285,6 +285,7 @@ class Pipeline:
         self._stages = stages
         self._default_timeout_s = config.timeouts.total_s
         self._max_timeout_s = config.timeouts.max_total_s
+        self._clock = trio.lowlevel.current_clock().current_time
         # What was prepared for equal bytes of equal users, oldest first.
         self._remembered: dict[tuple[int, bytes], Prepared] = {}
         self._remembered_bytes = 0
@@ -347,10 +348,10 @@ class Pipeline:
         if kept is None:
             return None
         call_id = self._lasting.names.next()
-        total_s = trio.current_time() - received_at
+        total_s = self._clock() - received_at
         question = prepared.question
         self._observe.observe_hit(
-            call_id, wall, caller, kept.reply, kept.source_id, total_s, task=question.task, tags=question.tags
+            Hit(call_id, wall, caller, kept.reply, kept.source_id, total_s, question.task, question.tags)
         )
         took = _pack_double(total_s)
         packed_id = call_id.encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from aiorch.errors import CallError, InvalidRequest, NotFound, ProviderError, UnknownModel
 from aiorchd.calls.call import Attempt, Call
 from aiorchd.calls.caller import UNMAPPED_UID, Caller
-from aiorchd.calls.journal import CallRecord
+from aiorchd.calls.journal import CallRecord, Hit
 from aiorchd.calls.ports import StoredAnswer
 from aiorchd.calls.question import Question
 from aiorchd.calls.reply import Reply
@@ -64,8 +64,8 @@ class Told:
     def record(self, record: CallRecord) -> None:
         self.records.append(record)
 
-    def record_hits(self, records: Iterable[CallRecord]) -> None:
-        self.records.extend(records)
+    def record_hit(self, hit: Hit) -> None:
+        self.records.append(hit.record())
 
 
 class Played:

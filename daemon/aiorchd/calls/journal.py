@@ -7,7 +7,10 @@ of ``metrics.db``, which is what ``explain`` tells and ``stats`` adds up.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from aiorchd.calls.caller import Caller
+from aiorchd.calls.reply import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +97,46 @@ class CallRecord:
     tags: tuple[str, ...] = ()
     story: dict[str, Any] | None = None
     """Notes and attempts for ``explain``; None for plain hits, whose whole story is the fields above."""
+
+
+class Hit(NamedTuple):
+    """An answer from memory as it is noted while its caller waits; its record is made later, of many at once. ``reply`` is
+    the kept one, ``at`` wall time, ``source_id`` the call that made the answer.
+    """
+
+    id: str
+    at: float
+    caller: Caller
+    reply: Reply
+    source_id: str
+    total_s: float
+    task: str | None = None
+    tags: tuple[str, ...] = ()
+
+    def record(self) -> CallRecord:
+        """Make the record."""
+        caller, reply = self.caller, self.reply
+        usage = reply.usage
+        return CallRecord(
+            id=self.id,
+            at=self.at,
+            uid=caller.uid,
+            pid=caller.pid,
+            unit=caller.unit,
+            kind="chat" if reply.vectors is None else "embed",
+            task=self.task,
+            model=reply.model,
+            provider=reply.provider,
+            cache="exact",
+            simulated=reply.simulated,
+            input_tokens=usage.input if usage is not None else None,
+            cache_read_tokens=usage.cache_read if usage is not None else None,
+            cache_write_tokens=usage.cache_write if usage is not None else None,
+            output_tokens=usage.output if usage is not None else None,
+            reasoning_tokens=usage.reasoning if usage is not None else None,
+            cost_usd=0.0,
+            saved_usd=reply.cost_usd,
+            total_s=self.total_s,
+            source_id=self.source_id,
+            tags=self.tags,
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -11,7 +11,7 @@ from aiorchd.calls.reply import Reply
 
 if TYPE_CHECKING:
     from aiorchd.calls.call import Attempt
-    from aiorchd.calls.journal import CallRecord
+    from aiorchd.calls.journal import CallRecord, Hit
 
 RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
 
@@ -188,8 +188,8 @@ class RecordSink(Protocol):
         """Count and keep one finished call."""
         ...
 
-    def record_hits(self, records: Iterable[CallRecord]) -> None:
-        """Count and keep several plain hits at once."""
+    def record_hit(self, hit: Hit) -> None:
+        """Count and keep one answer from memory; the caller waits meanwhile, so the work is done later."""
         ...
 
 

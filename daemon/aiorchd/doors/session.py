@@ -155,6 +155,7 @@ class Session:
         self._running: dict[int, trio.CancelScope] = {}
         self._call_ids: dict[str | int, int] = {}
         self._eager = FollowOn()
+        self._clock = trio.lowlevel.current_clock().current_time
         self._leaving = False
         self._parting = False
         self._in_part = False
@@ -296,19 +297,20 @@ class Session:
         eager = self._eager
         if not eager.worth_trying():
             return None
-        at = trio.current_time()
+        clock, receive, outbox = self._clock, self._socket.recv, self.outbox
+        at = clock()
         for _ in range(AT_ONCE):
             os.sched_yield()
             try:
-                data = self._socket.recv(_READ_BYTES)
+                data = receive(_READ_BYTES)
             except OSError:
                 data = None  # nothing yet; or something is the matter, and the usual way will find out what
-            now = trio.current_time()
+            now = clock()
             again = eager.looked(found=data is not None, took_s=now - at)
             if not data or not self._open or (known := self._known(data, now)) is None:
                 return data
-            self.outbox.write(known)
-            if not again or self.outbox.pending_bytes:
+            outbox.write(known)
+            if not again or outbox.pending_bytes:
                 return None
             at = now
         return None

@@ -11,10 +11,9 @@ It stands before the records and passes everything on. Where nobody asked for li
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
-from aiorchd.calls.journal import CallRecord
+from aiorchd.calls.journal import CallRecord, Hit
 from aiorchd.calls.ports import RecordSink
 
 UNKNOWN: Final = "unknown"
@@ -43,12 +42,10 @@ class CallLog:
         self._records.record(record)
         self._say(record)
 
-    def record_hits(self, records: Iterable[CallRecord]) -> None:
-        """Pass on and say several plain hits."""
-        records = tuple(records)
-        self._records.record_hits(records)
-        for record in records:
-            self._say(record)
+    def record_hit(self, hit: Hit) -> None:
+        """Pass on and say one answer from memory."""
+        self._records.record_hit(hit)
+        self._say(hit.record())
 
     def _say(self, record: CallRecord) -> None:
         self._log.info(

@@ -14,8 +14,7 @@ import trio
 
 from aiorch.errors import CallError, ValidationFailed
 from aiorchd.calls.call import Call
-from aiorchd.calls.caller import Caller
-from aiorchd.calls.journal import AttemptRecord, CallRecord, Journal
+from aiorchd.calls.journal import AttemptRecord, CallRecord, Hit, Journal
 from aiorchd.calls.ports import RecordSink, Service
 from aiorchd.calls.reply import Reply
 from aiorchd.core.quoting import content_of, unquote
@@ -70,47 +69,10 @@ class Observe:
             if not call.journal.goes_on:
                 record_end(self._records, call, reply, error, cancelled=cancelled)
 
-    def observe_hit(
-        self,
-        call_id: str,
-        at: float,
-        caller: Caller,
-        reply: Reply,
-        source_id: str,
-        total_s: float,
-        *,
-        task: str | None = None,
-        tags: tuple[str, ...] = (),
-    ) -> None:
-        """Record an answer that was given from memory before a call was made of it. ``reply`` is the kept one, ``at``
-        wall time, ``source_id`` the call that made the answer."""
+    def observe_hit(self, hit: Hit) -> None:
+        """Take note of an answer that was given from memory before a call was made of it."""
         self._hits += 1
-        usage = reply.usage
-        # The hot path: one construction, no detours.
-        record = CallRecord(
-            id=call_id,
-            at=at,
-            uid=caller.uid,
-            pid=caller.pid,
-            unit=caller.unit,
-            kind="chat" if reply.vectors is None else "embed",
-            task=task,
-            model=reply.model,
-            provider=reply.provider,
-            cache="exact",
-            simulated=reply.simulated,
-            input_tokens=usage.input if usage is not None else None,
-            cache_read_tokens=usage.cache_read if usage is not None else None,
-            cache_write_tokens=usage.cache_write if usage is not None else None,
-            output_tokens=usage.output if usage is not None else None,
-            reasoning_tokens=usage.reasoning if usage is not None else None,
-            cost_usd=0.0,
-            saved_usd=reply.cost_usd,
-            total_s=total_s,
-            source_id=source_id,
-            tags=tags,
-        )
-        self._records.record_hits((record,))
+        self._records.record_hit(hit)
 
     def statistics(self) -> ObserveStatistics:
         """Tell how many calls are inside and how the others ended."""

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from aiorch.errors import StorageError
-from aiorchd.calls.journal import CallRecord
+from aiorchd.calls.journal import CallRecord, Hit
 from aiorchd.calls.ports import WallClock
 from aiorchd.store.call_rows import (
     bounded,
@@ -57,6 +57,7 @@ MAX_SERIES: Final = 2000
 MAX_TALLIES: Final = 4096
 """Tallies kept while the file fails; then minutes are joined to hours, then names to ``(other)``."""
 
+_NOTED_AT_MOST: Final = 256
 _HURRY_ROWS: Final = 2048
 _TIDY_ROWS: Final = 500
 _SWEEP_S: Final = 60.0
@@ -117,7 +118,9 @@ class Records:
         self._writer = writer
         self._bounds = bounds
         self._process = int.from_bytes(os.urandom(7), "little")
-        # All that changes. Gathered and not yet handed to the writer:
+        # All that changes. Noted and not yet counted:
+        self._noted: list[Hit] = []
+        # Gathered and not yet handed to the writer:
         self._tallies: dict[RawSeries, Tally] = {}
         self._hits: list[CallRecord] = []
         self._others: list[CallRecord] = []
@@ -153,6 +156,15 @@ class Records:
             self._dropped += 1
         self._writer.wake(hurry=len(self._others) >= _HURRY_ROWS)
 
+    def record_hit(self, hit: Hit) -> None:
+        """Count and keep one answer from memory: at once a line in a list, the work when many are together or somebody looks."""
+        noted = self._noted
+        noted.append(hit)
+        if len(noted) >= _NOTED_AT_MOST:
+            self._take_noted()
+        elif len(noted) == 1:
+            self._writer.wake()
+
     def record_hits(self, records: Iterable[CallRecord]) -> None:
         """Count and keep several plain hits at once."""
         tallies, hits = self._tallies, self._hits
@@ -181,6 +193,7 @@ class Records:
         Raises `StorageError` when the file cannot be read.
         """
         now = self._wall_clock()
+        self._take_noted()
         waiting = self._waiting_tallies(now)
         start, process, number, tallies = await self.ask(partial(read_sums, since=since, now=now, uid=uid))
         written = number if process == self._process else 0
@@ -191,6 +204,7 @@ class Records:
 
     async def find(self, call_id: str) -> CallRecord | None:
         """Find one finished call, written or not. Raises `StorageError` when the file cannot be read."""
+        self._take_noted()
         waiting = [self._others, self._hits]
         if (writing := self._writing) is not None:
             waiting += [writing.others, writing.hits]
@@ -218,6 +232,7 @@ class Records:
 
     def statistics(self) -> RecordStatistics:
         """Tell what was counted, kept and dropped, and what waits."""
+        self._take_noted()
         writing = self._writing
         return RecordStatistics(
             counted=self._counted,
@@ -243,7 +258,7 @@ class Records:
     @property
     def waiting(self) -> bool:
         """Whether anything is to be written."""
-        return bool(self._tallies or self._kept or self._hits or self._others)
+        return bool(self._noted or self._tallies or self._kept or self._hits or self._others)
 
     @property
     def wants_new_file(self) -> bool:
@@ -258,6 +273,7 @@ class Records:
 
     def collect(self) -> RecordBatch | None:
         """Hand over what is gathered."""
+        self._take_noted()
         if not self.waiting:
             return None
         tallies, self._kept = self._kept, {}
@@ -321,6 +337,11 @@ class Records:
         return give_back(connection, bounds.max_bytes) or more
 
     # --- inside ----------------------------------------------------------------------------------------------------------
+
+    def _take_noted(self) -> None:
+        if self._noted:
+            noted, self._noted = self._noted, []
+            self.record_hits([hit.record() for hit in noted])
 
     def _tally(self, raw: RawSeries) -> Tally:
         """Find or begin the tally of a series that is new in this round."""

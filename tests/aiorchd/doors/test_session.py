@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import trio.testing
 from aiorch.errors import Overloaded
 from aiorch.protocol import Connection, Event, Limits, Notification, Request, Response
 from aiorchd.calls.caller import Caller
+from aiorchd.doors.follow_on import AT_ONCE
 from aiorchd.doors.intake import Intake
 from aiorchd.doors.methods import Row, _hello, _ping
 from aiorchd.doors.session import Asked, Deltas, Packed, Session, SessionLimits, nothing_known
@@ -374,6 +376,58 @@ async def test_what_is_known_by_its_bytes_is_answered_undecoded_under_any_msgid(
         assert isinstance(event, Response)
         assert (event.msgid, event.result) == (3, "decoded")
         assert seen == ["hit"] * 5
+
+
+async def test_who_asks_on_and_on_is_answered_at_once_and_others_have_their_turn() -> None:
+    arguments = msgpack.packb("hit") + msgpack.packb([{}])
+    turns, turn_of_answer = 0, []
+
+    async with session_with(recall_known=lambda *_: ask_on()) as (peer, session, _):
+
+        def ask_on() -> bytes:
+            """As a caller on this CPU that asks again the moment it is answered."""
+            turn_of_answer.append(turns)
+            if len(turn_of_answer) < 100:
+                peer.stream.socket._sock.send(b"\x94\x00\x01" + arguments)
+            return msgpack.packb("known")
+
+        async def somebody_else() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(somebody_else)
+            await peer.stream.send_all(b"\x94\x00\x01" + arguments)
+            for _ in range(100):
+                event = await peer.next()
+                assert isinstance(event, Response)
+                assert event.result == "known"
+            nursery.cancel_scope.cancel()
+        in_one_turn = Counter(turn_of_answer).values()
+        assert max(in_one_turn) == AT_ONCE + 1  # the one that was waited for, and those that followed on
+        # What follows on and is not known, and a peer that leaves, go the usual way.
+        await peer.stream.aclose()
+        with trio.fail_after(5):
+            while session._socket.fileno() >= 0:
+                await trio.lowlevel.checkpoint()
+
+
+async def test_a_request_that_follows_on_and_is_not_known_is_decoded() -> None:
+    arguments = msgpack.packb("hit") + msgpack.packb([{}])
+
+    async with session_with(recall_known=lambda _, asked, __: once(asked)) as (peer, _, _):
+
+        def once(asked: bytes) -> bytes | None:
+            if asked != arguments:
+                return None
+            peer.stream.socket._sock.send(peer.wire.pack_request("ping", {})[1])
+            return msgpack.packb("known")
+
+        await peer.stream.send_all(b"\x94\x00\x09" + arguments)
+        answers = [await peer.next() for _ in range(2)]
+        assert [event.result for event in answers] == ["known", "pong"]  # type: ignore[union-attr]
 
 
 async def test_nothing_is_known_to_a_caller_who_is_not_admitted() -> None:

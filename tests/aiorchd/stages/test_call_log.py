@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from kept_log import KeptLog
 
-from aiorchd.calls.journal import CallRecord
+from aiorchd.calls.caller import Caller
+from aiorchd.calls.journal import CallRecord, Hit
+from aiorchd.calls.reply import Reply
 from aiorchd.runtime.logs import Log, Logging, logging_to
 from aiorchd.stages.call_log import CallLog
 
@@ -20,8 +22,8 @@ class Records:
     def record(self, record: CallRecord) -> None:
         self.rows.append(record)
 
-    def record_hits(self, records: Iterable[CallRecord]) -> None:
-        self.rows.extend(records)
+    def record_hit(self, hit: Hit) -> None:
+        self.rows.append(hit.record())
 
 
 def a_record(**fields: object) -> CallRecord:
@@ -44,11 +46,12 @@ def test_lines(journal: tuple[io.StringIO, Logging]) -> None:
         provider_s=0.75, streamed=True, tags=("secret label",), story={"notes": []},
     )  # fmt: skip
     failed = a_record(id="c2", error="rate_limited", cache="none", attempts=4, cost_usd=None, unit="")
-    hit = a_record(id="c3", cache="exact", cost_usd=0.0, source_id="c1", total_s=0.00002, simulated=True)
+    reply = Reply(model="small", provider="main", simulated=True)
+    hit = Hit("c3", 1.0, Caller(uid=1000, gid=1000, pid=42, unit="web.service"), reply, "c1", 0.00002)
     calls.record(answered)
     calls.record(failed)
-    calls.record_hits(iter([hit]))
-    assert records.rows == [answered, failed, hit]
+    calls.record_hit(hit)
+    assert records.rows == [answered, failed, hit.record()]
     assert journal[0].getvalue().splitlines() == [
         (
             "<6>calls: answered id=c1 uid=1000 pid=42 unit=web.service kind=chat task=tagging model=small provider=main "

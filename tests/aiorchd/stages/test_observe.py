@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgpack
@@ -12,7 +11,7 @@ from harness import RecordedSink, a_call, a_caller, a_reply, a_usage, ask, cance
 
 from aiorch.errors import Overloaded, ProviderError, ValidationFailed
 from aiorchd.calls.call import Call
-from aiorchd.calls.journal import AttemptRecord, CallRecord
+from aiorchd.calls.journal import AttemptRecord, CallRecord, Hit
 from aiorchd.calls.reply import Reply
 from aiorchd.stages.observe import Observe, ObserveStatistics, record_end
 
@@ -24,8 +23,8 @@ class Records:
     def record(self, record: CallRecord) -> None:
         self.rows.append(record)
 
-    def record_hits(self, records: Iterable[CallRecord]) -> None:
-        self.rows.extend(records)
+    def record_hit(self, hit: Hit) -> None:
+        self.rows.append(hit.record())
 
 
 def observed() -> tuple[Observe, Any, Records]:
@@ -210,8 +209,8 @@ async def test_a_defect_is_recorded_and_goes_on(autojump_clock: trio.testing.Moc
 async def test_a_hit_from_memory(autojump_clock: trio.testing.MockClock) -> None:
     service, _, records = observed()
     caller = a_caller(7, pid=9, unit="web.service")
-    service.observe_hit("h1", 1_700_000_001.0, caller, a_reply(cost_usd=0.5), "c0", 0.001, task="t", tags=("a",))
-    service.observe_hit("h2", 1_700_000_001.0, caller, Reply(vectors=(b"",)), "c0", 0.001)
+    service.observe_hit(Hit("h1", 1_700_000_001.0, caller, a_reply(cost_usd=0.5), "c0", 0.001, "t", ("a",)))
+    service.observe_hit(Hit("h2", 1_700_000_001.0, caller, Reply(vectors=(b"",)), "c0", 0.001))
     first, second = records.rows
     assert first == CallRecord(
         id="h1",

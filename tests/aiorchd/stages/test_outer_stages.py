@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from kept_log import KeptLog
 
 from aiorch.errors import CallError, DeadlineExceeded
 from aiorchd.calls.call import Call
-from aiorchd.calls.journal import AttemptRecord, CallRecord
+from aiorchd.calls.journal import AttemptRecord, CallRecord, Hit
 from aiorchd.calls.reply import Reply
 from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.stages.cache import Cache, Kept
@@ -32,8 +31,8 @@ class Records:
     def record(self, record: CallRecord) -> None:
         self.rows.append(record)
 
-    def record_hits(self, records: Iterable[CallRecord]) -> None:
-        self.rows.extend(records)
+    def record_hit(self, hit: Hit) -> None:
+        self.rows.append(hit.record())
 
 
 class Stack:
