@@ -171,6 +171,12 @@ def count_answers(connection: sqlite3.Connection) -> int:
     return 0 if row is None else max(0, int(row[0]))
 
 
+def keys_after(connection: sqlite3.Connection, key: bytes, limit: int) -> list[bytes]:
+    """Give the next keys in their order, from their index alone."""
+    rows = connection.execute("SELECT key FROM answers WHERE key > ? ORDER BY key LIMIT ?", (key, limit))
+    return [found for (found,) in rows]
+
+
 def drop_expired(connection: sqlite3.Connection, now: float, limit: int) -> int:
     """Delete some answers that may not be served any more; returns how many."""
     return connection.execute(

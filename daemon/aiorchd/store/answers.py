@@ -38,6 +38,7 @@ from aiorchd.store.answer_rows import (
 from aiorchd.store.database import DatabaseFile
 from aiorchd.store.errors import FaultKind, FileFault
 from aiorchd.store.forgetting import Forgetting
+from aiorchd.store.known_keys import KnownKeys
 from aiorchd.store.pages import give_back, pages_of
 from aiorchd.store.writer import Waker
 
@@ -67,7 +68,8 @@ class AnswerBounds:
 
 @dataclass(frozen=True, slots=True)
 class AnswerStatistics:
-    """``bytes`` are pages in use, ``file_bytes`` the size of the file. ``dropped`` answers were not written because the
+    """``bytes`` are pages in use, ``file_bytes`` the size of the file. Of those ``asked`` for, ``spared`` were known to be absent
+    without reading. ``dropped`` answers were not written because the
     queue was full, the answer too large or the disk failing; ``poisoned`` ones failed their checksum; ``deletions_pending``
     are in force and not yet carried out."""
 
@@ -77,6 +79,7 @@ class AnswerStatistics:
     max_entries: int
     max_bytes: int
     asked: int
+    spared: int
     found: int
     read_faults: int
     written: int
@@ -118,11 +121,13 @@ class Answers:
         # With the writer now:
         self._writing: dict[bytes, StoredAnswer] = {}
         self._changes = 0  # deletions carried out and files replaced: what was read before may be gone
+        self._keys = KnownKeys()
         # What is shown:
         self._entries = 0
         self._pages_bytes = 0
         self._file_bytes = 0
         self._asked = 0
+        self._spared = 0
         self._found = 0
         self._read_faults = 0
         self._written = 0
@@ -139,6 +144,9 @@ class Answers:
         self._asked += 1
         answer = self._gathered.get(key) or self._writing.get(key)
         if answer is None:
+            if self._keys.lacks(key):
+                self._spared += 1
+                return None
             answer = await self._read(key)
         if answer is None:
             return None
@@ -161,6 +169,7 @@ class Answers:
         ):
             self._dropped += 1
             return
+        self._keys.add(answer.key)
         self._gathered[answer.key] = storable(answer)
         self._gathered_bytes += size
         self._writer.wake(hurry=len(self._gathered) >= _HURRY_QUEUED or self._gathered_bytes >= _HURRY_BYTES)
@@ -216,6 +225,7 @@ class Answers:
                 max_entries=self._bounds.max_entries,
                 max_bytes=self._bounds.max_bytes,
                 asked=self._asked,
+                spared=self._spared,
                 found=self._found,
                 read_faults=self._read_faults,
                 written=self._written,
@@ -265,6 +275,7 @@ class Answers:
 
     def collect(self) -> AnswerBatch | None:
         """Hand over what is gathered."""
+        self._keys.read_if_due((*self._gathered, *self._writing))
         forgettings = tuple(forgetting for forgetting in self._forgettings if not forgetting.of_everything)
         if not (self._gathered or self._used or self._poison or forgettings):
             return None
@@ -326,7 +337,7 @@ class Answers:
         more, evicted, still = make_room(connection, now, bounds.max_entries, bounds.max_bytes, _TIDY_ROWS)
         vacuum = give_back(connection, bounds.max_bytes)
         self._measure(connection, expired + more, evicted)
-        return expired >= _TIDY_ROWS or still or vacuum
+        return self._keys.read_on(connection) or expired >= _TIDY_ROWS or still or vacuum
 
     def renewed(self, fault: FileFault | None) -> None:
         """The file was replaced by an empty one, or could not be."""
@@ -338,6 +349,7 @@ class Answers:
         self._entries = 0
         self._poison.clear()
         self._changes += 1
+        self._keys.read_anew((*self._gathered, *self._writing))
         for forgetting in self._forgettings:
             forgetting.finish()
         self._forgettings.clear()

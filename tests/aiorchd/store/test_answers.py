@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -553,3 +554,92 @@ def test_only_so_many_uses_wait(answers: Answers) -> None:
     assert batch is not None
     assert len(batch.used) == 4096
     carry_out(answers, batch)
+
+
+def digest_of(number: int) -> bytes:
+    """A key as they really are."""
+    return b"\x01" + blake2b(number.to_bytes(8), digest_size=32).digest()
+
+
+def under_digest(number: int) -> StoredAnswer:
+    return an_answer(number, key=digest_of(number))
+
+
+async def absence_known(store: Store) -> None:
+    """Let the keys in the file be read."""
+    with trio.fail_after(10):
+        while True:
+            before = told(store)["spared"]
+            await store.answers.get(digest_of(10**6))
+            if told(store)["spared"] > before:
+                return
+            await store.flush()
+
+
+async def test_what_nobody_asked_before_does_not_wait_for_the_disk(opened: Opener) -> None:
+    async with opened() as store:
+        for number in range(0, 5000, 2):
+            store.answers.put(under_digest(number))
+            if number % 1000 == 0:
+                await store.flush()
+    async with opened() as store:
+        assert told(store)["spared"] == 0
+        assert await store.answers.get(digest_of(4998)) == under_digest(4998)  # also before all keys were read
+        await absence_known(store)
+        spared = told(store)["spared"]
+        for number in range(5000):
+            found = await store.answers.get(digest_of(number))
+            assert (found is not None) == (number % 2 == 0)
+        assert told(store)["spared"] - spared >= 2400
+        # What is put is there, gathered and written; what is forgotten is gone.
+        store.answers.put(under_digest(1))
+        assert await store.answers.get(digest_of(1)) == under_digest(1)
+        await store.flush()
+        assert await store.answers.get(digest_of(1)) == under_digest(1)
+        assert await store.answers.delete(source_id="call-1") == [digest_of(1)]
+        assert await store.answers.get(digest_of(1)) is None
+
+
+async def test_what_is_put_while_the_keys_are_read_is_not_missed(opened: Opener) -> None:
+    async with opened() as store:
+        for number in range(3000):
+            store.answers.put(under_digest(number))
+    async with opened() as store:
+        for number in range(3000, 3100):  # some before the first step, some between steps
+            store.answers.put(under_digest(number))
+            if number % 10 == 0:
+                await store.flush()
+        await absence_known(store)
+        for number in range(3100):
+            assert await store.answers.get(digest_of(number)) == under_digest(number)
+
+
+async def test_after_everything_was_forgotten_what_is_put_is_found(opened: Opener) -> None:
+    async with opened() as store:
+        store.answers.put(under_digest(1))
+        await absence_known(store)
+        await store.answers.delete(everything=True)
+        store.answers.put(under_digest(2))
+        await store.flush()
+        await absence_known(store)
+        assert await store.answers.get(digest_of(1)) is None
+        assert await store.answers.get(digest_of(2)) == under_digest(2)
+
+
+async def test_keys_are_read_anew_when_many_were_put(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiorchd.store.known_keys._PUT_AT_FIRST", 1)
+    async with opened() as store:
+        await absence_known(store)
+        first = store.answers._keys._whole
+        for number in range(4100):  # the least that a filter is made for is 4 096
+            store.answers.put(under_digest(number))
+            if number % 500 == 0:
+                await store.flush()
+        await store.flush()
+        await absence_known(store)
+        with trio.fail_after(10):
+            while store.answers._keys._whole is first:
+                await store.flush()
+                await absence_known(store)
+        for number in (0, 500, 4099):
+            assert await store.answers.get(digest_of(number)) == under_digest(number)

@@ -1,0 +1,87 @@
+"""Which keys are surely not in ``cache.db``, so that a question nobody asked before does not wait for a disk to say so.
+
+The keys that are in the file are read step by step in the writer's thread, from their index alone; until all are read, none is
+known to be absent. Keys put meanwhile and since are added on Trio's thread. The two threads never share a filter, since
+adding is not atomic. When more keys were put than their filter was made for, all are read anew; that also forgets those
+that were deleted.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Final
+
+from aiorchd.core.key_filter import KEY_BYTES, KeyFilter
+from aiorchd.store.answer_rows import count_answers, keys_after
+
+_KEYS_A_STEP: Final = 2000
+_PUT_AT_FIRST: Final = 1 << 16
+
+
+class _Reading:
+    """One reading of all keys: what the writer's thread has found, and what was put since it began."""
+
+    def __init__(self, waiting: Iterable[bytes]) -> None:
+        self.found: KeyFilter | None = None
+        self.last = b""
+        self.done = False
+        self.put = KeyFilter(_PUT_AT_FIRST)
+        for key in waiting:
+            self.put.add(key)
+
+
+class KnownKeys:
+    """Knows nothing until a first reading has come to its end."""
+
+    def __init__(self) -> None:
+        # This is all the mutable state: what is relied upon, and what will be.
+        self._whole: _Reading | None = None
+        self._reading: _Reading | None = None
+
+    def lacks(self, key: bytes) -> bool:
+        """Tell whether a key is surely neither in the file nor was put since."""
+        if self._reading is not None and self._reading.done:
+            self._whole, self._reading = self._reading, None
+        whole = self._whole
+        return (
+            whole is not None
+            and whole.found is not None
+            and len(key) >= KEY_BYTES
+            and whole.put.lacks(key)
+            and whole.found.lacks(key)
+        )
+
+    def add(self, key: bytes) -> None:
+        """A key was put, and is not in the file yet."""
+        if len(key) >= KEY_BYTES:
+            for reading in (self._whole, self._reading):
+                if reading is not None:
+                    reading.put.add(key)
+
+    def read_if_due(self, waiting: Iterable[bytes]) -> None:
+        """Begin a reading, on Trio's thread while the writer's rests, when there was none or too many were put since the
+        last. ``waiting`` are keys that were put and may not be in the file yet."""
+        if self._reading is None and (self._whole is None or self._whole.put.added > self._whole.put.keys):
+            self.read_anew(waiting)
+
+    def read_anew(self, waiting: Iterable[bytes]) -> None:
+        """Begin a reading, as above, whatever was read before."""
+        self._reading = _Reading(key for key in waiting if len(key) >= KEY_BYTES)
+
+    def read_on(self, connection: sqlite3.Connection) -> bool:
+        """Read some keys, in the writer's thread; tells whether there are more."""
+        reading = self._reading
+        if reading is None or reading.done:
+            return False
+        if reading.found is None:
+            reading.found = KeyFilter(count_answers(connection) * 5 // 4)
+        keys = keys_after(connection, reading.last, _KEYS_A_STEP)
+        for key in keys:
+            if len(key) >= KEY_BYTES:
+                reading.found.add(key)
+        if len(keys) == _KEYS_A_STEP:
+            reading.last = keys[-1]
+            return True
+        reading.done = True  # last: from now on it belongs to Trio's thread
+        return False
