@@ -405,8 +405,10 @@ async def test_who_asks_on_and_on_is_answered_at_once_and_others_have_their_turn
                 assert isinstance(event, Response)
                 assert event.result == "known"
             nursery.cancel_scope.cancel()
+        # The one that was waited for, and those that followed on; at most twice between two turns of the other, since Trio runs
+        # what is ready in any order.
         in_one_turn = Counter(turn_of_answer).values()
-        assert max(in_one_turn) == AT_ONCE + 1  # the one that was waited for, and those that followed on
+        assert AT_ONCE < max(in_one_turn) <= 2 * (AT_ONCE + 1)
         # What follows on and is not known, and a peer that leaves, go the usual way.
         await peer.stream.aclose()
         with trio.fail_after(5):
