@@ -26,11 +26,13 @@ class Invocation:
     socket: str | None = None
     as_json: bool = False
 
-    def client(self) -> aiorch.Client:
-        """Make a client for the daemon; use it as a context manager. A command does not wait for a daemon to appear."""
+    def client(self, wait_s: float = 0.0) -> aiorch.Client:
+        """Make a client for the daemon; use it as a context manager. A command does not wait for a daemon to appear, unless
+        it was told to.
+        """
         import aiorch
 
-        return aiorch.Client(self.socket, connect_timeout_s=0.0)
+        return aiorch.Client(self.socket, connect_timeout_s=wait_s)
 
     def tell(self, result: Any, page: Callable[[Any], Page]) -> None:
         """Write a result: as it is for a machine, as a page for a person."""

@@ -193,7 +193,10 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
     chains = _chains(config, targets)
     policies = _Policies(tuple(targets.values()), chains)
     # Whoever sees the end of a call tells these; the log has a line of it only where that was asked for.
-    records = CallLog(lasting.records, Log("calls")) if config.daemon.log_calls else lasting.records
+    story = config.daemon.log_levels.get("calls", config.daemon.log_level) == "debug"
+    records: RecordSink = lasting.records
+    if config.daemon.log_calls or story:
+        records = CallLog(records, Log("calls"), lines=config.daemon.log_calls)
     backoff = Backoff(config.retry.backoff_s, uniform=lasting.rng.random, jitter=config.retry.jitter)
     times = AttemptTimes(config.timeouts.attempt_s, config.timeouts.first_token_s, config.timeouts.idle_s)
     async with trio.open_nursery() as flights:

@@ -41,7 +41,7 @@ disk          1,200 of 1,000,000 (0.1 %) answers, 5 MiB of 1 GiB (0.5 %)
               asked 100 times, found 3 (3 %)
               2 about to be written
               1 damaged and dropped
-answers kept  1,200 since the stage was built; 1 answer was not fit to be kept
+answers kept  1,200 since this generation began; 1 answer was not fit to be kept
 """
 
 

@@ -62,6 +62,23 @@ def in_force(run, key):
     return json.loads(run("get", key, "--json").out)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("set", "cache.max_entries", "many"), "cache.max_entries: must be a whole number"),
+        (("use", "agressive"), 'profile: must be one of "basic"'),
+        (("set", "daemon.log_levels.calls", "loud"), "daemon.log_levels.calls: must be "),
+    ],
+)
+def test_what_could_never_hold_is_not_written_though_the_environment_hides_it(tmp_path, ctl, arguments, words):
+    hiding = {"AIORCH__CACHE__MAX_ENTRIES": "5", "AIORCH__PROFILE": "basic"}
+    with daemon_process(tmp_path, CONFIG, environment=hiding) as hidden:
+        ran = ctl("--socket", str(hidden.socket), "config", *arguments)
+    assert ran.code == 78
+    assert words in ran.err
+    assert hidden.config.read_text() == CONFIG
+
+
 def test_set_changes_the_file_and_what_is_in_force(real, process):
     ran = real("set", "cache.ttl_s", "60")
     assert (ran.code, ran.err) == (0, "")

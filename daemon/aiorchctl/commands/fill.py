@@ -21,7 +21,7 @@ def fill_fields(cache: Mapping[str, Any], title: str | None = None) -> Fields:
             rows.append((name, _tier(tier)))
     kept, not_kept = number_of(cache, "kept"), number_of(cache, "not_kept")
     if kept is not None:
-        told = f"{count(kept)} since the stage was built"
+        told = f"{count(kept)} since this generation began"
         if not_kept:
             told += f"; {plural(int(not_kept), 'answer was', 'answers were')} not fit to be kept"
         rows.append(("answers kept", told))
@@ -37,7 +37,7 @@ def _tier(tier: Mapping[str, Any]) -> Cell:
     if hits is not None and misses is not None:
         asked, found = hits + misses, hits
     if asked is not None and found is not None:
-        lines.append(f"asked {count(asked)} times, found {count(found)} ({share(found, asked)})")
+        lines.append(f"asked {plural(int(asked), 'time')}, found {count(found)} ({share(found, asked)})")
     gone = _counted(tier, _GONE)
     if gone:
         lines.append(gone)

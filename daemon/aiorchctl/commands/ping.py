@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aiorchctl.command import Command, Invocation, pass_invocation
+from aiorchctl.commands.asking import LENGTH_OF_TIME
 from aiorchctl.page import Page, Paragraph, Words
 from aiorchctl.quantities import count as count_of
 from aiorchctl.quantities import seconds
@@ -17,15 +18,19 @@ from aiorchctl.quantities import seconds
     cls=Command,
     examples=(
         ("aiorchctl ping", "Is it there?"),
+        ("aiorchd & aiorchctl ping --wait 10s", "Start one, and go on when it answers:"),
         ("aiorchctl ping --count 1000 --json", "How long does a round trip take?"),
     ),
     exits=((69, "No daemon answers."),),
 )
 @click.option("--count", type=click.IntRange(1, 1_000_000), default=1, metavar="N", help="Ask N times.  [default: 1]")
+@click.option(
+    "--wait", "wait_s", type=LENGTH_OF_TIME, default=0.0, metavar="TIME", help="Wait so long for one to answer."
+)
 @pass_invocation
-def ping(invocation: Invocation, count: int) -> None:
+def ping(invocation: Invocation, count: int, wait_s: float) -> None:
     """Ask the daemon for a sign of life, and learn which it is and who you are to it."""
-    with invocation.client() as client:
+    with invocation.client(wait_s) as client:
         server = client.hello()  # also connects
         times = []
         for _ in range(count):

@@ -166,7 +166,7 @@ class Daemon(Section, frozen=True):
         Level,
         key(
             "What is logged: this and everything graver.",
-            effect="debug tells of every decision and is slow.",
+            effect="debug tells the story of each call, decision by decision, and of connections that come and go; it is slow.",
         ),
     ] = "info"
     log_levels: Annotated[
@@ -174,8 +174,8 @@ class Daemon(Section, frozen=True):
         longest(100),
         key(
             "Levels for single areas, over log_level.",
-            effect='For instance {reload = "debug", libraries = "info"}: an area is the word before the colon of a log line, '
-            "libraries stands for all that is not aiorch's own.",
+            effect='For instance {reload = "debug", libraries = "info"}: an area is the word before the colon of a log line '
+            "(calls, coalesce, door, reload, repeats, store), libraries stands for all that is not aiorch's own.",
         ),
     ] = field(default_factory=dict)
     log_calls: Annotated[

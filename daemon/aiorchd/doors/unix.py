@@ -143,6 +143,7 @@ class UnixDoor:
         self._sessions.add(session)
         if len(self._sessions) == 1:
             self._empty = trio.Event()
+        self._log.debug("connected", uid=caller.uid, pid=caller.pid, unit=caller.unit or None)
         nursery.start_soon(self._run, session)
 
     async def _run(self, session: Session) -> None:
@@ -152,6 +153,7 @@ class UnixDoor:
             self._log.exception("session_failed", uid=session.caller.uid, pid=session.caller.pid)
         finally:
             self._sessions.discard(session)
+            self._log.debug("left", uid=session.caller.uid, pid=session.caller.pid)
             if not self._sessions:
                 self._empty.set()
 

@@ -1,10 +1,19 @@
-"""One line of log for each call that has ended, where ``[daemon] log_calls`` asks for it; never a prompt or an answer.
+"""Lines of log about calls that have ended; never a prompt or an answer.
+
+One line each, at info, where ``[daemon] log_calls`` asks for it:
 
 ::
 
     calls: answered id=... uid=1000 pid=4242 unit=web.service kind=chat model=small provider=main cache=miss attempts=1
            input=120 output=8 cost_usd=2.28e-05 queue_s=0 provider_s=0.41 total_s=0.412
     calls: failed id=... ... error=rate_limited attempts=4 throttled=4 ...
+
+And at debug of the area ``calls`` the whole story of each, a line for each decision and attempt, as ``explain`` tells it:
+
+::
+
+    calls: cache: nothing kept id=... after_s=0.0002
+    calls: attempt id=... number=1 model=small provider=main began_s=0.0004 provider_s=0.41 verdict=ok
 
 It stands before the records and passes everything on. Where nobody asked for lines, it does not stand there at all.
 """
@@ -25,17 +34,22 @@ _TASK_CHARACTERS: Final = 60
 class Log(Protocol):
     """Where the lines go."""
 
+    def debug(self, event: str, /, **fields: Any) -> None:
+        """Tell of a decision."""
+        ...
+
     def info(self, event: str, /, **fields: Any) -> None:
         """Say what happened on a normal day."""
         ...
 
 
 class CallLog:
-    """Satisfies `RecordSink`: says a line of each call and hands it to ``records``."""
+    """Satisfies `RecordSink`: says a line of each call (with ``lines``) and its story, and hands it to ``records``."""
 
-    def __init__(self, records: RecordSink, log: Log) -> None:
+    def __init__(self, records: RecordSink, log: Log, *, lines: bool = True) -> None:
         self._records = records
         self._log = log
+        self._lines = lines
 
     def record(self, record: CallRecord) -> None:
         """Pass on and say one finished call."""
@@ -48,6 +62,13 @@ class CallLog:
         self._say(hit.record())
 
     def _say(self, record: CallRecord) -> None:
+        story = record.story or {}
+        for at_s, stage, what in story.get("notes", ()):
+            self._log.debug(f"{stage}: {what}", id=record.id, after_s=at_s)
+        for attempt in story.get("attempts", ()):
+            self._log.debug("attempt", id=record.id, **attempt)
+        if not self._lines:
+            return
         self._log.info(
             "answered" if record.error is None else "failed",
             id=record.id,

@@ -80,6 +80,25 @@ def test_the_area_has_a_level_of_its_own(journal: tuple[io.StringIO, Logging]) -
     assert stream.getvalue().startswith("<6>calls: answered id=c1 ")
 
 
+def test_the_story_of_a_call_at_debug(journal: tuple[io.StringIO, Logging]) -> None:
+    stream, owner = journal
+    told = a_record(
+        story={
+            "notes": [[0.25, "retry", "again in 0.5 s"]],
+            "attempts": [{"number": 1, "model": "small", "verdict": "failed", "code": "provider_error"}],
+        }
+    )
+    calls = CallLog(Records(), Log("calls"), lines=False)
+    calls.record(told)
+    assert stream.getvalue() == ""
+    owner.set_levels("info", {"calls": "debug"})
+    calls.record(told)
+    assert stream.getvalue().splitlines() == [
+        "<7>calls: retry: again in 0.5 s id=c1 after_s=0.25",
+        "<7>calls: attempt id=c1 number=1 model=small verdict=failed code=provider_error",
+    ]
+
+
 def test_a_long_task_is_cut_and_cannot_forge_a_line(journal: tuple[io.StringIO, Logging]) -> None:
     CallLog(Records(), Log("calls")).record(a_record(task="x\n<0>kernel: panic " * 20))
     [line] = journal[0].getvalue().splitlines()

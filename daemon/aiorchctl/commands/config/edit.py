@@ -216,9 +216,24 @@ def _edited(read: ConfigFile, key: str, text: str | None) -> tuple[Address, str,
         if text is None:
             return address, without_key(read.text, path), None
         value = value_from_text(text, address.shape)
+        _check_value(read, address, value)
         return address, with_key(read.text, path, value), value
     except EditError as error:
         raise Failed("layout", f"{read.path}: {error}", os.EX_SOFTWARE) from error
+
+
+def _check_value(read: ConfigFile, address: Address, value: Any) -> None:
+    """Refuse a value that could never hold, also where a layer above the file hides it for now."""
+    import msgspec
+
+    from aiorchd.config.problems import ConfigError, Problem, did_you_mean, show
+
+    try:
+        msgspec.convert(value if address.entry is None else {address.entry: value}, address.field.shape)
+    except msgspec.ValidationError as error:
+        sentence = f"must be {address.field.expectation()}, not {show(value)}."
+        remedy = did_you_mean(str(value), address.field.choices())
+        raise ConfigError([Problem(str(read.path), str(address), None, sentence, remedy)]) from error
 
 
 def _loaded(text: str, path: Path, environment: Mapping[str, Any]) -> Loaded:
