@@ -6,7 +6,7 @@ from typing import Final
 from aiorchsim.buckets import RateLimits
 from aiorchsim.profile import ModelProfile
 from aiorchsim.prompt_cache import Mark
-from aiorchsim.responses import Rendering
+from aiorchsim.responses import Rendering, Shape
 from aiorchsim.statistics import Prices
 
 NO_MARKS: Final[tuple[Mark, ...]] = ()
@@ -52,6 +52,10 @@ class Work:
     streamed: bool = False
     marks: tuple[Mark, ...] = NO_MARKS
     """Where the prompt can be cached."""
+
+    def told_tokens(self, rendering: Rendering) -> int:
+        """Tokens of the answer as it is told: of one that is empty or withheld, none."""
+        return self.completion_tokens if rendering.shape is Shape.WHOLE else 0
 
     def body(self, rendering: Rendering) -> bytes:
         """The whole answer."""

@@ -158,7 +158,9 @@ class Simulation:
         latency_s = _latency_asked(request.headers)
         if isinstance(latency_s, Refusal):
             return dialect.refused(latency_s)
-        if suffers is not None and not (suffers.fault in STREAMS_ONLY and isinstance(work, Work) and not work.streamed):
+        if suffers is not None and suffers.fault in STREAMS_ONLY and not (isinstance(work, Work) and work.streamed):
+            suffers = None
+        if suffers is not None:
             self.statistics.faults[suffers.fault.value] += 1
             response = self._instead(suffers, dialect, request, created)
             if response is not None:
@@ -208,7 +210,7 @@ class Simulation:
             rendering = rendering_of(suffers.fault, rendering)
         if not work.streamed:
             response = Response(200, work.body(rendering), delay_s=latency_s)
-            response.completion_tokens = work.completion_tokens
+            response.completion_tokens = work.told_tokens(rendering)
         else:
             response = Response(200, content_type=STREAM_TYPE, delay_s=latency_s)
             response.header_lines = b"cache-control: no-cache\r\n"

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from aiorchsim.faults import NONSENSE, Fault
+from aiorchsim.faults import NONSENSE, STREAMS_ONLY, Fault
 
 
 def by(fault):
@@ -239,7 +239,13 @@ def test_what_is_in_an_answer(quick, ask):
     assert "error" in ask(quick).chat(headers=by("error_in_200")).json
     with pytest.raises(ValueError):
         json.loads(ask(quick).chat(headers=by("truncated_json")).body)
-    assert ask(quick).chat(headers=by("malformed_line")).text == "42"
+    quick.reset()
+    for fault in STREAMS_ONLY:  # a whole answer does not suffer them, and they are not counted
+        assert ask(quick).chat(headers=by(fault.value)).text == "42"
+    assert quick.stats()["faults"] == {}
+    for fault in ("empty_choices", "content_filter"):  # what is not said is not billed
+        assert ask(quick).chat(headers=by(fault)).json["usage"]["completion_tokens"] == 0
+    assert quick.stats()["tokens"]["completion"] == len(STREAMS_ONLY)
 
 
 def test_what_is_in_a_stream(quick, ask):

@@ -109,13 +109,14 @@ def _moment_s(text: str | None, date: str | None, wall_time: float) -> float | N
         return duration_s(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    clock = wall_time
-    if date is not None:
-        ahead_s = _seconds_until(date, wall_time)
-        if ahead_s is not None and abs(ahead_s) > _CLOCKS_AGREE_S:
-            clock += ahead_s
-    seconds = moment.timestamp() - clock
+    seconds = moment.timestamp() - _their_clock(date, wall_time)
     return seconds if seconds >= 0.0 else None
+
+
+def _their_clock(date: str | None, wall_time: float) -> float:
+    """The wall clock of who sent a ``date``: ours, unless theirs clearly says something else."""
+    ahead_s = _seconds_until(date, wall_time) if date is not None else None
+    return wall_time if ahead_s is None or abs(ahead_s) <= _CLOCKS_AGREE_S else wall_time + ahead_s
 
 
 def retry_after_s(headers: Mapping[str, str], error: Mapping[str, Any], wall_time: float) -> float | None:
@@ -130,7 +131,7 @@ def retry_after_s(headers: Mapping[str, str], error: Mapping[str, Any], wall_tim
     if header is not None:
         seconds = _number(header)
         if seconds is None:
-            seconds = _seconds_until(header, wall_time)
+            seconds = _seconds_until(header, _their_clock(headers.get("date"), wall_time))
         if seconds is None:
             seconds = duration_s(header)
         if seconds is not None:

@@ -68,7 +68,7 @@ class AnthropicMessage(ChatWork):
     def body(self, rendering: Rendering) -> bytes:
         """The whole answer, a `message` object."""
         content = self.content if rendering.shape is Shape.WHOLE else ""
-        usage = f',"usage":{self._usage(rendering.cached, self.completion_tokens)}' if rendering.usage else ""
+        usage = f',"usage":{self._usage(rendering.cached, self.told_tokens(rendering))}' if rendering.usage else ""
         return (
             f'{{"id":"{_id(rendering)}","type":"message","role":"assistant","model":{self.quoted_model},'
             f'"content":[{content}],{self._stopped(rendering.shape)}{usage}}}'
@@ -84,7 +84,7 @@ class AnthropicMessage(ChatWork):
         events = [(event("message_start", started), 0)]
         if rendering.shape is Shape.WHOLE:
             events += self._blocks()
-        usage = f',"usage":{{"output_tokens":{self.completion_tokens}}}' if rendering.usage else ""
+        usage = f',"usage":{{"output_tokens":{self.told_tokens(rendering)}}}' if rendering.usage else ""
         ended = f'{{"type":"message_delta","delta":{{{self._stopped(rendering.shape)}}}{usage}}}'
         events.append((event("message_delta", ended), 0))
         events.append((event("message_stop", '{"type":"message_stop"}'), 0))

@@ -70,7 +70,7 @@ class GeminiContent(ChatWork):
         else:
             parts = f'{{"text":{json.dumps(self.text)}}}'
         reason = FINISH_REASONS[self.stopped]
-        return self._chunk(rendering, parts, reason, self.completion_tokens).encode("ascii")
+        return self._chunk(rendering, parts, reason, self.told_tokens(rendering)).encode("ascii")
 
     def events(self, rendering: Rendering) -> list[tuple[bytes, int]]:
         """The answer as events, each a GenerateContentResponse; the last has the finish reason."""
@@ -90,7 +90,7 @@ class GeminiContent(ChatWork):
         for part, tokens in pieces:
             told += tokens
             yield f"data: {self._chunk(rendering, part, None, told)}\r\n\r\n".encode("ascii"), tokens
-        last = self._chunk(rendering, '{"text":""}', FINISH_REASONS[self.stopped], self.completion_tokens)
+        last = self._chunk(rendering, '{"text":""}', FINISH_REASONS[self.stopped], self.told_tokens(rendering))
         yield f"data: {last}\r\n\r\n".encode("ascii"), 0
 
     def _chunk(self, rendering: Rendering, parts: str, reason: str | None, told: int) -> str:

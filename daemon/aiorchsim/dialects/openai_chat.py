@@ -25,7 +25,7 @@ from aiorchsim.dialects.reading import (
 )
 from aiorchsim.dialects.said import MOST_MESSAGES, Asked, ChatWork, said, whole_prompt
 from aiorchsim.http1 import Request
-from aiorchsim.prompt_cache import Cached, automatic_marks
+from aiorchsim.prompt_cache import automatic_marks
 from aiorchsim.responses import Refusal, Rendering, Shape
 from aiorchsim.simulation import Simulation
 from aiorchsim.textwork import ToolCall
@@ -67,7 +67,7 @@ class OpenAIChat(ChatWork):
     def body(self, rendering: Rendering) -> bytes:
         """The whole answer, a `chat.completion` object."""
         listed = self.listed if rendering.shape is Shape.WHOLE else self._misshapen(rendering.shape)
-        usage = f'"usage":{self._usage(rendering.cached)},' if rendering.usage else ""
+        usage = f'"usage":{self._usage(rendering)},' if rendering.usage else ""
         return (
             f'{{"id":"chatcmpl-sim{rendering.serial:012x}","created":{rendering.created},"object":"chat.completion",'
             f'"model":{self.quoted_model},"choices":[{listed}],{usage}'
@@ -89,18 +89,18 @@ class OpenAIChat(ChatWork):
                 )
                 events.append((line.encode("ascii"), tokens))
         if self.include_usage and rendering.usage:
-            events.append((f'{begin}],"usage":{self._usage(rendering.cached)}}}\n\n'.encode("ascii"), 0))
+            events.append((f'{begin}],"usage":{self._usage(rendering)}}}\n\n'.encode("ascii"), 0))
         events.append((b"data: [DONE]\n\n", 0))
         return events
 
     def _misshapen(self, shape: Shape) -> str:
         return "" if shape is Shape.EMPTY else _choices("", (), "content_filter", 1)
 
-    def _usage(self, cached: Cached) -> str:
-        asked, answered = self.prompt_tokens, self.completion_tokens
+    def _usage(self, rendering: Rendering) -> str:
+        asked, answered = self.prompt_tokens, self.told_tokens(rendering)
         return (
             f'{{"prompt_tokens":{asked},"completion_tokens":{answered},"total_tokens":{asked + answered},'
-            f'"prompt_tokens_details":{{"cached_tokens":{cached.read},"audio_tokens":0}},'
+            f'"prompt_tokens_details":{{"cached_tokens":{rendering.cached.read},"audio_tokens":0}},'
             '"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}'
         )
 

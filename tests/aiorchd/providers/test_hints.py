@@ -185,3 +185,12 @@ def test_nonsense_is_nothing() -> None:
     for text in ("", "0", "-3", "many", "1e400", "9" * 30, "٣"):
         assert told({"x-ratelimit-limit-requests": text}) == ()
     assert told({"x-ratelimit-limit-requests": "5", "x-ratelimit-reset-requests": "9999h"})[0].reset_s is None
+
+
+def test_a_date_to_come_back_at_is_read_by_the_clock_of_who_says_it() -> None:
+    again = "Tue, 11 Nov 2025 11:00:05 GMT"
+    assert retry_after_s({"retry-after": again, "date": "Tue, 11 Nov 2025 11:00:00 GMT"}, {}, NOW) == 5
+    assert retry_after_s({"retry-after": again}, {}, NOW) == 3605
+    # Whole seconds that only seem to differ do not.
+    assert retry_after_s({"retry-after": again, "date": "Tue, 11 Nov 2025 10:00:01 GMT"}, {}, NOW) == 3605
+    assert retry_after_s({"retry-after": again, "date": "yesterday"}, {}, NOW) == 3605
