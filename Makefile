@@ -6,7 +6,7 @@ VENV := .venv
 DEMO_VENV := .venv-demo
 CONSTRAINED := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
-.PHONY: demo test lint types tests test-systemd bench prices docs clean help
+.PHONY: demo test lint types tests test-systemd bench prices faults docs clean help
 
 help:
 	@echo "make demo    see calls being saved, in under a minute of running time"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-systemd   the service in a booted systemd, in a box; as root; writes docs/systemd-figures.md"
 	@echo "make bench   the figures of the README, measured here (about ten minutes, on a quiet machine)"
 	@echo "make prices  bring the bundled table of prices up to date (from genai-prices)"
+	@echo "make faults  every fault of a provider through a daemon; writes docs/faults.md"
 	@echo "make docs    write anew what is made from the programs and the schema: man/, docs/commands.md, config/, …"
 	@echo "make clean   remove what the targets above made"
 
@@ -40,6 +41,10 @@ test-systemd:
 bench: $(VENV)/ready
 	@$(CONSTRAINED) $(VENV)/bin/pip install -q -e '.[bench]'
 	$(VENV)/bin/python benchmarks/run.py
+
+# What becomes of each fault of the simulator, in each dialect; the tests hold the page to it.
+faults: $(VENV)/ready
+	@PYTHONPATH=client:daemon:tests/kit $(VENV)/bin/python tests/kit/fault_matrix.py
 
 docs: $(VENV)/ready
 	@$(VENV)/bin/python -m aiorchctl.manual

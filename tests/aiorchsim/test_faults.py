@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import re
 import socket
 import time
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
 import pytest
 
@@ -301,3 +303,10 @@ def test_a_quota_eaten_by_somebody_else(start, ask):
     assert eaten.status == 429
     assert eaten.headers["x-ratelimit-remaining-requests"] == "0"
     assert float(eaten.headers["retry-after-ms"]) <= 1000
+
+
+def test_the_manual_tells_every_fault():
+    manual = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    told = manual.split("## Faults", 1)[1].split("## While", 1)[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", told, re.MULTILINE)
+    assert rows == [(fault.value, fault.meaning) for fault in Fault]

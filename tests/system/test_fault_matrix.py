@@ -19,7 +19,9 @@ def test_no_fault_of_the_simulator_is_left_out() -> None:
     assert len({case.fault for case in CASES}) == len(CASES)
 
 
-@pytest.mark.parametrize(("dialect", "case", "way"), [pytest.param(*one, id=fault_matrix.key_of(*one)) for one in each(tuple(DIALECTS))])
+@pytest.mark.parametrize(
+    ("dialect", "case", "way"), [pytest.param(*one, id=fault_matrix.key_of(*one)) for one in each(tuple(DIALECTS))]
+)
 def test_what_becomes_of_it(
     outcomes: dict[tuple[str, str, str], Outcome], dialect: str, case: fault_matrix.Case, way: str
 ) -> None:
