@@ -147,7 +147,7 @@ def run(dialects: tuple[str, ...] = tuple(DIALECTS)) -> dict[tuple[str, str, str
     ):
         nobody.bind(("127.0.0.1", 0))  # bound and never listening: connections are refused
         config = _config(dialects, primary, fallback, nobody.getsockname()[1])
-        with daemon(Path(folder), config) as running:
+        with daemon(Path(folder), config, environment={"FAULTS_KEY": "sk-faults"}) as running:
             told = trio.run(_ask_all, running.socket, dialects)
             running.stop()
             with closing(sqlite3.connect(running.state / "metrics.db")) as recorded:
@@ -263,20 +263,25 @@ def _compared(ours: float, theirs: float) -> str:
 
 
 def page(outcomes: dict[tuple[str, str, str], Outcome]) -> str:
-    """The documentation: one line for each fault and way, more where the dialects differ."""
+    """The documentation: one line for each fault, more where ways or dialects differ."""
     lines = [_HEAD]
     for case in CASES:
-        for way in WAYS:
-            same: dict[Outcome, list[str]] = {}
-            for dialect in DIALECTS:
-                if (dialect, case.fault, way) in outcomes:
-                    same.setdefault(outcomes[dialect, case.fault, way], []).append(dialect)
+        told = {way: _by_outcome(case, way, outcomes) for way in WAYS}
+        for way in ("plain and streamed",) if told["plain"] == told["streamed"] else WAYS:
+            same = told[way if way in told else "plain"]
             for outcome, dialects in same.items():
-                where = "all" if len(same) == 1 else ", ".join(dialects)
-                lines.append(_line(case, way, where, outcome))
+                lines.append(_line(case, way, "all" if len(same) == 1 else ", ".join(dialects), outcome))
     lines.append("\n## What they are\n\n| fault | what the provider does |\n| --- | --- |\n")
     lines += [f"| `{case.fault}` | {_meaning(case)} |\n" for case in CASES]
     return "".join(lines)
+
+
+def _by_outcome(case: Case, way: str, outcomes: dict[tuple[str, str, str], Outcome]) -> dict[Outcome, list[str]]:
+    """The dialects in which each outcome came."""
+    same: dict[Outcome, list[str]] = {}
+    for dialect in DIALECTS:
+        same.setdefault(outcomes[dialect, case.fault, way], []).append(dialect)
+    return same
 
 
 def _line(case: Case, way: str, where: str, outcome: Outcome) -> str:
