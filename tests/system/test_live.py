@@ -55,6 +55,12 @@ SHOWN_ELSEWHERE = {
     "providers.dialect",
     "providers.headers",
     "providers.http2",
+    # What each makes of a request: tests/aiorchd/app/test_supply.py.
+    "providers.authorisation",
+    "providers.api_version",
+    "providers.structured_output",
+    "providers.max_tokens_field",
+    "providers.embedding_encoding",
     "models.cache_read_usd_per_1m",
     "models.cache_write_usd_per_1m",
     # Handed to the store together with cache.disk_max_entries.

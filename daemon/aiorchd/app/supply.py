@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -19,7 +19,9 @@ from aiorchd.config.problems import ConfigError, Problem, dotted
 from aiorchd.config.schema import Config, Pool, Provider
 from aiorchd.config.secrets import ProviderKey, find_key
 from aiorchd.pipeline import Plan, own_price
+from aiorchd.providers.anthropic import AnthropicDialect, AnthropicOptions
 from aiorchd.providers.dialect import Dialect
+from aiorchd.providers.gemini import GeminiDialect, GeminiOptions
 from aiorchd.providers.openai import OpenAiDialect, OpenAiOptions
 from aiorchd.providers.price_table import look_up, read_table
 from aiorchd.providers.remote import RemoteProvider
@@ -27,6 +29,8 @@ from aiorchd.providers.secret import MissingKey, Secret
 from aiorchd.providers.transport import PoolLimits, Timeouts, Transport, TransportStatistics, open_transport
 
 SIMULATED_ADDRESS: Final = "simulated"
+
+_Word = TypeVar("_Word", bound=str)
 
 
 class Supply:
@@ -61,7 +65,7 @@ class Supply:
                 continue
             try:
                 made[name] = self._remote(name, provider, keys[name], config)
-                addresses[name] = f"{provider.dialect} {provider.base_url}"
+                addresses[name] = f"{provider.dialect} {provider.address}"
             except ValueError as error:
                 problems.append(Problem(str(loaded.path or "built in"), f"providers.{name}", None, f"{error}."))
         if problems:
@@ -101,7 +105,7 @@ class Supply:
             told[name] = {
                 "name": name,
                 "dialect": config.providers[name].dialect,
-                "base_url": config.providers[name].base_url,
+                "base_url": config.providers[name].address,
                 "key_place": None if key is None else key.place,
                 **plain(await self._providers[name].check(models, timeout_s)),
             }
@@ -170,9 +174,45 @@ def _find_keys(config: Config, environ: Mapping[str, str]) -> dict[str, Provider
 
 
 def _dialect(provider: Provider) -> Dialect:
+    base_url = provider.address or ""
+    if provider.dialect == "anthropic":
+        return AnthropicDialect(
+            AnthropicOptions(
+                base_url=base_url,
+                http2=provider.http2,
+                authorisation=provider.authorisation,
+                api_version=provider.api_version,
+                structured_output=_one_of(provider.structured_output, ("json_schema", "tool", "none")),
+                headers=provider.headers,
+            )
+        )
+    if provider.dialect == "gemini":
+        return GeminiDialect(
+            GeminiOptions(
+                base_url=base_url,
+                http2=provider.http2,
+                authorisation=provider.authorisation,
+                structured_output=_one_of(provider.structured_output, ("json_schema", "json_object", "none")),
+                headers=provider.headers,
+            )
+        )
     return OpenAiDialect(
-        OpenAiOptions(base_url=provider.base_url or "", http2=provider.http2, headers=provider.headers)
+        OpenAiOptions(
+            base_url=base_url,
+            http2=provider.http2,
+            authorisation=provider.authorisation,
+            api_version=provider.api_version,
+            max_tokens_field=provider.max_tokens_field,
+            structured_output=_one_of(provider.structured_output, ("json_schema", "json_object", "none")),
+            embedding_encoding=provider.embedding_encoding,
+            headers=provider.headers,
+        )
     )
+
+
+def _one_of(value: str, known: tuple[_Word, ...]) -> _Word:
+    """Give a word that the configuration was checked to have."""
+    return next(word for word in known if word == value)
 
 
 def _key(found: ProviderKey) -> Secret | MissingKey | None:

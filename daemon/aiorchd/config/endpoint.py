@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,6 +16,13 @@ from aiorchd.config.secrets import looks_secret, names_secret
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _CREDENTIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\Z")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+_BEFORE: Final = "Only what comes before /chat/completions, /messages or /models belongs here."
+_API_VERSION = re.compile(r"[A-Za-z0-9._-]+\Z")
+_STRUCTURED_OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "openai": ("json_schema", "json_object", "none"),
+    "anthropic": ("json_schema", "tool", "none"),
+    "gemini": ("json_schema", "json_object", "none"),
+}
 _OWN_HEADERS: Final = frozenset(
     "host content-length content-type content-encoding transfer-encoding accept-encoding connection te upgrade".split()
 )
@@ -22,20 +30,38 @@ _OWN_HEADERS: Final = frozenset(
 
 def check_provider(path: Path, provider: Provider, findings: Findings) -> None:
     """Note everything about one provider that cannot work or would show a secret."""
-    if provider.dialect == "openai":
-        if provider.base_url is None:
-            findings.wrong(
-                path,
-                '"base_url" is missing: the dialect openai needs it.',
-                'For instance base_url = "https://api.openai.com/v1"',
-            )
-        else:
-            _base_url((*path, "base_url"), provider, findings)
+    if provider.dialect == "simulated":
+        if provider.base_url is not None:
+            findings.wrong((*path, "base_url"), "the simulated dialect has no address: it answers inside the daemon.")
     elif provider.base_url is not None:
-        findings.wrong((*path, "base_url"), "the simulated dialect has no address: it answers inside the daemon.")
+        _base_url((*path, "base_url"), provider, findings)
+    elif provider.address is None:
+        findings.wrong(
+            path,
+            '"base_url" is missing: the dialect openai needs it.',
+            'For instance base_url = "https://api.openai.com/v1"',
+        )
+    _of_the_dialect(path, provider, findings)
     _key_places(path, provider, findings)
     for name, value in provider.headers.items():
         _header((*path, "headers", name), name, value, findings)
+
+
+def _of_the_dialect(path: Path, provider: Provider, findings: Findings) -> None:
+    """Refuse what the dialect does not know: a setting that is ignored misleads."""
+    dialect = provider.dialect
+    for name, usual in (("max_tokens_field", "auto"), ("embedding_encoding", "base64")):
+        if getattr(provider, name) != usual and dialect != "openai":
+            findings.wrong((*path, name), f"is a setting of the dialect openai; the dialect {dialect} has none.")
+    known = _STRUCTURED_OUTPUTS.get(dialect, ())
+    if provider.structured_output not in known and dialect != "simulated":
+        findings.wrong(
+            (*path, "structured_output"),
+            f'the dialect {dialect} has no "{provider.structured_output}".',
+            "It has " + ", ".join(f'"{one}"' for one in known) + ".",
+        )
+    if provider.api_version is not None and not _API_VERSION.match(provider.api_version):
+        findings.wrong((*path, "api_version"), "is not a version.", 'It looks like "2024-10-21".')
 
 
 def _base_url(path: Path, provider: Provider, findings: Findings) -> None:
@@ -61,11 +87,9 @@ def _base_url(path: Path, provider: Provider, findings: Findings) -> None:
             "Secrets are never written in this file: use api_key_env or api_key_credential.",
         )
     elif parts.query or parts.fragment or url.endswith(("?", "#")):
-        findings.wrong(path, "must end before ? and #.", "Only what comes before /chat/completions belongs here.")
-    elif parts.path.rstrip("/").endswith(("/chat/completions", "/embeddings")):
-        findings.wrong(
-            path, "names a single method of the provider.", "Only what comes before /chat/completions belongs here."
-        )
+        findings.wrong(path, "must end before ? and #.", _BEFORE)
+    elif parts.path.rstrip("/").endswith(("/chat/completions", "/embeddings", "/messages", "/models")):
+        findings.wrong(path, "names a single method of the provider.", _BEFORE)
     elif parts.scheme == "http" and _keyed(provider) and not _is_near(host):
         findings.doubtful(
             path, "the key goes over the network in the clear.", "Use https:// where the provider has it."

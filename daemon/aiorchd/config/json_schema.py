@@ -18,7 +18,7 @@ from msgspec import inspect
 
 from aiorchd.config.key import Field, fields_of
 from aiorchd.config.manual import facts
-from aiorchd.config.schema import Model, Provider, Section, sections, top_keys
+from aiorchd.config.schema import DEFAULT_BASE_URLS, Model, Provider, Section, sections, top_keys
 
 DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 PROVIDER_NAME: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -29,9 +29,11 @@ def json_schema() -> dict[str, Any]:
     properties: dict[str, Any] = {name: _key(name, field) for name, field in top_keys().items()}
     properties |= {name: _table(name, kind) for name, kind in sections().items()}
     provider = _table("providers.NAME", Provider)
-    provider["if"] = {"properties": {"dialect": {"const": "simulated"}}, "required": ["dialect"]}
+    simulated = {"properties": {"dialect": {"const": "simulated"}}, "required": ["dialect"]}
+    addressed = {"properties": {"dialect": {"enum": list(DEFAULT_BASE_URLS)}}, "required": ["dialect"]}
+    provider["if"] = simulated
     provider["then"] = {"properties": {"base_url": False}}
-    provider["else"] = {"required": ["base_url"]}
+    provider["else"] = {"anyOf": [addressed, {"required": ["base_url"]}]}
     provider["not"] = {"required": ["api_key_env", "api_key_credential"]}
     properties["providers"] = {
         "title": "providers",

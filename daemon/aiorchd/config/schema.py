@@ -550,6 +550,13 @@ class Metrics(Section, frozen=True):
     ] = 30.0
 
 
+DEFAULT_BASE_URLS: Final[Mapping[str, str]] = {
+    "anthropic": "https://api.anthropic.com/v1",
+    "gemini": "https://generativelanguage.googleapis.com/v1beta",
+}
+"""Where a dialect is spoken when the file does not say."""
+
+
 class Provider(Section, frozen=True):
     """An endpoint that speaks one wire dialect. NAME is yours to choose; models refer to it.
 
@@ -558,20 +565,22 @@ class Provider(Section, frozen=True):
     """
 
     dialect: Annotated[
-        Literal["openai", "simulated"],
+        Literal["openai", "anthropic", "gemini", "simulated"],
         key(
-            "What it speaks: openai (also Azure, Ollama, vLLM, llama.cpp, DeepSeek, Mistral, Groq, OpenRouter, ...) or "
-            "simulated (inside the daemon, without a network).",
-            effect="Simulated answers say so and are never written to disk.",
-            later=("anthropic", "gemini", "host"),
+            "What it speaks: openai (also Azure, Ollama, vLLM, llama.cpp, DeepSeek, Mistral, Groq, OpenRouter, ...), "
+            "anthropic (the Messages API), gemini (Google's generateContent) or simulated (inside the daemon, without a "
+            "network).",
+            effect="docs/providers.md says what each supports. Simulated answers say so and are never written to disk.",
+            later=("host",),
             guarded=True,
         ),
     ] = "openai"
     base_url: Annotated[
         str | None,
         key(
-            "Where it is, up to and with the version: what comes before /chat/completions.",
-            effect="Part of every cache key: another address has other answers. Needed for the dialect openai.",
+            "Where it is, up to and with the version: what comes before /chat/completions, /messages or /models.",
+            effect="Part of every cache key: another address has other answers. Needed for the dialect openai; left out, "
+            "anthropic is at https://api.anthropic.com/v1 and gemini at https://generativelanguage.googleapis.com/v1beta.",
             example='"https://api.openai.com/v1"',
             guarded=True,
         ),
@@ -610,6 +619,52 @@ class Provider(Section, frozen=True):
             effect="Many calls share one connection: fewer handshakes, a little more work for each byte.",
         ),
     ] = False
+    authorisation: Annotated[
+        Literal["auto", "bearer", "api-key", "none"],
+        key(
+            "How the key is sent: bearer (Authorization: Bearer), api-key (the dialect's own header: api-key, x-api-key or "
+            "x-goog-api-key), none (not at all).",
+            effect="auto is bearer for openai, api-key at Azure and for anthropic and gemini.",
+            guarded=True,
+        ),
+    ] = "auto"
+    api_version: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=100)] | None,
+        key(
+            "Version of the provider's interface: Azure's query argument api-version, Anthropic's header anthropic-version.",
+            effect="Left out, 2024-10-21 at Azure's older addresses (those that name deployments), none at others, and "
+            "2023-06-01 for anthropic.",
+            example='"2024-10-21"',
+            guarded=True,
+        ),
+    ] = None
+    structured_output: Annotated[
+        Literal["json_schema", "json_object", "tool", "none"],
+        key(
+            "How an output_schema is passed on: json_schema (as a schema), json_object (only as a wish for JSON; openai and "
+            "gemini), tool (as a tool that must be called with the answer; anthropic), none (not at all).",
+            effect="For servers and models that refuse schemas. The answer is validated here in any case.",
+        ),
+    ] = "json_schema"
+    max_tokens_field: Annotated[
+        Literal["auto", "max_tokens", "max_completion_tokens"],
+        key(
+            "What the bound on the answer is called (openai only).",
+            effect="auto says max_completion_tokens to OpenAI's reasoning models, by their names, and max_tokens to others.",
+        ),
+    ] = "auto"
+    embedding_encoding: Annotated[
+        Literal["base64", "float", "none"],
+        key(
+            "How vectors are asked for (openai only); either is understood.",
+            effect="base64 is a third of the bytes. none asks for nothing, for servers that do not know encoding_format.",
+        ),
+    ] = "base64"
+
+    @property
+    def address(self) -> str | None:
+        """Where it is: what the file says, or the dialect's own place; None for what has no address."""
+        return self.base_url or DEFAULT_BASE_URLS.get(self.dialect)
 
 
 class Model(Section, frozen=True):

@@ -1,8 +1,10 @@
 """Read an error of a provider and say which of ours it is.
 
 Bodies seen: ``{"error": {"message", "type", "param", "code"}}`` (OpenAI and most), ``{"error": "text"}`` (Ollama),
-``{"object": "error", "message", "type", "code"}`` (vLLM, Mistral), ``{"detail": …}`` (FastAPI), ``{"message": …}``, and
-the HTML of whatever stands before the server. The same objects come inside a 200 and inside its event stream.
+``{"object": "error", "message", "type", "code"}`` (vLLM, Mistral), ``{"type": "error", "error": {"type", "message"}}``
+(Anthropic), ``{"error": {"code": 429, "status", "message", "details"}}`` (Google, sometimes in a list of one),
+``{"detail": …}`` (FastAPI), ``{"message": …}``, and the HTML of whatever stands before the server. The same objects come
+inside a 200 and inside its event stream.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from aiorch.errors import (
@@ -24,6 +27,7 @@ from aiorch.errors import (
     UnknownModel,
 )
 from aiorchd.providers.answer import whole_text
+from aiorchd.providers.google_quota import is_for_the_day
 from aiorchd.providers.hints import limits_told, retry_after_s, should_retry
 from aiorchd.providers.secret import Secret
 
@@ -39,7 +43,7 @@ _TITLE: Final = re.compile(rb"<title[^>]*>(.{1,200}?)</title>", re.IGNORECASE | 
 
 _NO_CREDIT: Final = frozenset(
     {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "billing_not_active"}
-    | {"insufficient_balance", "arrearage", "insufficient_credits"}
+    | {"insufficient_balance", "arrearage", "insufficient_credits", "billing_error"}
 )
 _TOO_LONG: Final = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})
 _FILTERED: Final = frozenset(
@@ -48,7 +52,7 @@ _FILTERED: Final = frozenset(
 )
 _BAD_KEY: Final = frozenset(
     {"invalid_api_key", "authentication_error", "account_deactivated", "permission_error", "invalid_authentication"}
-    | {"unauthorized"}
+    | {"unauthorized", "permission_denied", "unauthenticated", "failed_precondition"}
 )
 _NO_MODEL: Final = frozenset({"model_not_found", "invalid_model", "deploymentnotfound", "model_not_available"})
 _LIMITED: Final = frozenset(
@@ -67,13 +71,30 @@ _OVERLOADED: Final = frozenset(
 )
 _TOO_LONG_TEXT: Final = re.compile(
     r"context.?length|context window|context size|prompt is too long|input is too long|too many (?:input |prompt )?tokens"
-    r"|reduce the length of|longer than the maximum model",
+    r"|reduce the length of|longer than the maximum model|exceed context limit|input token count.{0,40}exceeds",
     re.IGNORECASE,
 )
 _BAD_KEY_TEXT: Final = re.compile(r"api key not valid|(?:invalid|incorrect|missing) api.?key", re.IGNORECASE)
 _NO_MODEL_TEXT: Final = re.compile(
-    r"\bmodel\b.*\b(?:not found|not exist|not available|unknown)|not a valid model", re.IGNORECASE
+    r"\bmodels?\b.*\b(?:not found|not exist|not available|unknown)|not a valid model", re.IGNORECASE
 )
+_NO_CREDIT_TEXT: Final = re.compile(
+    r"credit balance is too low|reached your specified .{0,20}usage limits", re.IGNORECASE
+)
+_STATUS_OF_KIND: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "invalid_request_error": 400,
+        "authentication_error": 401,
+        "billing_error": 402,
+        "permission_error": 403,
+        "not_found_error": 404,
+        "request_too_large": 413,
+        "rate_limit_error": 429,
+        "timeout_error": 504,
+        "overloaded_error": 529,
+    }
+)
+"""Anthropic's types of errors; inside a stream they come without the status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +128,8 @@ def read_complaint(status: int, body: bytes, key: Secret | None) -> Complaint:
 
 def complaint_in(payload: Any, key: Secret | None, *, status: int = 0) -> Complaint | None:
     """Find the error in a JSON value, None when it holds none. A status that the error names counts where 0 is given."""
+    if isinstance(payload, list) and len(payload) == 1:  # Google, where a stream was asked for
+        payload = payload[0]
     if not isinstance(payload, Mapping):
         return None
     error: Any = payload.get("error")
@@ -126,6 +149,7 @@ def complaint_in(payload: Any, key: Secret | None, *, status: int = 0) -> Compla
             value for value in (code, error.get("status"), error.get("status_code")) if not isinstance(value, bool)
         ]
         status = next((value for value in named if isinstance(value, int) and 400 <= value < 600), 0)
+        status = status or _STATUS_OF_KIND.get(kind if isinstance(kind, str) else "", 0)
     return Complaint(status, _mark(code, key), _mark(kind, key), clean(message, key), error)
 
 
@@ -168,7 +192,7 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 def _judge(complaint: Complaint, model: str) -> tuple[type[CallError], str, bool]:
     """Choose class, sentence and whether asking again may help; the first that fits."""
     status, marks, message = complaint.status, complaint.marks, complaint.message
-    if status == 402 or not marks.isdisjoint(_NO_CREDIT):
+    if status == 402 or not marks.isdisjoint(_NO_CREDIT) or (status in (400, 403) and _NO_CREDIT_TEXT.search(message)):
         return RateLimited, "answers no more: the account's credit or quota is used up", False
     if not marks.isdisjoint(_TOO_LONG) or (status in (0, 400, 413, 422, 500) and _TOO_LONG_TEXT.search(message)):
         return ContextExceeded, f"says that the prompt is too long for {model}", False
@@ -176,13 +200,16 @@ def _judge(complaint: Complaint, model: str) -> tuple[type[CallError], str, bool
         return ContentFiltered, "withheld the answer by its content filter", False
     if status in (401, 403) or not marks.isdisjoint(_BAD_KEY) or (status == 400 and _BAD_KEY_TEXT.search(message)):
         return ProviderAuth, "refused the key", False
-    if not marks.isdisjoint(_NO_MODEL) or (status in (400, 404) and _NO_MODEL_TEXT.search(message)):
+    named = status == 404 and message.startswith("model: ")  # all that Anthropic says
+    if named or not marks.isdisjoint(_NO_MODEL) or (status in (400, 404) and _NO_MODEL_TEXT.search(message)):
         return UnknownModel, f"does not know the model {model}", False
     if status in (404, 405):
         return ProviderError, "has nothing at this address; is base_url right?", False
     limited = status in (429, 498) or not marks.isdisjoint(_LIMITED)
     if limited and (status == 413 or "request too large" in message.lower()):
         return RateLimited, "limits tokens below what this one request needs", False
+    if limited and is_for_the_day(complaint.raw):
+        return RateLimited, "answers no more today: the day's quota is used up", False
     if limited:
         return RateLimited, "limits requests", True
     if status == 413:

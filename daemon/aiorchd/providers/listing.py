@@ -118,11 +118,12 @@ def _refusal(error: CallError, status: int, listing: Listing) -> tuple[str, str]
 
 
 def _names(payload: Any) -> frozenset[str] | None:
-    """Find the ids in a list of models, in OpenAI's form or bare; None when it is no list."""
+    """Find the ids in a list of models, in OpenAI's form or bare, or the names in Google's; None when it is no list."""
     rows = payload.get("data", payload.get("models")) if isinstance(payload, Mapping) else payload
     if not isinstance(rows, list):
         return None
-    return frozenset(row["id"] for row in rows if isinstance(row, Mapping) and isinstance(row.get("id"), str))
+    named = [row.get("id", row.get("name")) for row in rows if isinstance(row, Mapping)]
+    return frozenset(name for name in named if isinstance(name, str))
 
 
 def _has(listed: frozenset[str], name: str) -> bool:

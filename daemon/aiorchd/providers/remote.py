@@ -23,6 +23,7 @@ from aiorchd.providers.errors import (
     read_complaint,
     request_id,
 )
+from aiorchd.providers.google_quota import quotas_violated
 from aiorchd.providers.hints import limits_told
 from aiorchd.providers.listing import Listing, check_listing
 from aiorchd.providers.pricing import cost_usd
@@ -249,6 +250,7 @@ class RemoteProvider:
         attempt.heard(limits_told(headers, now=trio.current_time(), wall_time=self._wall_clock()))
 
     def _refusal(self, attempt: Attempt, complaint: Complaint, response: Response | StreamedResponse) -> CallError:
+        attempt.heard(quotas_violated(complaint.raw, now=trio.current_time()))
         return error_for(
             complaint,
             response.headers,

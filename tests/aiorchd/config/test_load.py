@@ -142,7 +142,7 @@ backoff_s = [0.5, "x", -1]
 [cache]
 strategy = "ram"
 [providers.main]
-dialect = "gemini"
+dialect = "host"
 [[models]]
 name = "small"
 provider = "mian"
@@ -168,7 +168,10 @@ total_s = 4000
             ':7: providers.main: "base_url" is missing: the dialect openai needs it. '
             'For instance base_url = "https://api.openai.com/v1"'
         ),
-        ':8: providers.main.dialect: "gemini" is not part of this release: it must be one of "openai", "simulated".',
+        (
+            ':8: providers.main.dialect: "host" is not part of this release: it must be one of "openai", "anthropic", '
+            '"gemini", "simulated".'
+        ),
         ':11: models[0].provider: there is no provider "mian". Did you mean "main"?',
         ":12: models[0].requests_per_minute: must be a whole number from 1 to 100000000 (requests per minute), not 0.",
         ':13: models[1]: has no "name". Write for instance name = "small"',
@@ -256,9 +259,22 @@ def test_what_is_not_utf8_is_told_with_its_place() -> None:
         ("[concurrency]\ninitial = 3", "concurrency.initial: is not part of this release"),
         ("[cache.semantic]\nenabled = true", "cache.semantic: is not part of this release"),
         ("[providers.m]\nbase_url='http://h'\napi_keys_env = ['A']", "api_keys_env: is not part of this release"),
-        ("[providers.m]\ndialect = 'opneai'", 'must be one of "openai", "simulated", not "opneai".'),
+        (
+            "[providers.m]\ndialect = 'opneai'",
+            'must be one of "openai", "anthropic", "gemini", "simulated", not "opneai".',
+        ),
         ("[providers.m]\ndialect = 'host'", '"host" is not part of this release'),
         ("[providers.m]\ndialect = 'simulated'\nbase_url = 'http://h'", "the simulated dialect has no address"),
+        (
+            "[providers.m]\ndialect = 'anthropic'\nstructured_output = 'json_object'",
+            'It has "json_schema", "tool", "none".',
+        ),
+        ("[providers.m]\ndialect = 'gemini'\nstructured_output = 'tool'", 'the dialect gemini has no "tool"'),
+        ("[providers.m]\nbase_url = 'https://h'\nstructured_output = 'tool'", 'the dialect openai has no "tool"'),
+        ("[providers.m]\ndialect = 'gemini'\nembedding_encoding = 'float'", "is a setting of the dialect openai"),
+        ("[providers.m]\ndialect = 'anthropic'\nmax_tokens_field = 'max_tokens'", "is a setting of the dialect openai"),
+        ("[providers.m]\nbase_url = 'https://h'\napi_version = '1\\n2'", "is not a version"),
+        ("[providers.m]\nbase_url = 'https://h/v1/messages'", "names a single method of the provider"),
     ],
 )
 def test_each_mistake_has_its_sentence(text: str, told: str) -> None:
@@ -567,3 +583,14 @@ def test_any_values_at_any_keys(document: dict[str, Any]) -> None:
 @settings(max_examples=200, deadline=None)
 def test_any_environment(environ: dict[str, str]) -> None:
     judge(GOOD.encode(), environ)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "address"),
+    [("anthropic", "https://api.anthropic.com/v1"), ("gemini", "https://generativelanguage.googleapis.com/v1beta")],
+)
+def test_dialects_that_have_a_place_of_their_own(dialect: str, address: str) -> None:
+    text = f'[providers.m]\ndialect = "{dialect}"\n[[models]]\nname = "a"\nprovider = "m"\n'
+    assert load_text(text.encode(), Path("/f"), {}).config.providers["m"].address == address
+    text = text.replace("[[models]]", 'base_url = "https://proxy.example/x"\n[[models]]')
+    assert load_text(text.encode(), Path("/f"), {}).config.providers["m"].address == "https://proxy.example/x"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import array
 import base64
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from aiorchd.providers.answer import Unreadable
+from aiorchd.providers.vectors import packed_vector, same_length
 
 
 def read_vectors(payload: Any, count: int, dimensions: int | None) -> tuple[bytes, ...]:
@@ -35,11 +34,7 @@ def read_vectors(payload: Any, count: int, dimensions: int | None) -> tuple[byte
             raise Unreadable("with vectors whose indexes do not fit the inputs")
         vectors[index] = _vector(entry.get("embedding"))
     complete = tuple(vector for vector in vectors if vector is not None)
-    length = dimensions * 4 if dimensions is not None else len(complete[0]) if complete else 0
-    for vector in complete:
-        if len(vector) != length:
-            raise Unreadable(f"with a vector of {len(vector) // 4} dimensions where {length // 4} were due")
-    return complete
+    return same_length(complete, dimensions)
 
 
 def _vector(raw: Any) -> bytes:
@@ -51,12 +46,4 @@ def _vector(raw: Any) -> bytes:
         if not data or len(data) % 4:
             raise Unreadable("with a vector that is cut off")
         return data
-    if not isinstance(raw, list) or not raw:
-        raise Unreadable("with an empty vector")
-    try:
-        values = array.array("f", raw)
-    except (TypeError, OverflowError) as error:
-        raise Unreadable("with a vector that does not hold numbers") from error
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values.tobytes()
+    return packed_vector(raw)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from aiorch.errors import InvalidRequest
 from aiorchd.calls.target import Target
 from aiorchd.providers.openai.options import OpenAiOptions
+from aiorchd.providers.request_body import checked_extra, to_json
 
 _SAME_NAME: Final = ("tools", "tool_choice", "temperature", "seed", "stop")
 _NOT_IN_EXTRA: Final = ("model", "messages", "stream", "input")
@@ -40,7 +39,7 @@ def encode_chat(request: Mapping[str, Any], target: Target, options: OpenAiOptio
         response_format = _response_format(request["output_schema"], request["messages"], options)
         if response_format is not None:
             body["response_format"] = response_format
-    body.update(_checked(request.get("extra")))
+    body.update(checked_extra(request.get("extra"), _NOT_IN_EXTRA))
     if stream:
         body["stream"] = True
         wished = body.get("stream_options")
@@ -57,7 +56,7 @@ def encode_embeddings(request: Mapping[str, Any], target: Target, options: OpenA
         body["dimensions"] = request["dimensions"]
     if options.embedding_encoding != "none":
         body["encoding_format"] = options.embedding_encoding
-    body.update(_checked(request.get("extra")))
+    body.update(checked_extra(request.get("extra"), _NOT_IN_EXTRA))
     return to_json(body)
 
 
@@ -72,19 +71,6 @@ def max_tokens_field(target: Target, options: OpenAiOptions) -> str:
         return options.max_tokens_field
     name = target.provider_model.rsplit("/", 1)[-1].removeprefix("ft:").lower()
     return "max_completion_tokens" if _REASONING_MODEL.match(name) else "max_tokens"
-
-
-def to_json(body: Mapping[str, Any]) -> bytes:
-    """Write JSON; raises `InvalidRequest` for what has no place in it."""
-    try:
-        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        try:
-            return text.encode()
-        except UnicodeEncodeError:  # half of a surrogate pair: JSON has an escape for it, UTF-8 has no bytes
-            return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:100]
-        raise InvalidRequest(f"the request cannot be written as JSON: {reason}") from error
 
 
 def strict_is_possible(schema: Any, depth: int = 0) -> bool:
@@ -129,14 +115,3 @@ def _response_format(schema: Any, messages: Any, options: OpenAiOptions) -> dict
     if b"json" in to_json({"messages": messages}).lower():
         return {"type": "json_object"}
     return None
-
-
-def _checked(extra: Any) -> Mapping[str, Any]:
-    if extra is None:
-        return {}
-    if not isinstance(extra, Mapping):
-        raise InvalidRequest("extra must be a map of request fields")
-    for name in _NOT_IN_EXTRA:
-        if name in extra:
-            raise InvalidRequest(f"extra may not set {name!r}: use the argument of the call")
-    return extra
