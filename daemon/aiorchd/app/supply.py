@@ -19,10 +19,7 @@ from aiorchd.config.problems import ConfigError, Problem, dotted
 from aiorchd.config.schema import Config, Pool, Provider
 from aiorchd.config.secrets import ProviderKey, find_key
 from aiorchd.pipeline import Plan, own_price
-from aiorchd.providers.anthropic import AnthropicDialect, AnthropicOptions
 from aiorchd.providers.dialect import Dialect
-from aiorchd.providers.gemini import GeminiDialect, GeminiOptions
-from aiorchd.providers.openai import OpenAiDialect, OpenAiOptions
 from aiorchd.providers.price_table import look_up, read_table
 from aiorchd.providers.remote import RemoteProvider
 from aiorchd.providers.secret import MissingKey, Secret
@@ -174,8 +171,11 @@ def _find_keys(config: Config, environ: Mapping[str, str]) -> dict[str, Provider
 
 
 def _dialect(provider: Provider) -> Dialect:
+    """Make a dialect; only those that are spoken are imported, so that the daemon starts sooner."""
     base_url = provider.address or ""
     if provider.dialect == "anthropic":
+        from aiorchd.providers.anthropic import AnthropicDialect, AnthropicOptions
+
         return AnthropicDialect(
             AnthropicOptions(
                 base_url=base_url,
@@ -187,6 +187,8 @@ def _dialect(provider: Provider) -> Dialect:
             )
         )
     if provider.dialect == "gemini":
+        from aiorchd.providers.gemini import GeminiDialect, GeminiOptions
+
         return GeminiDialect(
             GeminiOptions(
                 base_url=base_url,
@@ -196,6 +198,8 @@ def _dialect(provider: Provider) -> Dialect:
                 headers=provider.headers,
             )
         )
+    from aiorchd.providers.openai import OpenAiDialect, OpenAiOptions
+
     return OpenAiDialect(
         OpenAiOptions(
             base_url=base_url,
