@@ -52,10 +52,11 @@ def read_chat(payload: Any) -> ChatAnswer:
     parts = parts_of(candidate)
     text = "".join(part["text"] for part in parts if is_said(part))
     calls = tuple(tool_call(part, index) for index, part in enumerate(one for one in parts if is_call(one)))
-    reason = candidate.get("finishReason")
+    given = candidate.get("finishReason")
+    reason = given if isinstance(given, str) else None
     if reason in _FAILED and not text and not calls:
         raise Unreadable(f"with a call of a function that it could not finish ({reason})")
-    finish_reason = FINISH_REASONS.get(reason, reason.lower()) if isinstance(reason, str) else None
+    finish_reason = FINISH_REASONS.get(reason, whole_text(reason.lower())) if reason is not None else None
     withheld = None
     if finish_reason == "content_filter":
         message = candidate.get("finishMessage")
