@@ -42,7 +42,7 @@ from aiorchd.providers.secret import Secret
 from aiorchd.providers.transport import PoolLimits, Timeouts, open_transport
 
 HERE = Path(__file__).parent
-PRICE = Price(1.0, 2.0, 0.1, 1.25)
+PRICE = Price(1.0, 2.0, 0.1, 1.25, 2.0)
 KEY = Secret("k-hunter2-0123456789")
 
 
