@@ -30,6 +30,7 @@ from aiorchd.config.schema import Config, Model
 from aiorchd.core.backoff import Backoff
 from aiorchd.core.circuit_breaker import BreakerPolicy, CircuitBreaker
 from aiorchd.core.fallback_chains import FallbackChains, Fallbacks
+from aiorchd.core.hedge_pace import HedgePace, HedgePolicy
 from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.core.occupancy import Occupancy
 from aiorchd.core.request_key import PolicyForm, UncanonicalError, policy_form, relevant, request_key, samples
@@ -46,6 +47,7 @@ from aiorchd.stages.coalesce import Coalesce
 from aiorchd.stages.deadline import Deadline
 from aiorchd.stages.dispatch import AttemptTimes, Dispatch
 from aiorchd.stages.gate import Gate
+from aiorchd.stages.hedge import Alarms, Hedge
 from aiorchd.stages.json_schema import JsonSchemas
 from aiorchd.stages.observe import Observe, record_end
 from aiorchd.stages.repeats import KeyedCalls, Repeats
@@ -116,6 +118,8 @@ class Lasting:
     """By the name of the model: a target that is sick stays so over a reload."""
     retry_budgets: dict[str, RetryBudget] = field(default_factory=dict)
     """By the name of the model."""
+    hedge_paces: dict[str, HedgePace] = field(default_factory=dict)
+    """By the name of the model: how long it took lately, while hedging is on."""
 
     def reconfigure(self, config: Config) -> None:
         """Follow a configuration that came into force; what runs or waits goes on."""
@@ -149,6 +153,10 @@ class Lasting:
             budget.reconfigure(config.retry.budget_share, config.retry.budget_retries)
         for name in [name for name in self.retry_budgets if name not in names]:
             del self.retry_budgets[name]
+        for pace in self.hedge_paces.values():
+            pace.reconfigure(_hedge_policy(config))
+        for name in [name for name in self.hedge_paces if name not in names]:
+            del self.hedge_paces[name]
 
     def breaker(self, name: str, config: Config) -> CircuitBreaker:
         """Find or make the breaker of a target."""
@@ -156,6 +164,13 @@ class Lasting:
         if breaker is None:
             breaker = self.breakers[name] = CircuitBreaker(_breaker_policy(config))
         return breaker
+
+    def hedge_pace(self, name: str, config: Config) -> HedgePace:
+        """Find or make what is known of a target's times."""
+        pace = self.hedge_paces.get(name)
+        if pace is None:
+            pace = self.hedge_paces[name] = HedgePace(_hedge_policy(config))
+        return pace
 
     def retry_budget(self, name: str, config: Config) -> RetryBudget:
         """Find or make the retry budget of a target."""
@@ -222,6 +237,21 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
                 f"gate {name}": gate,
                 f"dispatch {name}": dispatch,
             }
+        alarms = Alarms()
+        if config.hedge.enabled:
+            flights.start_soon(alarms.run)
+            # Above the retries: a second try is sent once, and what the first one does meanwhile is its own matter.
+            retries, stacks = stacks, {}
+            for name, retrying in retries.items():
+                stacks[name] = inner_stages[f"hedge {name}"] = Hedge(
+                    retrying,
+                    retries,
+                    lasting.hedge_pace(name, config),
+                    alarms,
+                    flights,
+                    Log("hedge"),
+                    elsewhere=config.hedge.target == "next",
+                )
         # One call becomes attempts here, and nowhere else: one budget of attempts over the whole chain.
         route = Route(
             stacks,
@@ -265,7 +295,10 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             "route": route,
             **inner_stages,
         }
-        yield Pipeline(config, lasting, policies, observe, cache, stages)
+        try:
+            yield Pipeline(config, lasting, policies, observe, cache, stages)
+        finally:
+            alarms.close()
 
 
 class Pipeline:
@@ -524,6 +557,11 @@ def context_of(model: Model, listed: Mapping[str, ListedModel]) -> int | None:
     """Give how long prompt and answer may be together: as configured, else as listed, else unknown."""
     found = listed.get(model.name)
     return model.context_tokens if model.context_tokens is not None or found is None else found.context_tokens
+
+
+def _hedge_policy(config: Config) -> HedgePolicy:
+    hedge = config.hedge
+    return HedgePolicy(quantile=hedge.quantile, min_samples=hedge.min_samples, max_share=hedge.max_share)
 
 
 def _breaker_policy(config: Config) -> BreakerPolicy:

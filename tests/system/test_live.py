@@ -327,6 +327,39 @@ async def test_the_breaker(tmp_path: Path, simulator: Simulator) -> None:
             assert (await host.ask(number, "broken")).attempts == 2
 
 
+@changes("hedge.enabled", "hedge.quantile", "hedge.min_samples", "hedge.max_share", "hedge.target")
+async def test_second_tries(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        await host.edit("routing", fallback=["fast"])
+        await host.edit("retry", max_attempts=3)
+
+        async def stage() -> dict[str, Any]:
+            return dict((await host.client.status())["stages"].get("hedge turning", {}))
+
+        host.tables["models"].append({"name": "turning", "provider": "main", "id": "fast"})
+        await host.edit("hedge", enabled=True, min_samples=2, quantile=0.5, max_share=1.0)
+        for number in range(4):
+            await host.ask(number, "turning")
+        assert (await stage())["patience_s"] < 0.3
+        await host.edit_model("turning", id="slow")
+        reply = await host.ask(10, "turning")
+        assert (reply.model, reply.attempts) == ("fast", 2)
+        story = (await host.client.explain(reply.id))["story"]
+        assert [attempt["model"] for attempt in story["attempts"] if attempt.get("hedge")] == ["fast"]
+        assert any(stage == "hedge" and "asking fast as well" in what for _, stage, what in story["notes"])
+        await host.wait_for(lambda calls: calls["in_flight"] == 0 and calls["abandoned"] == 1)
+        await host.edit("hedge", target="same")
+        before = await host.received()
+        assert (await host.ask(11, "turning")).model == "turning"
+        assert await host.received() == before + 2
+        await host.edit("hedge", min_samples=200)
+        assert (await stage())["patience_s"] is None
+        await host.edit("hedge", enabled=False)
+        before = await host.received()
+        assert (await host.ask(12, "turning")).attempts == 1
+        assert (await stage(), await host.received()) == ({}, before + 1)
+
+
 @changes("retry.budget_share", "retry.budget_retries")
 async def test_the_retry_budget(tmp_path: Path, simulator: Simulator) -> None:
     async with a_host(tmp_path, simulator) as host:

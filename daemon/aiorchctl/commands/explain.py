@@ -148,6 +148,8 @@ def _timeline(told: Mapping[str, Any]) -> list[tuple[Cell, ...]]:
         if isinstance(attempt, dict):
             began = number_of(attempt, "began_s") or 0.0
             what = f"attempt {attempt.get('number')} began: {attempt.get('model')} at {attempt.get('provider')}"
+            if attempt.get("hedge"):
+                what += ", a second try beside the first"
             events.append((began, "attempt", what, "plain"))
             ended = began + sum(number_of(attempt, name) or 0.0 for name in ("queue_s", "provider_s"))
             tone: Tone = "good" if attempt.get("verdict") == "ok" else "bad"

@@ -110,6 +110,8 @@ class Attempt:
     number: int = 1
     estimated_tokens: int = 0
     start_by: float = math.inf
+    alternatives: tuple[Target, ...] = ()
+    """Who is asked after this target, should it fail: where a second try may go."""
     forced: bool = False
     """Whether it passes a breaker that is open: there is nobody else to ask."""
     budget: AttemptBudget = field(default_factory=lambda: AttemptBudget(1))

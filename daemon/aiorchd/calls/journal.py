@@ -31,6 +31,8 @@ class AttemptRecord:
     cost_usd: float | None = None
     first_token_s: float | None = None
     retry_after_s: float | None = None
+    hedge: bool | None = None
+    """True of a second try that was begun because the first was late."""
 
 
 @dataclass(slots=True)
@@ -49,6 +51,8 @@ class Journal:
     throttled: int = 0
     """Answers that said not now: 429s and 529s."""
     fallbacks: int = 0
+    hedges: int = 0
+    """Second tries that were begun because the first was late."""
     goes_on: bool = False
     """Whether the call goes on without its caller: then whoever carries it out records how it ended, and nobody else."""
 

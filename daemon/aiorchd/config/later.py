@@ -15,7 +15,6 @@ NOT_YET: Final[Mapping[str, str]] = MappingProxyType(
         "http": "the HTTP face",
         "features": "switching features off",
         "limits": "shared limits of several models",
-        "hedge": "hedged requests",
         "batch": "joining several questions in one request",
         "embeddings": "batching of embeddings",
         "plans": "plans",

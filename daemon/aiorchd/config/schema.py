@@ -349,6 +349,50 @@ class Breaker(Section, frozen=True):
     ] = 3.0
 
 
+class Hedge(Section, frozen=True):
+    """A second try for a call that is late: whoever answers first answers, the other one is given up. For slow ends of fast
+    models; each second try costs what it had used when it was given up.
+    """
+
+    enabled: Annotated[
+        bool,
+        key(
+            "Whether late calls are asked twice.", effect="On, the slowest calls become faster and some are paid twice."
+        ),
+    ] = False
+    quantile: Annotated[
+        float,
+        span(0.5, 0.999),
+        key(
+            "A call is late when it takes longer than this share of the latest calls of its model took; of streamed calls, to "
+            "their first token.",
+            effect="Lower asks twice sooner and more often. What a call waits for its turn does not count.",
+            unit="share, 0 to 1",
+        ),
+    ] = 0.95
+    min_samples: Annotated[
+        int,
+        span(2, 256),
+        key("So many calls must be known for that.", effect="Fewer begins sooner after a start.", unit="calls"),
+    ] = 20
+    max_share: Annotated[
+        float,
+        span(0, 1),
+        key(
+            "Second tries, as a share of a model's calls.",
+            effect="Bounds the extra cost, and keeps a model that is slow for everybody from twice its load.",
+            unit="share, 0 to 1",
+        ),
+    ] = 0.05
+    target: Annotated[
+        Literal["next", "same"],
+        key(
+            "Where the second try goes: to the next model of the chain, if there is one, or to the same model again.",
+            effect="The next one may answer differently; the same one may be slow for the same reason.",
+        ),
+    ] = "next"
+
+
 class Timeouts(Section, frozen=True):
     """How long to wait for what. Each is a bound of its own; the shortest that applies wins."""
 
@@ -878,6 +922,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     concurrency: Concurrency = field(default_factory=Concurrency)
     retry: Retry = field(default_factory=Retry)
     breaker: Breaker = field(default_factory=Breaker)
+    hedge: Hedge = field(default_factory=Hedge)
     timeouts: Timeouts = field(default_factory=Timeouts)
     pool: Pool = field(default_factory=Pool)
     cache: Cache = field(default_factory=Cache)

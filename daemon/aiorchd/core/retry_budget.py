@@ -17,14 +17,16 @@ After Finagle's ``RetryBudget`` (Twitter, 2016), which has the same three parts.
 
 from __future__ import annotations
 
-_REFILL_S = 60.0
-
 
 class RetryBudget:
-    """The bucket of one target: ``share`` of the calls it gets, at most ``most`` saved up. Starts full."""
+    """The bucket of one target: ``share`` of the calls it gets, at most ``most`` saved up. Starts full.
 
-    def __init__(self, share: float, most: float) -> None:
+    In ``refill_s`` seconds an empty one fills by itself; infinity leaves that part out.
+    """
+
+    def __init__(self, share: float, most: float, *, refill_s: float = 60.0) -> None:
         self._check(share, most)
+        self._refill_s = refill_s
         self._share = share
         self._most = most
         self._balance = most
@@ -62,7 +64,7 @@ class RetryBudget:
 
     def _refill(self, now: float) -> None:
         if self._at is not None and now > self._at:
-            self._balance = min(self._most, self._balance + self._most * (now - self._at) / _REFILL_S)
+            self._balance = min(self._most, self._balance + self._most * (now - self._at) / self._refill_s)
         self._at = now
 
     @staticmethod

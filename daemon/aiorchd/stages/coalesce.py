@@ -234,3 +234,4 @@ def _hand_over(flown: Journal, journal: Journal) -> None:
     journal.provider_s += flown.provider_s
     journal.throttled += flown.throttled
     journal.fallbacks += flown.fallbacks
+    journal.hedges += flown.hedges

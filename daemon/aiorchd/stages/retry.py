@@ -178,6 +178,7 @@ def _record(attempt: Attempt, began_at: float, result: Reply | CallError | None)
             cost_usd=notes.get("cost_usd") if reply is None else reply.cost_usd,
             first_token_s=notes.get("first_token_s"),
             retry_after_s=None if error is None else error.retry_after_s,
+            hedge=notes.get("hedge"),
         )
     )
 

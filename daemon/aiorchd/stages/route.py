@@ -127,8 +127,10 @@ class Route:
             target = self._targets[name]
             asked.append(name)
             budget.held_back = len(remaining)
-            result = await self._ask(call, target, prompt, budget, last=not remaining, forced=forced)
+            result = await self._ask(call, target, prompt, budget, remaining, forced=forced)
             if isinstance(result, Reply):
+                if call.journal.hedges:  # a second try may have answered instead, at another target
+                    target = self._targets.get(result.model, target)
                 return self._finished(call, target, result, before)
             failures.add(target, result)
             if call.sink is not None and call.sink.started:
@@ -152,7 +154,14 @@ class Route:
         return failures.most_telling()
 
     async def _ask(
-        self, call: Call, target: Target, prompt: int, budget: AttemptBudget, *, last: bool, forced: bool
+        self,
+        call: Call,
+        target: Target,
+        prompt: int,
+        budget: AttemptBudget,
+        remaining: tuple[str, ...],
+        *,
+        forced: bool,
     ) -> Reply | CallError:
         """Send the call to one target. While others are still to come, waiting for it may take half of the time left."""
         if target.context_tokens is not None and prompt > _SURELY_TOO_LONG * target.context_tokens:
@@ -166,7 +175,8 @@ class Route:
             target=target,
             number=len(call.journal.attempts) + 1,
             estimated_tokens=prompt + output,
-            start_by=call.deadline if last else now + (call.deadline - now) / 2,
+            alternatives=tuple(self._targets[name] for name in remaining) if remaining else (),
+            start_by=call.deadline if not remaining else now + (call.deadline - now) / 2,
             forced=forced,
             budget=budget,
         )
