@@ -111,6 +111,17 @@ def test_a_users_service_goes_to_their_configuration(ctl, tmp_path, monkeypatch)
     assert "enable" not in again.out
 
 
+def test_the_next_steps_begin_with_the_configuration_that_there_is_or_is_not(ctl, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    asked = ("install-units", "--user", "--dry-run", "--programs", "/x")
+    assert f"aiorchctl init                                make {tmp_path}/aiorch/aiorch.toml" in ctl(*asked).out
+    (tmp_path / "aiorch").mkdir()
+    (tmp_path / "aiorch" / "aiorch.toml").touch()
+    told = ctl(*asked).out
+    assert f"editor {tmp_path}/aiorch/aiorch.toml" in told
+    assert "aiorchctl init" not in told
+
+
 def test_the_next_steps_name_who_asked_for_it(ctl, monkeypatch):
     monkeypatch.setenv("SUDO_USER", "somebody")
     told = json.loads(ctl("install-units", "--dry-run", "--json", "--programs", "/x").out)

@@ -227,10 +227,7 @@ def _user_steps(upgraded: bool) -> list[tuple[str, str]]:
         ]
     return [
         read,
-        (
-            f"editor {shlex.quote(str(_config_home() / 'aiorch' / 'aiorch.toml'))}",
-            "providers, models, limits; `aiorchctl init` makes a first one",
-        ),
+        _configure(_config_home() / "aiorch" / "aiorch.toml"),
         ("systemctl --user enable --now aiorchd.socket", "now and at every login; the first call starts the daemon"),
         ("aiorchctl ping", "try it"),
         ("loginctl enable-linger", "if it is to run while you are not logged in"),
@@ -250,3 +247,10 @@ def _page(result: dict[str, Any]) -> Page:
 
 def _tone(state: str) -> Any:
     return "quiet" if state == "unchanged" else "doubtful" if state.startswith("not ours") else "good"
+
+
+def _configure(path: Path) -> tuple[str, str]:
+    """Say how to come to a configuration, which the unit needs."""
+    if path.exists():
+        return f"editor {shlex.quote(str(path))}", "providers, models, limits"
+    return "aiorchctl init", f"make {path}, which the service needs: provider, models, prices"
