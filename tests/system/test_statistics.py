@@ -4,7 +4,10 @@ hits, 429s, 500s and refused keys, over a restart and over a kill.
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +15,13 @@ from typing import Any
 
 import pytest
 import trio
-from processes import DaemonProcess, daemon
+from processes import ROOT, DaemonProcess, daemon
 from sums import sum_of
 
 from aiorch import AsyncClient
 from aiorch.errors import CallError
+from aiorchd.doors.identity import unit_of
+from aiorchd.insight.stats import GROUPS
 from aiorchsim.process import Simulator, start_simulator
 
 PROFILE = """
@@ -82,6 +87,8 @@ class Account:
     elsewhere: int = 0
     cost_usd: float = 0.0
     saved_usd: float = 0.0
+    took_s: list[tuple[float, float]] = field(default_factory=list)
+    """Of each call how long it took at least (as its answer says; unknown of an error: 0) and at most (as it seemed)."""
 
 
 def configuration(simulator: Simulator) -> str:
@@ -110,6 +117,7 @@ async def ask_all(socket: Path, account: Account, *, calls: int, seed: int) -> N
             options["cache"] = chance.choice(("bypass", "refresh", "only"))
         streams = chance.random() < 0.2
         account.asked += 1
+        began = trio.current_time()
         try:
             if streams:
                 stream = client.stream(wanted.prompt, **options)
@@ -120,7 +128,9 @@ async def ask_all(socket: Path, account: Account, *, calls: int, seed: int) -> N
                 text = reply.text
         except CallError as error:
             account.errors[error.code] += 1
+            account.took_s.append((0.0, trio.current_time() - began))
             return
+        account.took_s.append((reply.timing.total_s, trio.current_time() - began))
         assert text == wanted.answer
         account.how[reply.cache] += 1
         account.elsewhere += reply.cache == "miss" and reply.model != options["model"]
@@ -137,9 +147,11 @@ async def ask_all(socket: Path, account: Account, *, calls: int, seed: int) -> N
         for refused, options in (("context_exceeded", {"model": "large"}), ("not_found", {"cache": "only"})):
             account.asked += 1
             account.errors[refused] += 1
+            began = trio.current_time()
             with pytest.raises(CallError) as raised:
                 await client.complete(f"{seed} too long " * 2000, **options)
             assert raised.value.code == refused
+            account.took_s.append((0.0, trio.current_time() - began))
 
 
 async def figures(running: DaemonProcess, **arguments: Any) -> dict[str, Any]:
@@ -154,6 +166,14 @@ def compare(told: dict[str, Any], account: Account, provider: dict[str, Any]) ->
     assert told["answered"] == sum(account.how.values())
     assert told["errors"] == account.errors
     assert told["saved_calls"] == saved
+    assert told["hit_rates"] == {
+        "all": pytest.approx(sum(saved.values()) / account.asked),
+        **{how: pytest.approx(count / account.asked) for how, count in saved.items()},
+    }
+    for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+        least, most = (quantile(sorted(each), share) for each in zip(*account.took_s, strict=True))
+        assert least * 0.94 <= told["total_s"][name] <= most * 1.06, (name, least, most)  # within five per cent
+        assert 0 < told["overhead_s"][name] <= told["total_s"][name]
     assert told["saved_usd"] == pytest.approx(account.saved_usd)
     assert told["saving_unknown_calls"] == 0
     # What a provider takes for a call that it failed it does not say (this one: nothing); who shared one paid nothing.
@@ -169,8 +189,55 @@ def compare(told: dict[str, Any], account: Account, provider: dict[str, Any]) ->
     assert told["spent_usd"] == pytest.approx(account.cost_usd)
 
 
+def quantile(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def compare_groups(told: dict[str, Any], groups: list[str]) -> None:
+    """Every group is there, and together they are everything."""
+    assert {group["name"] for group in told["groups"]} == set(groups)
+    for name in ("calls", "answered", "provider_calls", "throttled", "fallbacks", "spent_usd", "saved_usd"):
+        assert sum(group[name] or 0 for group in told["groups"]) == pytest.approx(told[name]), name
+    for name in ("errors", "saved_calls"):
+        together: Counter[str] = Counter()
+        for group in told["groups"]:
+            together.update(group[name])
+        assert together == told[name]
+    for group in told["groups"]:
+        assert group["hit_rates"]["all"] == pytest.approx(sum(group["saved_calls"].values()) / group["calls"])
+
+
+async def all_figures(running: DaemonProcess) -> dict[str, dict[str, Any]]:
+    """By everything, over all time and over the last hour, the latter by one as the command line tells them."""
+    found = {}
+    for by in GROUPS:
+        found[by] = without_time(await figures(running, by=by))
+        found[f"{by}, the last hour"] = without_time(await figures(running, by=by, since=3600))
+    done = await trio.run_process(
+        [
+            sys.executable,
+            "-m",
+            "aiorchctl",
+            "--socket",
+            str(running.socket),
+            "stats",
+            "--json",
+            "--by=unit",
+            "--since=1h",
+        ],
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'daemon'}"},
+        capture_stdout=True,
+    )
+    found["the command line"] = without_time(json.loads(done.stdout))
+    return found
+
+
 def without_time(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in told.items() if name != "until"}
+    return {name: value for name, value in told.items() if name not in ("since", "until")}
+
+
+def without_groups(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in without_time(told).items() if name not in ("by", "groups")}
 
 
 async def test_figures_are_those_of_the_provider_over_a_restart_and_a_kill(tmp_path: Path) -> None:
@@ -188,12 +255,23 @@ async def test_figures_are_those_of_the_provider_over_a_restart_and_a_kill(tmp_p
         compare(told, account, provider)
         # A call that was answered elsewhere is one fallback; one that failed elsewhere too is another.
         assert told["fallbacks"] >= account.elsewhere
-        for name in ("calls", "provider_calls", "throttled", "spent_usd"):
-            assert sum(group[name] for group in told["groups"]) == pytest.approx(told[name])
+        before = await all_figures(running)
+        for figures_by in before.values():
+            assert without_groups(figures_by) == without_groups(told), "all of it was within the hour"
+        assert before["the command line"] == before["unit"]
+        groups = {
+            "model": ["small", "busy", "large", ""],  # who answered; the others never did,
+            "operation": [""],
+            "caller": [str(os.getuid())],
+            "unit": [unit_of(os.getpid())],
+        }
+        assert set(groups) == set(GROUPS)
+        for by, names in groups.items():
+            compare_groups(before[by], names)
 
         assert await trio.to_thread.run_sync(running.stop) == 0
         await trio.to_thread.run_sync(running.start)
-        assert without_time(await figures(running, by="model")) == without_time(told)
+        assert await all_figures(running) == before
 
         await ask_all(running.socket, account, calls=120, seed=2)
         told = await figures(running, by="model")
