@@ -6,7 +6,7 @@ VENV := .venv
 DEMO_VENV := .venv-demo
 CONSTRAINED := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
-.PHONY: demo test lint types tests test-systemd bench prices faults docs clean help
+.PHONY: demo test lint types tests test-systemd bench soak prices faults docs clean help
 
 help:
 	@echo "make demo    see calls being saved, in under a minute of running time"
@@ -16,6 +16,7 @@ help:
 	@echo "make prices  bring the bundled table of prices up to date (from genai-prices)"
 	@echo "make faults  every fault of a provider through a daemon; writes docs/faults.md"
 	@echo "make docs    write anew what is made from the programs and the schema: man/, docs/commands.md, config/, …"
+	@echo "make soak    ten minutes of load and reloads: does memory grow?  (MINUTES=3 for less, then nothing is kept)"
 	@echo "make clean   remove what the targets above made"
 
 # The daemon and its command line in an environment of their own, then the demonstration.
@@ -48,6 +49,12 @@ faults: $(VENV)/ready
 
 docs: $(VENV)/ready
 	@$(VENV)/bin/python -m aiorchctl.manual
+
+# Whole, it writes docs/figures.md.
+MINUTES ?= 10
+soak: $(VENV)/ready
+	$(VENV)/bin/python benchmarks/soak.py --save --minutes $(MINUTES)
+	@$(VENV)/bin/python benchmarks/run.py --table-only >/dev/null
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@echo "installing what development needs into $(VENV)"

@@ -27,6 +27,8 @@ SCRIPTS = (
     "damaged_files",
     "malformed_frames",
 )
+LONG = ("soak",)
+"""Run only when named by --only; their figures are in the table all the same."""
 PAGE = ROOT / "docs" / "figures.md"
 
 
@@ -37,7 +39,8 @@ def main() -> int:
     parser.add_argument("--table-only", action="store_true", help="write the table from what was kept before")
     parser.add_argument("--when", default="", help="put into the page, if given")
     options = parser.parse_args()
-    wanted = [name for name in SCRIPTS if not options.only or name in options.only.split(",")]
+    only = options.only.split(",") if options.only else SCRIPTS
+    wanted = [name for name in (*SCRIPTS, *LONG) if name in only]
     failed = []
     for name in () if options.table_only else wanted:
         script = Path(__file__).with_name(f"{name}.py")
@@ -55,7 +58,7 @@ def main() -> int:
 
 def _page(when: str) -> str:
     rows, machines, disturbed = [], {}, []
-    for name in SCRIPTS:
+    for name in (*SCRIPTS, *LONG):
         kept = read(name)
         if kept is None:
             rows.append(f"| {name} was not run | | | | |")

@@ -9,11 +9,12 @@ from full_disk import why_not as full_disk_why_not
 from killing import FILES, kill_under_load
 from live_editing import configuration, edit_under_load
 from malformed import PECULIAR, Thrown, ask_peculiarly, kinds, throw
-from rapid_editing import Rapid, edit_rapidly
+from rapid_editing import WAYS, Rapid, edit_rapidly
 
 __all__ = [
     "FILES",
     "PECULIAR",
+    "WAYS",
     "Damaged",
     "Rapid",
     "Thrown",

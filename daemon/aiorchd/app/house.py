@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+import trio
+
 from aiorch.errors import NotFound
 from aiorch.version import PROTOCOL, __version__
 from aiorchd.app.concerns import file_concerns
@@ -85,6 +87,7 @@ class House:
             "door": plain(at.door.statistics()) if at.door is not None else None,
             "store": plain(at.store.statistics()),
             "transport": plain(at.supply.statistics()),
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
         }
 
     async def stats(self, *, uid: int | None, since_s: float | None, by: str | None) -> dict[str, Any]:
