@@ -143,6 +143,16 @@ def test_a_signal_reloads_too(manager: Manager) -> None:
         manager.signal(signal.SIGHUP)
         manager.hear(lambda told: told.get("STATUS", "").startswith("configuration refused"))
         assert client.ping() == "pong"
+        verdict = client.status()["config"]["verdict"]
+        assert (verdict["result"], verdict["generation"]) == ("refused", 1)
+        # Renamed into place and signalled at once, as scripts do: whichever is first, signal or watch, it is in force.
+        manager.config.with_suffix(".new").write_text(SIMULATED + "[retry]\nmax_attempts = 7\n")
+        manager.config.with_suffix(".new").rename(manager.config)
+        manager.signal(signal.SIGHUP)
+        told = [manager.hear(lambda _: True) for _ in range(2)]
+        assert [next(iter(message)) for message in told] == ["RELOADING", "READY"]
+        assert manager.hear(lambda _: True)["STATUS"].startswith("1 model, generation 2")
+        assert client.config_get("retry.max_attempts") == 7
 
 
 def test_the_watchdog_is_fed_by_what_serves(tmp_path: Path) -> None:
