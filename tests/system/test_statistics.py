@@ -35,7 +35,7 @@ output_usd_per_1m = 600.0
 [[models]]
 name = "busy-1"
 latency_s = 0.005
-requests_per_minute = 600
+requests_per_minute = 60
 burst_s = 1.0
 rate_limit_headers = "none"
 input_usd_per_1m = 10.0
@@ -193,9 +193,9 @@ def quantile(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def compare_groups(told: dict[str, Any], groups: list[str]) -> None:
+def compare_groups(told: dict[str, Any], groups: set[str], perhaps: frozenset[str] = frozenset()) -> None:
     """Every group is there, and together they are everything."""
-    assert {group["name"] for group in told["groups"]} == set(groups)
+    assert groups <= {group["name"] for group in told["groups"]} <= groups | perhaps
     for name in ("calls", "answered", "provider_calls", "throttled", "fallbacks", "spent_usd", "saved_usd"):
         assert sum(group[name] or 0 for group in told["groups"]) == pytest.approx(told[name]), name
     for name in ("errors", "saved_calls"):
@@ -259,15 +259,12 @@ async def test_figures_are_those_of_the_provider_over_a_restart_and_a_kill(tmp_p
         for figures_by in before.values():
             assert without_groups(figures_by) == without_groups(told), "all of it was within the hour"
         assert before["the command line"] == before["unit"]
-        groups = {
-            "model": ["small", "busy", "large", ""],  # who answered; the others never did,
-            "operation": [""],
-            "caller": [str(os.getuid())],
-            "unit": [unit_of(os.getpid())],
-        }
-        assert set(groups) == set(GROUPS)
-        for by, names in groups.items():
-            compare_groups(before[by], names)
+        assert set(GROUPS) == {"model", "operation", "caller", "unit"}
+        # A call counts for who was asked last: those that never answer are seldom that.
+        compare_groups(before["model"], {"small", "large", ""}, frozenset(MODELS))
+        compare_groups(before["operation"], {""})
+        compare_groups(before["caller"], {str(os.getuid())})
+        compare_groups(before["unit"], {unit_of(os.getpid())})
 
         assert await trio.to_thread.run_sync(running.stop) == 0
         await trio.to_thread.run_sync(running.start)
