@@ -24,6 +24,7 @@ from aiorchd.config.problems import ConfigError
 from aiorchd.doors.listener import SocketInUseError, SocketPathError
 from aiorchd.runtime.descriptors import raise_limit
 from aiorchd.runtime.logs import Log, logging_to
+from aiorchd.runtime.memory import keep_one_heap
 from aiorchd.runtime.notify import Inherited, Notifier, take_descriptors, take_notifier, take_watchdog_s
 from aiorchd.runtime.watch import FileWatch
 from aiorchd.store.errors import StateError
@@ -40,6 +41,7 @@ def start(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     notifier = take_notifier(environ)
     watchdog_s = take_watchdog_s(environ, os.getpid())
     raise_limit()
+    keep_one_heap()
     with logging_to(environ=environ) as logging, closing(notifier), ExitStack() as resources:
         log = Log("")
         listening: Listening | None = None
