@@ -26,7 +26,7 @@ from aiorchsim.faults import Fault, fault_named
 from aiorchsim.process import Simulator, start_simulator
 
 PAGE: Final = ROOT / "docs" / "faults.md"
-DIALECTS: Final = {"openai": "/v1"}
+DIALECTS: Final = {"openai": "/v1", "anthropic": "/v1", "gemini": "/v1beta"}
 WAYS: Final = ("plain", "streamed")
 PROMPT: Final = (
     "Summarize in three sentences: Trio is a library for async I/O. It has nurseries and cancel scopes. A daemon keeps one "
