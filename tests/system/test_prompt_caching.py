@@ -1,0 +1,77 @@
+"""Prompts that a provider has cached, through a daemon: told as such, and costing what the provider takes for them."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from processes import daemon
+
+from aiorch import AsyncClient
+from aiorchsim.process import Simulator, start_simulator
+
+PRICES = (
+    "input_usd_per_1m = 10.0\noutput_usd_per_1m = 30.0\ncache_read_usd_per_1m = 1.0\ncache_write_usd_per_1m = 12.5\n"
+    "cache_write_1h_usd_per_1m = 20.0\n"
+)
+STABLE = "Answer in one word. Every call of this operation begins with the same words. " * 80
+LEAST = 1024
+
+
+def configuration(simulator: Simulator) -> str:
+    text = ""
+    for dialect, version in (("openai", "v1"), ("anthropic", "v1"), ("gemini", "v1beta")):
+        text += f'[providers.{dialect}]\ndialect = "{dialect}"\nbase_url = "{simulator.url}/{version}"\napi_key_env = "SIM_KEY"\n'
+        text += f'[[models]]\nname = "{dialect}"\nid = "{dialect}-1"\nprovider = "{dialect}"\n{PRICES}'
+    return text
+
+
+def asked(dialect: str, question: str, ttl: str | None) -> list[dict[str, Any]]:
+    part: dict[str, Any] = {"type": "text", "text": STABLE}
+    if dialect == "anthropic":
+        part["cache_control"] = {"type": "ephemeral", **({"ttl": ttl} if ttl else {})}
+    return [{"role": "system", "content": [part]}, {"role": "user", "content": question}]
+
+
+@pytest.mark.parametrize(("streamed", "ttl"), [(False, None), (True, None), (False, "1h"), (True, "1h")])
+async def test_cached_tokens_are_told_and_cost_what_the_provider_takes(
+    tmp_path: Path, streamed: bool, ttl: str | None
+) -> None:
+    usage: dict[str, list[Any]] = {"openai": [], "anthropic": [], "gemini": []}
+    with start_simulator(f"[[models]]\nlatency_s = 0.0\n{PRICES}") as simulator:
+        with daemon(tmp_path, configuration(simulator), environment={"SIM_KEY": "sk-sim"}) as running:
+            async with AsyncClient(running.socket) as client:
+                for dialect in usage:
+                    for question in ("What is 1+1?", "What is 2+2?", "What is 3+3?"):
+                        options: dict[str, Any] = {
+                            "model": dialect,
+                            "messages": asked(dialect, question, ttl),
+                            "task": dialect,
+                        }
+                        if streamed:
+                            stream = client.stream(**options)
+                            assert "".join([piece async for piece in stream]) == str(2 * int(question[8]))
+                            reply = stream.reply
+                        else:
+                            reply = await client.complete(**options)
+                        usage[dialect].append(reply.usage)
+            await trio.to_thread.run_sync(running.stop)
+            with closing(sqlite3.connect(running.state / "metrics.db")) as recorded:
+                ours = dict(recorded.execute("SELECT task, sum(cost_usd) FROM calls GROUP BY task"))
+        theirs = simulator.stats()
+    for dialect, (first, second, third) in usage.items():
+        assert first.cache_read == 0
+        assert second.cache_read >= LEAST
+        assert third.cache_read == second.cache_read
+        assert first.cache_write == (second.cache_read if dialect == "anthropic" else 0)
+        assert second.cache_write == third.cache_write == 0
+        total = {one.input + one.cache_read + one.cache_write for one in (first, second, third)}
+        assert len(total) == 1
+        told = theirs["by_model"][f"{dialect}-1"]
+        assert told["prompt_tokens"] == 3 * total.pop()
+        assert told["cache_read_tokens"] == 2 * second.cache_read
+        assert ours[dialect] == pytest.approx(told["cost_usd"])
