@@ -32,17 +32,21 @@ _MORE: Final = "Every key with its default and meaning: `aiorchctl config schema
 
 @dataclass(frozen=True, slots=True)
 class KnownProvider:
-    """``base_url`` may hold ``{resource}``. ``key_env`` is empty where no key is needed, and ``free`` where nothing is paid."""
+    """``base_url`` may hold ``{resource}`` and is empty where the dialect has a place of its own. ``key_env`` is empty where
+    no key is needed, and ``free`` where nothing is paid."""
 
     base_url: str
     key_env: str
     model: str
     free: bool = False
+    dialect: str = "openai"
 
 
 KNOWN: Final[Mapping[str, KnownProvider]] = MappingProxyType(
     {
         "openai": KnownProvider("https://api.openai.com/v1", "OPENAI_API_KEY", "gpt-4o-mini"),
+        "anthropic": KnownProvider("", "ANTHROPIC_API_KEY", "claude-sonnet-4-5", dialect="anthropic"),
+        "gemini": KnownProvider("", "GEMINI_API_KEY", "gemini-2.5-flash", dialect="gemini"),
         "azure": KnownProvider(
             "https://{resource}.openai.azure.com/openai/v1", "AZURE_OPENAI_API_KEY", "the name of your deployment"
         ),
@@ -68,10 +72,12 @@ class FirstModel:
 
 @dataclass(frozen=True, slots=True)
 class FirstFile:
-    """What goes into the file. At most one of ``key_env`` and ``key_credential`` is set."""
+    """What goes into the file. ``base_url`` is empty for the dialect's own place. At most one of ``key_env`` and
+    ``key_credential`` is set."""
 
     provider: str
     base_url: str
+    dialect: str = "openai"
     key_env: str | None = None
     key_credential: str | None = None
     models: Sequence[FirstModel] = field(default=())
@@ -80,7 +86,8 @@ class FirstFile:
     def tables(self) -> dict[str, Any]:
         """Give it as plain tables."""
         provider = {
-            "base_url": self.base_url,
+            "dialect": None if self.dialect == "openai" else self.dialect,
+            "base_url": self.base_url or None,
             "api_key_env": self.key_env,
             "api_key_credential": self.key_credential,
         }

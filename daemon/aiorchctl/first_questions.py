@@ -51,7 +51,7 @@ def first_file(wishes: Wishes, *, asking: bool) -> FirstFile:
     kind = wishes.provider or _ask("Provider", choices=list(KNOWN))
     known = KNOWN[kind]
     name = "main" if kind == OTHER else kind
-    first = FirstFile(name, wishes.base_url or _base_url(kind), profile=wishes.profile)
+    first = FirstFile(name, wishes.base_url or _base_url(kind), known.dialect, profile=wishes.profile)
     first = _with_key(first, wishes, known.key_env, asking=asking)
     models = [_model(text, wishes) for text in wishes.models]
     if not models:

@@ -59,7 +59,9 @@ def test_each_provider_makes_a_file_that_the_daemon_takes(init, path, kind):
     assert (model.name, model.provider, model.id) == ("small", kind, "some-model")
     assert (model.input_usd_per_1m, model.output_usd_per_1m) == (0.15, 0.6)
     provider = loaded.config.providers[kind]
-    assert provider.base_url == KNOWN[kind].base_url
+    assert provider.base_url == (KNOWN[kind].base_url or None)
+    assert provider.dialect == KNOWN[kind].dialect
+    assert provider.address is not None
     assert provider.api_key_env == (KNOWN[kind].key_env or None)
     assert stat.S_IMODE(path.stat().st_mode) in (0o600, 0o644)
     assert "budget" not in path.read_text()

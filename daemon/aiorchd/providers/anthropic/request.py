@@ -18,7 +18,7 @@ from aiorchd.providers.request_body import checked_extra, to_json
 DEFAULT_MAX_TOKENS: Final = 8192
 """Anthropic wants a bound on every answer. This is the largest that every model of theirs since Claude 3.5 takes, and
 that they answer without a stream; an answer that needs more ends in ``length``, which its caller sees. ``max_tokens`` of
-the call, or in the ``extra`` of the model, is another one."""
+the call, or in the ``extra`` of the model, is another one, and ``max_output_tokens`` of the model may be less."""
 
 ANSWER_TOOL: Final = "aiorch_answer"
 """The tool that must be called with the answer where a schema cannot be passed on otherwise."""
@@ -87,11 +87,17 @@ def encode_chat(request: Mapping[str, Any], target: Target, options: AnthropicOp
     if not body.get("tools") and _map(body.get("tool_choice")).get("type") in ("auto", "none"):
         del body["tool_choice"]  # says nothing without tools, and Anthropic refuses it
     if body.get("max_tokens") is None:
-        body["max_tokens"] = DEFAULT_MAX_TOKENS + _thinking_budget(body)
+        body["max_tokens"] = _usual_bound(target, _thinking_budget(body))
     if stream:
         body["stream"] = True
     betas = _betas(body)
     return Written(to_json(body), betas, not_sent, answer_tool)
+
+
+def _usual_bound(target: Target, thinking: int) -> int:
+    """Choose ``max_tokens`` where nobody did; thinking counts against it, so its budget comes on top."""
+    bound = DEFAULT_MAX_TOKENS + thinking
+    return bound if target.max_output_tokens is None else min(bound, target.max_output_tokens)
 
 
 def _tools(tools: Any) -> list[Any]:
@@ -181,7 +187,6 @@ def _answer_tool(schema: Any) -> tuple[str, Any]:
 
 
 def _thinking_budget(body: Mapping[str, Any]) -> int:
-    """Thinking counts against ``max_tokens``, so its budget comes on top."""
     budget = _map(body.get("thinking")).get("budget_tokens")
     return budget if isinstance(budget, int) and not isinstance(budget, bool) and budget > 0 else 0
 

@@ -36,9 +36,12 @@ ASKED_FOR_WEATHER = {
 }
 
 
-def written(request: dict[str, Any], *, stream: bool = False, extra: Any = None, **options: Any) -> WireRequest:
+def written(
+    request: dict[str, Any], *, stream: bool = False, extra: Any = None, most: int | None = None, **options: Any
+) -> WireRequest:
     dialect = AnthropicDialect(AnthropicOptions(**options))
-    return dialect.chat_request({"messages": [USER], **request}, a_target(extra=extra or {}), stream=stream)
+    target = a_target(extra=extra or {}, max_output_tokens=most)
+    return dialect.chat_request({"messages": [USER], **request}, target, stream=stream)
 
 
 def body(request: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -79,6 +82,9 @@ def test_the_bound_of_the_answer() -> None:
     assert body({"max_tokens": 5}, extra={"max_tokens": 32000})["max_tokens"] == 5
     thinking = {"thinking": {"type": "enabled", "budget_tokens": 2000}}
     assert body({"extra": thinking})["max_tokens"] == DEFAULT_MAX_TOKENS + 2000
+    assert body({}, most=4096)["max_tokens"] == 4096
+    assert body({}, most=64000)["max_tokens"] == DEFAULT_MAX_TOKENS
+    assert body({"extra": thinking}, most=9000)["max_tokens"] == 9000
     assert body({"extra": {"thinking": {"budget_tokens": True}}})["max_tokens"] == DEFAULT_MAX_TOKENS
 
 

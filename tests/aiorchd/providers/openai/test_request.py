@@ -228,3 +228,15 @@ def test_embeddings() -> None:
     assert json.loads(encode_embeddings({"input": []}, target, floats))["encoding_format"] == "float"
     with pytest.raises(InvalidRequest):
         encode_embeddings({"input": ["a"], "extra": {"input": ["b"]}}, target, OPTIONS)
+
+
+def test_what_serves_the_providers_prompt_cache_passes_untouched() -> None:
+    mark = {"type": "ephemeral"}
+    messages = [
+        {"role": "system", "content": [{"type": "text", "text": "long", "cache_control": mark}]},
+        {"role": "user", "content": "x", "cache_control": mark},
+    ]
+    extra = {"prompt_cache_key": "session-7", "prompt_cache_retention": "24h"}
+    body = chat({"messages": messages, "extra": extra})
+    assert body["messages"] == messages
+    assert {name: body[name] for name in extra} == extra
