@@ -53,24 +53,24 @@ _REFUSED_AT_MOST: Final = 14
 class Pending:
     """One question on one connection, and what has come back so far. Its exchange writes it; shells read it."""
 
-    __slots__ = ("answered", "call_id", "deltas", "failure", "msgid", "result", "seen", "sent", "waiter")
+    # What most questions never change stands here once: one is made for every call.
+    sent = False
+    """Whether the request has left in full."""
+    answered = False
+    """Whether it is over: with ``failure`` when that is not None, else with ``result``."""
+    result: Any = None
+    failure: AiorchError | None = None
+    deltas: deque[Delta] | None = None
+    """Those pieces that were not picked up yet."""
+    seen = 0
+    """How many came."""
+    waiter: Any = None
+    """Whoever is to be woken when it moves; the shell's own."""
 
     def __init__(self, msgid: int, call_id: str | int | None) -> None:
         self.msgid = msgid
-        self.sent = False
-        """Whether the request has left in full."""
-        self.answered = False
-        """Whether it is over: with ``failure`` when that is not None, else with ``result``."""
-        self.result: Any = None
-        self.failure: AiorchError | None = None
         self.call_id = call_id
         """By what name pieces of a streamed answer come; None when it does not stream."""
-        self.deltas: deque[Delta] | None = None
-        """Those pieces that were not picked up yet."""
-        self.seen = 0
-        """How many came."""
-        self.waiter: Any = None
-        """Whoever is to be woken when it moves; the shell's own."""
 
     @property
     def moved(self) -> bool:

@@ -236,10 +236,16 @@ class Connection:
         self._next_msgid = msgid = (self._next_msgid + 1) & 0x7FFFFFFF
         message = [0, msgid, method, params if type(params) is list else [params]]
         try:
-            packed: bytes = msgpack.packb(message)
+            packed: bytes = _Packer().pack(message)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             said = _unsendable(method, "method", 0) or _unsendable(params, "", 0) or str(error)
             raise LocalProtocolError(said) from error
+        if type(params) is dict:  # flat, as nearly all are
+            for name, item in params.items():
+                if type(name) is not str or type(item) not in _SCALARS:
+                    break
+            else:
+                return msgid, packed
         if _suspect(params, 2) and (wrong := _unsendable(params, "", 2)) is not None:
             raise LocalProtocolError(wrong)
         return msgid, packed
@@ -308,6 +314,7 @@ def _suspect(value: Any, depth: int) -> bool:
     return True
 
 
+_Packer: Final = msgpack.Packer
 _SCALARS: Final = frozenset((str, bytes, float, bool, type(None)))
 
 

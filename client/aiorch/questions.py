@@ -130,9 +130,19 @@ def complete(
         arguments["prompt"] = prompt
     if streams:
         arguments["stream"] = True
-    # By position: one is made for every call, and names would cost more than all else here.
-    return Question(
-        "complete", arguments, Reply.from_wire, arguments.get("timeout_s"), True, retries, "key" in arguments, streams
+    # The shortest way to a named tuple: one is made for every call.
+    return _new_question(
+        Question,
+        (
+            "complete",
+            arguments,
+            Reply.from_wire,
+            arguments.get("timeout_s"),
+            True,
+            retries,
+            "key" in arguments,
+            streams,
+        ),
     )
 
 
@@ -277,6 +287,7 @@ def _removed(result: Any) -> int:
     return removed if type(removed) is int else 0
 
 
+_new_question: Final = tuple.__new__
 _COMPLETE: Final = frozenset(CompleteOptions.__annotations__)
 _EMBED: Final = frozenset(EmbedOptions.__annotations__)
 _NOTHING: Final[Mapping[str, Any]] = {}

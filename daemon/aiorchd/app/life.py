@@ -80,7 +80,7 @@ async def live(launch: Launch) -> int:
         )
         generations: Generations[Plan, Pipeline] = Generations(lambda plan: open_pipeline(plan, lasting), background)
         household = await _household(launch, store, supply, lasting, generations)
-        questions = Questions(lambda: generations.current, generations.lease)
+        questions = Questions(generations)
         policy = _Policy(config)
         household.on_applied = policy.follow
         methods = method_table(questions, House(household))

@@ -88,7 +88,7 @@ class MemoryCache(Generic[ValueT]):
         entry = self._entries.get(key)
         if entry is None:
             return None
-        if not entry.is_fresh(now):
+        if not entry.stored_at - CLOCK_TOLERANCE_S <= now < entry.expires_at:  # `is_fresh`, on the way of every hit
             self._drop(key)
             self._expired += 1
             return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import sys
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
@@ -53,20 +52,30 @@ class Answering(Protocol):
         ...
 
 
+class InForce(Protocol):
+    """Where the pipeline in force is found."""
+
+    @property
+    def current(self) -> Answering:
+        """The pipeline, for work that does not wait."""
+        ...
+
+    def lease(self) -> AbstractContextManager[Answering]:
+        """Hold it open for the length of one call."""
+        ...
+
+
 class Questions:
     """The handlers of ``complete`` and ``embed``, and the recall that spares a hit its task."""
 
-    def __init__(
-        self, current: Callable[[], Answering], lease: Callable[[], AbstractContextManager[Answering]]
-    ) -> None:
-        self._current = current
-        self._lease = lease
+    def __init__(self, generations: InForce) -> None:
+        self._generations = generations
 
     def recall(self, caller: Caller, request: Request, received_at: float) -> Packed | object:
         """Answer from memory, or hand on the prepared question. What is wrong with it, the handler will find and say."""
         if request.method != "complete":
             return None
-        pipeline = self._current()
+        pipeline = self._generations.current
         raw = request.argument_bytes
         prepared = pipeline.recognise(caller, raw) if raw is not None else None
         if prepared is None:
@@ -81,14 +90,14 @@ class Questions:
 
     def recall_known(self, caller: Caller, argument_bytes: bytes, received_at: float) -> bytes | None:
         """Answer from memory a request that came before in the same bytes; see `RecallKnown`."""
-        pipeline = self._current()
+        pipeline = self._generations.current
         prepared = pipeline.recognise(caller, argument_bytes)
         return None if prepared is None else pipeline.try_hit(caller, prepared, received_at)
 
     async def complete(self, asked: Asked) -> Any:
         """Handle ``complete``."""
         caller = asked.session.caller
-        with self._lease() as pipeline:
+        with self._generations.lease() as pipeline:
             prepared = asked.prepared
             if not isinstance(prepared, Prepared) or prepared.owner is not pipeline:
                 prepared = pipeline.prepare(caller, parse_complete(named_arguments(asked.params)))
@@ -106,7 +115,7 @@ class Questions:
         """Handle ``embed``."""
         caller = asked.session.caller
         question = parse_embed(named_arguments(asked.params))
-        with self._lease() as pipeline:
+        with self._generations.lease() as pipeline:
             call = pipeline.open_call(caller, pipeline.prepare(caller, question), asked.received_at, None)
             reply = await pipeline.answer(call)
         vectors = reply.vectors or ()

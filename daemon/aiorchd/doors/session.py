@@ -307,7 +307,7 @@ class Session:
                 data = None  # nothing yet; or something is the matter, and the usual way will find out what
             now = clock()
             again = eager.looked(found=data is not None, took_s=now - at)
-            if not data or not self._open or (known := self._known(data, now)) is None:
+            if not data or self._leaving or (known := self._known(data, now)) is None:
                 return data
             outbox.write(known)
             if not again or outbox.pending_bytes:
