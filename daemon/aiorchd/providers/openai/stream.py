@@ -78,6 +78,9 @@ class ChatAssembler:
         for name, value in chunk.items():
             if name == "x_groq" and isinstance(value, Mapping) and value.get("usage") is not None:
                 self._payload["usage"] = value["usage"]
+                rest = {field: part for field, part in value.items() if field != "usage"}
+                if rest:
+                    self._payload[name] = rest
             elif name != "choices" and value is not None:
                 self._payload[name] = value
         delta: Delta | None = None
