@@ -20,7 +20,7 @@ from pathlib import Path
 
 import trio
 from rig.figures import Figure, options, publish
-from rig.meters import LOAD, UNDER_TEST, Disturbance, cpu_s, median, pinned, quantile, rss_bytes
+from rig.meters import LOAD, UNDER_TEST, Disturbance, come_first, cpu_s, median, pinned, quantile, rss_bytes
 from rig.scene import daemon, start_simulator
 from rig.trials import PECULIAR, Thrown, ask_peculiarly, configuration, kinds, throw
 from sums import sum_of
@@ -28,7 +28,7 @@ from sums import sum_of
 from aiorch import AsyncClient
 
 CLIENTS = 20
-CALM_S = 5.0
+CALM_S = 4.0
 
 
 async def throw_all(path: Path) -> Thrown:
@@ -137,6 +137,7 @@ def main() -> None:
     if chosen.throw is not None:
         thrower(chosen.throw)
         return
+    come_first()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aiorch-bench-")))
         with pinned(LOAD):
@@ -145,7 +146,7 @@ def main() -> None:
             running = stack.enter_context(daemon(folder, configuration(simulator.base_url)))
         watch = Disturbance([running.pid, simulator.pid])
         with pinned(LOAD):
-            rows = trio.run(siege, running.socket, running.pid, 1 if chosen.quick else 5)
+            rows = trio.run(siege, running.socket, running.pid, 1 if chosen.quick else 3)
         disturbed = watch.share()
         assert running.stop() == 0, running.said()
         assert "Traceback" not in running.said(), running.said()
