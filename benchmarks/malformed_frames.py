@@ -146,7 +146,7 @@ def main() -> None:
             running = stack.enter_context(daemon(folder, configuration(simulator.base_url)))
         watch = Disturbance([running.pid, simulator.pid])
         with pinned(LOAD):
-            rows = trio.run(siege, running.socket, running.pid, 1 if chosen.quick else 3)
+            rows = trio.run(siege, running.socket, running.pid, 1 if chosen.quick else 2)
         disturbed = watch.share()
         assert running.stop() == 0, running.said()
         assert "Traceback" not in running.said(), running.said()
