@@ -540,6 +540,20 @@ async def test_a_client_that_dies_mid_call_leaves_nothing_behind(house: House) -
         )
 
 
+async def test_a_client_that_leaves_at_any_moment_is_no_defect(house: House) -> None:
+    # Also while the provider is connected to, and while it is sent a request of more than a socket takes at once. The daemon
+    # has no connections to keep here, so every call makes one; that no call ends as `internal` is looked at in the end.
+    async def leave(number: int) -> None:
+        async with Peer(house) as peer:
+            prompt = f"leave {number} " + "x" * (number % 2 * 200_000)
+            await peer.say(msgpack.packb([0, 1, "complete", [{"prompt": prompt, "model": "slow", "cache": "bypass"}]]))
+            await trio.sleep(0.0005 * number)
+
+    async with house.witnessed(), trio.open_nursery() as nursery:
+        for number in range(24):
+            nursery.start_soon(leave, number)
+
+
 async def test_a_client_that_changes_its_mind_frees_what_it_held(house: House) -> None:
     async with house.witnessed() as client, trio.open_nursery() as nursery:
         for number in range(15):

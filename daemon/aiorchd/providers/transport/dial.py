@@ -13,6 +13,7 @@ from typing import Final
 import h11
 import trio
 
+from aiorchd.providers.transport.bare import bare_cancellation
 from aiorchd.providers.transport.endpoint import Origin
 from aiorchd.providers.transport.failures import ProxyFault
 from aiorchd.providers.transport.proxy import Proxy
@@ -46,7 +47,8 @@ async def dial(origin: Origin, proxy: Proxy | None, tls: TlsContexts) -> Line:
     """Connect to an origin; raises what `failures.FOREIGN` lists."""
     first = origin if proxy is None else proxy.origin
     try:
-        base = await trio.open_tcp_stream(first.host, first.port)
+        with bare_cancellation():
+            base = await trio.open_tcp_stream(first.host, first.port)
     except OSError as error:
         if proxy is not None:
             raise ProxyFault(f"the proxy {first.host_and_port} does not answer") from error

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 import h11
 import trio
 
+from aiorchd.providers.transport.bare import bare_cancellation
 from aiorchd.providers.transport.channel import Head, Question
 from aiorchd.providers.transport.dial import Line
 from aiorchd.providers.transport.endpoint import Origin
@@ -81,13 +82,14 @@ class Http1Connection:
             except trio.BrokenResourceError as error:
                 failure = error
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(send)
-            try:
-                answer = await self._receive_head()
-            except (PeerClosed, Malformed, OSError, trio.BrokenResourceError) as error:
-                failure = failure or error
-            nursery.cancel_scope.cancel()
+        with bare_cancellation():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send)
+                try:
+                    answer = await self._receive_head()
+                except (PeerClosed, Malformed, OSError, trio.BrokenResourceError) as error:
+                    failure = failure or error
+                nursery.cancel_scope.cancel()
         if answer is None:
             raise failure or PeerClosed("closed the connection without answering")
         self.phase = "waiting"
