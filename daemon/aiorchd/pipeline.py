@@ -8,7 +8,7 @@ generation.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,6 +31,7 @@ from aiorchd.core.backoff import Backoff
 from aiorchd.core.circuit_breaker import BreakerPolicy, CircuitBreaker
 from aiorchd.core.fallback_chains import FallbackChains, Fallbacks
 from aiorchd.core.hedge_pace import HedgePace, HedgePolicy
+from aiorchd.core.key_ring import KeyRing
 from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.core.occupancy import Occupancy
 from aiorchd.core.request_key import PolicyForm, UncanonicalError, policy_form, relevant, request_key, samples
@@ -49,6 +50,7 @@ from aiorchd.stages.dispatch import AttemptTimes, Dispatch
 from aiorchd.stages.gate import Gate
 from aiorchd.stages.hedge import Alarms, Hedge
 from aiorchd.stages.json_schema import JsonSchemas
+from aiorchd.stages.keys import Keys, KeyWay
 from aiorchd.stages.observe import Observe, record_end
 from aiorchd.stages.repeats import KeyedCalls, Repeats
 from aiorchd.stages.retry import Retry
@@ -72,6 +74,18 @@ _pack_map_head: Final = Struct(">BH").pack
 
 
 @dataclass(frozen=True, slots=True)
+class KeyedProvider:
+    """A provider object that uses one key. ``name`` is what the key's place is called, ``place`` where it is, for people;
+    ``problem`` why there is none, or ""; ``mark`` changes with the key and tells nothing of it."""
+
+    name: str
+    place: str
+    problem: str
+    mark: bytes
+    provider: Provider
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a generation is built from: the configuration, and a provider object for each provider in it."""
 
@@ -81,6 +95,8 @@ class Plan:
     """Provider name to where its answers come from: dialect and base URL, never a key."""
     simulated: bool
     """Whether the embedded simulated model serves because nothing was configured."""
+    keyed: Mapping[str, tuple[KeyedProvider, ...]] = field(default_factory=dict)
+    """One object for each key, of the providers that have keys."""
     listed: Mapping[str, ListedModel] = field(default_factory=dict)
     """By the name of the model: what the bundled table says of those that have no price of their own."""
 
@@ -118,6 +134,8 @@ class Lasting:
     """By the name of the model: a target that is sick stays so over a reload."""
     retry_budgets: dict[str, RetryBudget] = field(default_factory=dict)
     """By the name of the model."""
+    key_rings: dict[str, KeyRing] = field(default_factory=dict)
+    """By the name of the provider: a key that was refused stays set aside over a reload, unless it has changed."""
     hedge_paces: dict[str, HedgePace] = field(default_factory=dict)
     """By the name of the model: how long it took lately, while hedging is on."""
 
@@ -126,11 +144,12 @@ class Lasting:
         self.memory.reconfigure(config.cache.max_entries, config.cache.max_bytes)
         self.occupancy.reconfigure(config.queue.max_inside, config.queue.max_inside_per_caller)
         names = {model.name for model in config.models}
+        ways = {way: model for model in config.models for way in ways_of(config, model)}
         now = trio.current_time()
-        for model in config.models:
-            turnstile = self.turnstiles.get(model.name)
+        for way, model in ways.items():
+            turnstile = self.turnstiles.get(way)
             if turnstile is None:
-                self.turnstiles[model.name] = _turnstile(config, model)
+                self.turnstiles[way] = _turnstile(config, model, way)
             else:
                 turnstile.reconfigure(
                     now,
@@ -139,7 +158,7 @@ class Lasting:
                     tokens_per_minute=model.tokens_per_minute,
                     max_waiting=config.queue.max_waiting,
                 )
-        for name in [name for name in self.turnstiles if name not in names]:
+        for name in [name for name in self.turnstiles if name not in ways]:
             # While somebody is there, who comes back with a later configuration must find it: its permits are taken.
             if self.turnstiles[name].idle:
                 del self.turnstiles[name]
@@ -147,16 +166,24 @@ class Lasting:
         breaker_policy = _breaker_policy(config)
         for breaker in self.breakers.values():
             breaker.reconfigure(now, breaker_policy)
-        for name in [name for name, breaker in self.breakers.items() if name not in names and breaker.idle]:
+        for name in [name for name, breaker in self.breakers.items() if name not in ways and breaker.idle]:
             del self.breakers[name]
         for budget in self.retry_budgets.values():
             budget.reconfigure(config.retry.budget_share, config.retry.budget_retries)
+        for name in [name for name in self.key_rings if name not in config.providers]:
+            del self.key_rings[name]
         for name in [name for name in self.retry_budgets if name not in names]:
             del self.retry_budgets[name]
         for pace in self.hedge_paces.values():
             pace.reconfigure(_hedge_policy(config))
         for name in [name for name in self.hedge_paces if name not in names]:
             del self.hedge_paces[name]
+
+    def key_ring(self, provider: str, keys: Sequence[KeyedProvider]) -> KeyRing:
+        """Find or make what is known of a provider's keys, and tell it which they are."""
+        ring = self.key_rings.setdefault(provider, KeyRing())
+        ring.reconfigure({key.name: key.mark for key in keys})
+        return ring
 
     def breaker(self, name: str, config: Config) -> CircuitBreaker:
         """Find or make the breaker of a target."""
@@ -196,7 +223,7 @@ def lasting_state(
         occupancy=Occupancy(config.queue.max_inside, config.queue.max_inside_per_caller),
         estimator=TokenEstimator(),
         schemas=JsonSchemas(cpu_limit=CpuLimit(_SCHEMA_CPU_S)),
-        turnstiles={model.name: _turnstile(config, model) for model in config.models},
+        turnstiles={way: _turnstile(config, model, way) for model in config.models for way in ways_of(config, model)},
     )
 
 
@@ -217,26 +244,36 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
     async with trio.open_nursery() as flights:
         stacks: dict[str, Service[Attempt]] = {}
         inner_stages: dict[str, Any] = {}
+        models = {model.name: model for model in config.models}
+        rings = {name: lasting.key_ring(name, keys) for name, keys in plan.keyed.items()}
         for name, target in targets.items():
-            turnstile = lasting.turnstiles.get(name)
-            if turnstile is None:
-                model = next(model for model in config.models if model.name == name)
-                turnstile = lasting.turnstiles[name] = _turnstile(config, model)
-            # Innermost: one wire call, no longer than an attempt may take.
-            dispatch = Dispatch(plan.providers[target.provider], times)
-            # A permit and quotas are held for the length of one wire call, and by nothing that sleeps.
-            gate = Gate(dispatch, turnstile)
-            # Above the gate: who is refused for a sick target never queues for it.
-            breaker = Breaker(gate, lasting.breaker(name, config))
+            keyed = plan.keyed.get(target.provider, ())
+            ways: list[KeyWay] = []
+            inner: Service[Attempt] | None = None
+            for number, way in enumerate(ways_of(config, models[name])):
+                turnstile = lasting.turnstiles.get(way)
+                if turnstile is None:
+                    turnstile = lasting.turnstiles[way] = _turnstile(config, models[name], way)
+                provider = keyed[number].provider if keyed else plan.providers[target.provider]
+                # Innermost: one wire call, no longer than an attempt may take.
+                dispatch = Dispatch(provider, times)
+                # A permit and quotas are held for the length of one wire call, and by nothing that sleeps.
+                gate = Gate(dispatch, turnstile)
+                # Above the gate: who is refused for a sick target never queues for it.
+                circuit = lasting.breaker(way, config)
+                inner = breaker = Breaker(gate, circuit)
+                inner_stages |= {f"breaker {way}": breaker, f"gate {way}": gate, f"dispatch {way}": dispatch}
+                if keyed:
+                    key = keyed[number]
+                    ways.append(KeyWay(key.name, key.place, key.problem, breaker, turnstile, circuit))
+            assert inner is not None
+            if ways:
+                # Above what there is once for each key, below the retries: with another key it is another attempt.
+                inner = Keys(target.provider, ways, rings[target.provider], Log("keys"))
+                inner_stages[f"keys {name}"] = inner
             # Above the breaker: whoever backs off holds neither permit nor quota, and each attempt is counted by itself.
-            retry = Retry(breaker, backoff, lasting.retry_budget(name, config))
-            stacks[name] = retry
-            inner_stages |= {
-                f"retry {name}": retry,
-                f"breaker {name}": breaker,
-                f"gate {name}": gate,
-                f"dispatch {name}": dispatch,
-            }
+            retry = Retry(inner, backoff, lasting.retry_budget(name, config))
+            stacks[name] = inner_stages[f"retry {name}"] = retry
         alarms = Alarms()
         if config.hedge.enabled:
             flights.start_soon(alarms.run)
@@ -448,12 +485,16 @@ class Pipeline:
         """Tell the present state of every stage, outermost first."""
         return {name: stage.statistics() for name, stage in self._stages.items()}
 
-    def target_statistics(self) -> dict[str, TurnstileStatistics]:
-        """Tell, by model, who waits and what was granted."""
+    def target_statistics(self) -> dict[str, dict[str, TurnstileStatistics]]:
+        """Tell, by model and by way to it, who waits and what was granted."""
+        models = {model.name: model for model in self._config.models}
         return {
-            target.name: self._lasting.turnstiles[target.name].statistics()
+            target.name: {
+                way: self._lasting.turnstiles[way].statistics()
+                for way in ways_of(self._config, models[target.name])
+                if way in self._lasting.turnstiles
+            }
             for target in self._policies.targets
-            if target.name in self._lasting.turnstiles
         }
 
     def cache_statistics(self) -> CacheStatistics:
@@ -581,9 +622,16 @@ def _permits(config: Config, model: Model) -> int:
     return config.concurrency.max if model.max_concurrency is None else model.max_concurrency
 
 
-def _turnstile(config: Config, model: Model) -> TargetTurnstile:
+def ways_of(config: Config, model: Model) -> tuple[str, ...]:
+    """Name the ways to a model: one for each key of its provider. The only one is called like the model."""
+    provider = config.providers[model.provider]
+    keys = provider.api_keys_env or provider.api_keys_credential
+    return tuple(f"{model.name} by {key}" for key in keys) if len(keys) > 1 else (model.name,)
+
+
+def _turnstile(config: Config, model: Model, way: str) -> TargetTurnstile:
     return TargetTurnstile(
-        model.name,
+        way,
         permits=_permits(config, model),
         requests_per_minute=model.requests_per_minute,
         tokens_per_minute=model.tokens_per_minute,

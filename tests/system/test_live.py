@@ -49,6 +49,9 @@ SHOWN_ELSEWHERE = {
     # Given to each generation's providers and stages together with their neighbours here; what they do is shown at these.
     "timeouts.connect_s",
     "timeouts.first_token_s",
+    # tests/system/test_keys.py
+    "providers.api_keys_env",
+    "providers.api_keys_credential",
     "timeouts.idle_s",
     "retry.jitter",
     "validation.max_reasks",

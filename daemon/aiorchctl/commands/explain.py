@@ -148,6 +148,8 @@ def _timeline(told: Mapping[str, Any]) -> list[tuple[Cell, ...]]:
         if isinstance(attempt, dict):
             began = number_of(attempt, "began_s") or 0.0
             what = f"attempt {attempt.get('number')} began: {attempt.get('model')} at {attempt.get('provider')}"
+            if attempt.get("key"):
+                what += f" with the key from {attempt['key']}"
             if attempt.get("hedge"):
                 what += ", a second try beside the first"
             events.append((began, "attempt", what, "plain"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from aiorchctl.page import Cell, Column, Table, Words
 from aiorchctl.quantities import NOT_KNOWN, count, money, number_of, seconds
@@ -42,6 +42,13 @@ def _row(model: Mapping[str, Any], *, prices: bool) -> list[Cell]:
     ]
 
 
+_TROUBLES: Final[Mapping[str, str]] = {
+    "refused": "was refused",
+    "forbidden": "may not use it",
+    "no_credit": "has no credit",
+}
+
+
 def _price(usd: float | None) -> Cell:
     return Words(NOT_KNOWN, "doubtful") if usd is None else money(usd)
 
@@ -69,6 +76,14 @@ def _state(model: Mapping[str, Any]) -> Cell:
         return Words("switched off", "quiet")
     if model.get("key_problem"):
         return Words(str(model["key_problem"]), "bad")
+    keys = [key for key in model.get("keys") or () if isinstance(key, dict)]
+    troubled = [key for key in keys if key.get("trouble") or key.get("problem")]
+    if troubled:
+        told = ", ".join(
+            f"{key.get('name')} {_TROUBLES.get(str(key.get('trouble')), 'is missing')}" for key in troubled
+        )
+        of = "its key" if len(keys) == 1 else f"{len(troubled)} of {len(keys)} keys"
+        return Words(f"{of}: {told}", "doubtful" if len(troubled) < len(keys) else "bad")
     closed_s = number_of(model, "live", "closed_s") or 0.0
     if closed_s > 0:
         return Words(f"closed by its provider for {seconds(closed_s)}", "doubtful")

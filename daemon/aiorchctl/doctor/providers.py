@@ -138,15 +138,16 @@ def _offline(environ: Mapping[str, str], person: Person) -> Iterator[Finding]:
         return
     for name, provider in loaded.config.providers.items():
         yield not_checked(PROVIDER, "only the daemon asks providers, and none answers", subject=name)
-        variable, credential = provider.api_key_env, provider.api_key_credential
-        if variable is not None and variable in environ:
-            yield ok(KEY, f"{variable} is set here; whether it is taken is not known", subject=name)
-        elif variable is not None:
+        for variable in provider.api_keys_env or ([provider.api_key_env] if provider.api_key_env else []):
+            if variable in environ:
+                yield ok(KEY, f"{variable} is set here; whether it is taken is not known", subject=name)
+                continue
             yield warning(
                 KEY,
                 f"{variable} is not set here: a daemon started from here would have no key",
                 f"export {variable}=..., or set it in the unit of the daemon.",
                 subject=name,
             )
-        elif credential is not None:
+        one = provider.api_key_credential
+        for credential in provider.api_keys_credential or ([one] if one else []):
             yield not_checked(KEY, f"the systemd credential {credential} can only be seen by the daemon", subject=name)

@@ -12,6 +12,7 @@ import trio
 from aiorch.errors import NotFound
 from aiorch.version import PROTOCOL, __version__
 from aiorchd.app.concerns import file_concerns
+from aiorchd.app.live_state import key_concerns, key_states, live_state
 from aiorchd.app.places import Places
 from aiorchd.app.plain import plain
 from aiorchd.app.supply import Supply
@@ -110,10 +111,13 @@ class House:
         at = self._at
         config = at.reloading.loaded.config
         live = at.generations.current.target_statistics()
-        problems = at.supply.key_problems()
+        problems, keyless = at.supply.key_problems(), at.supply.keyless()
+        now = trio.current_time()
         listed = []
         for model in config.models:
             provider = config.providers[model.provider]
+            ways = live.get(model.name, {})
+            ring = at.lasting.key_rings.get(model.provider)
             listed.append(
                 {
                     "name": model.name,
@@ -127,8 +131,9 @@ class House:
                     "context_tokens": context_of(model, at.supply.listed),
                     "max_output_tokens": model.max_output_tokens,
                     "simulated": provider.dialect == "simulated",
-                    "key_problem": problems.get(model.provider),
-                    "live": plain(live.get(model.name)),
+                    "key_problem": problems.get(model.provider) if model.provider in keyless else None,
+                    "keys": key_states(model.provider, at.supply, ring, ways, now),
+                    "live": live_state(model.name, ways),
                 }
             )
         return listed
@@ -197,6 +202,7 @@ class House:
             problems = at.reloading.verdict.problems
             concerns.append(f"the configuration file is refused, the last good one is in force: {problems[0]}")
         concerns += [f"provider {name}: {problem}" for name, problem in at.supply.key_problems().items()]
+        concerns += key_concerns(at.supply, at.lasting.key_rings, trio.current_time())
         return concerns
 
 

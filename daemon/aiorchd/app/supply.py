@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
 import trio
@@ -17,8 +19,8 @@ from aiorchd.calls.target import ListedModel
 from aiorchd.config.load import Loaded
 from aiorchd.config.problems import ConfigError, Problem, dotted
 from aiorchd.config.schema import Config, Pool, Provider
-from aiorchd.config.secrets import ProviderKey, find_key
-from aiorchd.pipeline import Plan, own_price
+from aiorchd.config.secrets import ProviderKey, find_keys
+from aiorchd.pipeline import KeyedProvider, Plan, own_price
 from aiorchd.providers.dialect import Dialect
 from aiorchd.providers.price_table import look_up, read_table
 from aiorchd.providers.remote import RemoteProvider
@@ -37,8 +39,11 @@ class Supply:
         self._transport = transport
         self._environ = environ
         self._wall_clock = wall_clock
-        self._keys: Mapping[str, ProviderKey] = {}
-        self._providers: Mapping[str, ProviderPort] = {}
+        self._salt = os.urandom(16)
+        self._keys: Mapping[str, Mapping[str, ProviderKey]] = {}
+        """By provider, and by what the key's place is called."""
+        self._providers: Mapping[str, Mapping[str, ProviderPort]] = {}
+        """One object for each key."""
         self._listed: Mapping[str, ListedModel] = {}
 
     @property
@@ -50,7 +55,7 @@ class Supply:
         """Make the providers of a configuration. Raises `ConfigError` for what cannot work on this host."""
         config = loaded.config
         keys = await trio.to_thread.run_sync(partial(_find_keys, config, self._environ))
-        made: dict[str, ProviderPort] = {}
+        made: dict[str, dict[str, ProviderPort]] = {}
         addresses: dict[str, str] = {}
         problems: list[Problem] = []
         for name, provider in config.providers.items():
@@ -58,10 +63,10 @@ class Supply:
                 # Here and not above: a daemon that has real providers starts sooner without it.
                 from aiorchd.providers.simulated import SimulatedProvider
 
-                made[name], addresses[name] = SimulatedProvider(name), SIMULATED_ADDRESS
+                made[name], addresses[name] = {"": SimulatedProvider(name)}, SIMULATED_ADDRESS
                 continue
             try:
-                made[name] = self._remote(name, provider, keys[name], config)
+                made[name] = {place: self._remote(name, provider, key, config) for place, key in keys[name].items()}
                 addresses[name] = f"{provider.dialect} {provider.address}"
             except ValueError as error:
                 problems.append(Problem(str(loaded.path or "built in"), f"providers.{name}", None, f"{error}."))
@@ -69,53 +74,87 @@ class Supply:
             raise ConfigError(problems, fingerprint=loaded.fingerprint)
         listed = await trio.to_thread.run_sync(partial(_listed, config, addresses, self._wall_clock()))
         self._keys, self._providers, self._listed = keys, made, listed
-        return Plan(config=config, providers=made, addresses=addresses, simulated=loaded.simulated, listed=listed)
+        return Plan(
+            config=config,
+            providers={name: next(iter(each.values())) for name, each in made.items()},
+            addresses=addresses,
+            simulated=loaded.simulated,
+            listed=listed,
+            keyed={name: self._keyed(keys[name], each) for name, each in made.items() if "" not in each},
+        )
+
+    def _keyed(self, keys: Mapping[str, ProviderKey], made: Mapping[str, ProviderPort]) -> tuple[KeyedProvider, ...]:
+        return tuple(
+            KeyedProvider(
+                name=name,
+                place=key.place,
+                problem=key.problem,
+                # Tells whether the key is still the same, to nobody outside this process.
+                mark=blake2b((key.reveal() or "").encode(), digest_size=16, key=self._salt).digest(),
+                provider=made[name],
+            )
+            for name, key in keys.items()
+        )
 
     async def rotated(self, config: Config) -> tuple[str, ...]:
         """Name the keys of a configuration in force whose secrets are others by now: what to reload for though the file has
         not changed.
         """
         found = await trio.to_thread.run_sync(partial(_find_keys, config, self._environ))
-        return tuple(
-            dotted(("providers", name, "api_key_env" if config.providers[name].api_key_env else "api_key_credential"))
-            for name, key in found.items()
-            if (before := self._keys.get(name)) is None
-            or (before.reveal(), before.problem) != (key.reveal(), key.problem)
-        )
+        changed: list[str] = []
+        for name, keys in found.items():
+            provider = config.providers[name]
+            several = provider.api_keys_env or provider.api_keys_credential
+            field = "api_keys" if several else "api_key"
+            field += "_env" if provider.api_key_env or provider.api_keys_env else "_credential"
+            for number, (place, key) in enumerate(keys.items()):
+                before = self._keys.get(name, {}).get(place)
+                if before is None or (before.reveal(), before.problem) != (key.reveal(), key.problem):
+                    changed.append(dotted(("providers", name, field, *((number,) if several else ()))))
+        return tuple(changed)
 
     def reconfigure(self, pool: Pool) -> None:
         """Change the bounds of the transport, live."""
         self._transport.reconfigure(_limits(pool))
 
     def key_problems(self) -> dict[str, str]:
-        """Say, by provider, why a key that the configuration names could not be had."""
-        return {name: key.problem for name, key in self._keys.items() if key.problem}
+        """Say, by provider, why a key that the configuration names could not be had, or why several could not."""
+        found = {name: [key.problem for key in keys.values() if key.problem] for name, keys in self._keys.items()}
+        return {name: "; ".join(problems) for name, problems in found.items() if problems}
+
+    def key_places(self, provider: str) -> dict[str, tuple[str, str]]:
+        """Say where a provider's keys are, by what their places are called, and why one could not be had, else ""."""
+        return {name: (key.place, key.problem) for name, key in self._keys.get(provider, {}).items() if name}
+
+    def keyless(self) -> frozenset[str]:
+        """Name the providers that have no key at all though one is named."""
+        return frozenset(name for name, keys in self._keys.items() if all(key.problem for key in keys.values()))
 
     async def check(self, config: Config, timeout_s: float) -> list[dict[str, Any]]:
         """Ask every provider at once whether it answers and takes the key, and for its list of models; gives plain data in
         the order of the configuration, which must be the one that was planned last. See `Provider.check`."""
-        told: dict[str, dict[str, Any]] = {name: {} for name in config.providers}
+        rows = [(name, place) for name in config.providers for place in self._providers.get(name, ())]
+        told: dict[tuple[str, str], dict[str, Any]] = {row: {} for row in rows}
 
-        async def ask(name: str) -> None:
+        async def ask(name: str, place: str) -> None:
             models = [model.provider_model for model in config.models if model.provider == name and model.enabled]
-            key = self._keys.get(name)
-            told[name] = {
-                "name": name,
+            key = self._keys.get(name, {}).get(place)
+            told[name, place] = {
+                "name": name if len(self._providers[name]) == 1 else f"{name} by {place}",
                 "dialect": config.providers[name].dialect,
                 "base_url": config.providers[name].address,
                 "key_place": None if key is None else key.place,
-                **plain(await self._providers[name].check(models, timeout_s)),
+                **plain(await self._providers[name][place].check(models, timeout_s)),
             }
 
         async with trio.open_nursery() as nursery:
-            for name in told:
-                if name in self._providers:
-                    nursery.start_soon(ask, name)
+            for row in rows:
+                nursery.start_soon(ask, *row)
         return [row for row in told.values() if row]
 
     def secrets(self) -> list[str]:
         """Give the keys in use, for the log to hide."""
-        return [value for key in self._keys.values() if (value := key.reveal()) is not None]
+        return [value for keys in self._keys.values() for key in keys.values() if (value := key.reveal()) is not None]
 
     def statistics(self) -> TransportStatistics:
         """Tell about connections."""
@@ -163,11 +202,8 @@ def _limits(pool: Pool) -> PoolLimits:
     return PoolLimits(max_connections=pool.max_connections, max_keepalive=pool.max_keepalive, idle_s=pool.idle_s)
 
 
-def _find_keys(config: Config, environ: Mapping[str, str]) -> dict[str, ProviderKey]:
-    return {
-        name: find_key(provider.api_key_env, provider.api_key_credential, environ)
-        for name, provider in config.providers.items()
-    }
+def _find_keys(config: Config, environ: Mapping[str, str]) -> dict[str, dict[str, ProviderKey]]:
+    return {name: find_keys(provider, environ) for name, provider in config.providers.items()}
 
 
 def _dialect(provider: Provider) -> Dialect:

@@ -31,6 +31,8 @@ class AttemptRecord:
     cost_usd: float | None = None
     first_token_s: float | None = None
     retry_after_s: float | None = None
+    key: str | None = None
+    """What the place of the key is called, where its provider has several; never the key."""
     hedge: bool | None = None
     """True of a second try that was begun because the first was late."""
 

@@ -121,6 +121,14 @@ class Turnstile(Protocol):
         ...
 
 
+class Paced(Protocol):
+    """Something that attempts wait for, and that can tell for how long."""
+
+    def wait_s(self, now: float, tokens: int) -> float:
+        """Guess how long an attempt of so many tokens would wait if it came now; 0 when it could start."""
+        ...
+
+
 class Passage(Protocol):
     """A turn that was granted."""
 

@@ -97,7 +97,7 @@ def _base_url(path: Path, provider: Provider, findings: Findings) -> None:
 
 
 def _keyed(provider: Provider) -> bool:
-    return provider.api_key_env is not None or provider.api_key_credential is not None
+    return any(getattr(provider, name) for name in _KEY_PLACES)
 
 
 def _is_near(host: str) -> bool:
@@ -109,37 +109,38 @@ def _is_near(host: str) -> bool:
         return False
 
 
+_KEY_PLACES: Final = ("api_key_env", "api_keys_env", "api_key_credential", "api_keys_credential")
+
+
 def _key_places(path: Path, provider: Provider, findings: Findings) -> None:
     """The most likely mistake is to write the key itself where its place belongs; it must not be shown then."""
-    variable, credential = provider.api_key_env, provider.api_key_credential
-    for name, value, shape, what, remedy in (
-        (
-            "api_key_env",
-            variable,
-            _VARIABLE,
-            "an environment variable",
-            'Write the name, for instance "OPENAI_API_KEY"',
-        ),
-        (
-            "api_key_credential",
-            credential,
-            _CREDENTIAL,
-            "a systemd credential",
-            "Write the NAME of LoadCredential=NAME:/path",
-        ),
-    ):
-        if value is None:
+    given = [name for name in _KEY_PLACES if getattr(provider, name)]
+    for name in given:
+        value = getattr(provider, name)
+        if isinstance(value, str):
+            _key_place((*path, name), name, value, findings)
             continue
-        if looks_secret(value):
-            findings.wrong((*path, name), "looks like the key itself.", f"{remedy}; and change that key.")
-        elif not shape.match(value):
-            findings.wrong((*path, name), f"is not the name of {what}.", f"{remedy}, never the key itself.")
-    if variable is not None and credential is not None:
-        findings.wrong(
-            (*path, "api_key_credential"), "stands beside api_key_env; one of the two says where the key is."
-        )
-    if provider.dialect == "simulated" and _keyed(provider):
+        seen: set[str] = set()
+        for number, one in enumerate(value):
+            _key_place((*path, name, number), name, one, findings)
+            if one in seen:
+                findings.wrong((*path, name, number), "is named twice.")
+            seen.add(one)
+    for name in given[1:]:
+        findings.wrong((*path, name), f"stands beside {given[0]}; one of the two says where the key is.")
+    if provider.dialect == "simulated" and given:
         findings.doubtful(path, "the simulated dialect needs no key; the one named is never looked for.")
+
+
+def _key_place(path: Path, name: str, value: str, findings: Findings) -> None:
+    if name.endswith("_env"):
+        shape, what, remedy = _VARIABLE, "an environment variable", 'Write the name, for instance "OPENAI_API_KEY"'
+    else:
+        shape, what, remedy = _CREDENTIAL, "a systemd credential", "Write the NAME of LoadCredential=NAME:/path"
+    if looks_secret(value):
+        findings.wrong(path, "looks like the key itself.", f"{remedy}; and change that key.")
+    elif not shape.match(value):
+        findings.wrong(path, f"is not the name of {what}.", f"{remedy}, never the key itself.")
 
 
 def _header(path: Path, name: str, value: str, findings: Findings) -> None:

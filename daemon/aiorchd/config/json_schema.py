@@ -11,6 +11,7 @@ import inspect as source
 import json
 import sys
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any, Final
 
 import msgspec
@@ -34,7 +35,8 @@ def json_schema() -> dict[str, Any]:
     provider["if"] = simulated
     provider["then"] = {"properties": {"base_url": False}}
     provider["else"] = {"anyOf": [addressed, {"required": ["base_url"]}]}
-    provider["not"] = {"required": ["api_key_env", "api_key_credential"]}
+    places = ("api_key_env", "api_keys_env", "api_key_credential", "api_keys_credential")
+    provider["not"] = {"anyOf": [{"required": list(pair)} for pair in combinations(places, 2)]}
     properties["providers"] = {
         "title": "providers",
         "description": "Endpoints, each as [providers.NAME]; the names are yours and models refer to them.",

@@ -30,7 +30,6 @@ NOT_YET: Final[Mapping[str, str]] = MappingProxyType(
         "routing.strategy": "learned routing",
         "routing.quality_threshold": "learned routing",
         "routing.cost_limit_usd": "learned routing",
-        "providers.*.api_keys_env": "several keys for one provider",
     }
 )
 """Dotted key, ``*`` for any name, to what it will do."""

@@ -638,6 +638,27 @@ class Provider(Section, frozen=True):
             guarded=True,
         ),
     ] = None
+    api_keys_env: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...],
+        longest(100),
+        key(
+            "Names of several environment variables with a key each, instead of api_key_env.",
+            effect="Each key has permits, quotas and a breaker of its own; the one that can start soonest is used. A key that is "
+            "refused is set aside and told by `status`, `doctor` and the log, and the others go on.",
+            example='["KEY_1", "KEY_2"]',
+            guarded=True,
+        ),
+    ] = ()
+    api_keys_credential: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...],
+        longest(100),
+        key(
+            "Names of several systemd credentials with a key each, instead of api_key_credential.",
+            effect="Like api_keys_env.",
+            example='["openai_1", "openai_2"]',
+            guarded=True,
+        ),
+    ] = ()
     api_key_credential: Annotated[
         str | None,
         key(

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 HIDDEN: Final = "[hidden]"
 
@@ -64,6 +64,30 @@ def names_secret(name: str) -> bool:
     return any(part in plain for part in ("apikey", "token", "secret", "password", "credential", "accesskey"))
 
 
+class KeyPlaces(Protocol):
+    """As much of a provider's section as says where its keys are."""
+
+    @property
+    def api_key_env(self) -> str | None:
+        """One environment variable."""
+        ...
+
+    @property
+    def api_keys_env(self) -> Sequence[str]:
+        """Several."""
+        ...
+
+    @property
+    def api_key_credential(self) -> str | None:
+        """One systemd credential."""
+        ...
+
+    @property
+    def api_keys_credential(self) -> Sequence[str]:
+        """Several."""
+        ...
+
+
 class ProviderKey:
     """What was found for one provider. Printing or packing it never shows the key; `reveal` is the one way out.
 
@@ -89,6 +113,20 @@ class ProviderKey:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a provider's key is not written anywhere")
+
+
+def find_keys(provider: KeyPlaces, environ: Mapping[str, str]) -> dict[str, ProviderKey]:
+    """Fetch the keys of one provider, by what their places are called; one that is called nothing where none is needed.
+    Reads files: not for the loop.
+    """
+    variables = provider.api_keys_env or ((provider.api_key_env,) if provider.api_key_env is not None else ())
+    if variables:
+        return {name: find_key(name, None, environ) for name in variables}
+    credential = provider.api_key_credential
+    credentials = provider.api_keys_credential or ((credential,) if credential is not None else ())
+    if credentials:
+        return {name: find_key(None, name, environ) for name in credentials}
+    return {"": find_key(None, None, environ)}
 
 
 def find_key(env_name: str | None, credential_name: str | None, environ: Mapping[str, str]) -> ProviderKey:

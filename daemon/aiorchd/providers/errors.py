@@ -170,6 +170,8 @@ def error_for(
     given = request_id(headers)
     if given:
         details["provider_request_id"] = given
+    if complaint.status == 402 or not complaint.marks.isdisjoint(_NO_CREDIT):
+        details["no_credit"] = True
     wait_s = retry_after_s(headers, complaint.raw, wall_time)
     error_class, what, retryable = _judge(complaint, model)
     told = should_retry(headers)

@@ -208,6 +208,14 @@ class TargetTurnstile:
         self._closures += self._account.close(now, seconds)
         self.decide(now)
 
+    def wait_s(self, now: float, tokens: int) -> float:
+        """Guess how long an attempt of so many tokens would wait if it came now; 0 when it could start."""
+        waiting = len(self._queue)
+        by_quota_s = self._account.earliest_s(now, waiting + 1) if waiting else self._account.delay_s(now, tokens)
+        if not waiting and self._in_use < self._permits:
+            return by_quota_s
+        return max(by_quota_s, (waiting + 1) * self._mean_hold_s / self._permits)
+
     def reconfigure(
         self,
         now: float,

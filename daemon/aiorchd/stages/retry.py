@@ -115,7 +115,15 @@ class Retry:
         """Decide how long to wait before asking this target again; None when it is not to be asked again."""
         call = attempt.call
         rule = judge(error)
-        if not rule.retry or (call.sink is not None and call.sink.started):
+        if call.sink is not None and call.sink.started:
+            return None
+        if attempt.notes.get("at_once") and trio.current_time() < min(attempt.start_by, call.deadline):
+            # There is another key that can start now. Of a key that was refused nothing was used, so it costs no attempt.
+            if rule.verdict is Verdict.FAULT or error.details.get("no_credit"):
+                attempt.budget.give_back()
+                return 0.0
+            return 0.0 if attempt.budget.may_retry else None
+        if not rule.retry:
             return None
         if not attempt.budget.may_retry:
             self._out_of_attempts += 1
@@ -138,6 +146,9 @@ class Retry:
 
     async def _sleep(self, attempt: Attempt, error: CallError, delay_s: float) -> None:
         """Wait, holding nothing."""
+        if not delay_s:
+            await trio.lowlevel.checkpoint()
+            return
         began_at = trio.current_time()
         journal = attempt.call.journal
         journal.note(began_at, "retry", f"{attempt.target.name}: {error.code}; asking again in {delay_s:.3g} s")
@@ -178,6 +189,7 @@ def _record(attempt: Attempt, began_at: float, result: Reply | CallError | None)
             cost_usd=notes.get("cost_usd") if reply is None else reply.cost_usd,
             first_token_s=notes.get("first_token_s"),
             retry_after_s=None if error is None else error.retry_after_s,
+            key=notes.get("key"),
             hedge=notes.get("hedge"),
         )
     )

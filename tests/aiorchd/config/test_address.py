@@ -67,7 +67,6 @@ def test_what_is_found(key: str, path: tuple[str, ...]) -> None:
         ("models.small.enable", 'Did you mean "enabled"?'),
         ("providers", "names no single provider"),
         ("providers.main", "is a table, not a key"),
-        ("providers.main.api_keys_env", "is not part of this release"),
     ],
 )
 def test_what_is_said_of_others(key: str, words: str) -> None:

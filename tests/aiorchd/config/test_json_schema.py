@@ -36,7 +36,13 @@ def test_it_is_a_json_schema() -> None:
 
 
 def test_manual_and_profiles_are_valid() -> None:
-    for text in (manual(), re.sub(r"(?m)^#(?=[\[a-z])", "", manual()).replace('api_key_credential = "openai"\n', "")):
+    for text in (
+        manual(),
+        re.sub(r"(?m)^#(?=[\[a-z])", "", manual())
+        .replace('api_key_credential = "openai"\n', "")
+        .replace('api_keys_env = ["KEY_1", "KEY_2"]\n', "")
+        .replace('api_keys_credential = ["openai_1", "openai_2"]\n', ""),
+    ):
         VALIDATOR.validate(tomllib.loads(text))
     for name in PROFILES:
         VALIDATOR.validate(tomllib.loads(preset_text(name)))

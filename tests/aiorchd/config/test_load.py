@@ -258,7 +258,16 @@ def test_what_is_not_utf8_is_told_with_its_place() -> None:
         ("[operations.tag]\ntask = 'x'", "operations: is not part of this release: it will serve operations."),
         ("[concurrency]\ninitial = 3", "concurrency.initial: is not part of this release"),
         ("[cache.semantic]\nenabled = true", "cache.semantic: is not part of this release"),
-        ("[providers.m]\nbase_url='http://h'\napi_keys_env = ['A']", "api_keys_env: is not part of this release"),
+        ("[providers.m]\nbase_url='http://h'\napi_keys_env = ['A', 'A']", "api_keys_env[1]: is named twice."),
+        ("[providers.m]\nbase_url='http://h'\napi_keys_env = ['']", "api_keys_env[0]: must be a string"),
+        (
+            "[providers.m]\nbase_url='http://h'\napi_keys_env = ['a b']",
+            "api_keys_env[0]: is not the name of an environment",
+        ),
+        (
+            "[providers.m]\nbase_url='http://h'\napi_keys_credential = ['a']\napi_key_env = 'A'",
+            "api_keys_credential: stands beside api_key_env",
+        ),
         (
             "[providers.m]\ndialect = 'opneai'",
             'must be one of "openai", "anthropic", "gemini", "simulated", not "opneai".',
@@ -325,6 +334,8 @@ def test_one_place_for_the_key() -> None:
         'api_key = "CANARY"',
         'api_key_env = "CANARY"',
         'api_key_credential = "CANARY"',
+        'api_keys_env = ["OK", "CANARY"]',
+        'api_keys_credential = ["CANARY", "CANARY"]',
         'api_key_env = "Bearer CANARY"',
         'headers = {Authorization = "Bearer CANARY"}',
         'headers = {"api-key" = "CANARY"}',

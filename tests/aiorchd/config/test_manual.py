@@ -38,7 +38,11 @@ def test_the_file_is_accepted_and_means_the_built_in_configuration() -> None:
 
 def test_its_examples_work_once_the_hash_is_taken_away() -> None:
     text = re.sub(r"(?m)^#(?=[\[a-z])", "", manual())
-    text = text.replace('api_key_credential = "openai"\n', "")  # the other place for the same key
+    text = (
+        text.replace('api_key_credential = "openai"\n', "")
+        .replace('api_keys_env = ["KEY_1", "KEY_2"]\n', "")
+        .replace('api_keys_credential = ["openai_1", "openai_2"]\n', "")
+    )  # the other place for the same key
     loaded = load_text(text.encode(), FILE, {})
     assert not loaded.warnings
     [model] = loaded.config.models
