@@ -11,7 +11,7 @@ another one could start now.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from zlib import crc32
@@ -27,6 +27,11 @@ from aiorchd.core.key_ring import KeyRing, KeyState, Trouble
 
 _ALIKE_S: Final = 0.01
 """Waits that differ by less are the same."""
+_WORDS: Final[Mapping[str, str]] = {
+    "refused": "refused",
+    "forbidden": "refused for this model",
+    "no_credit": "told that it has no credit left",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +173,3 @@ class Keys:
             stage="keys",
             details={"provider": self._provider, "sent": False, "model": attempt.target.name},
         )
-
-
-_WORDS: Final = {
-    "refused": "refused",
-    "forbidden": "refused for this model",
-    "no_credit": "told that it has no credit left",
-}
