@@ -63,7 +63,10 @@ def respond(simulation: Simulation, request: Request, now: float, created: int) 
                 415, "invalid_request_error", "Content-Encoding is not understood here; send the body as it is."
             )
         else:
-            work = decode(simulation, request)
+            try:
+                work = decode(simulation, request)
+            except RecursionError:
+                work = Refusal(400, "invalid_request_error", "The body of your request is nested too deeply.")
         return simulation.perform(endpoint, dialect, request, work, now, created)
     if request.path.startswith("/sim/"):
         return _administered(simulation, request, now)
