@@ -49,7 +49,7 @@ def answered(path, body):
     return respond(simulation, Request("POST", path, "alt=sse", headers, body, 1, True), 1.0, 1_700_000_000)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(st.dictionaries(st.sampled_from(KEYS), values, max_size=4))
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 def test_any_fields(path, fields):
