@@ -8,7 +8,8 @@
 # $BOX is a directory for its state. $BOX_BINDS are directories to be seen in it, read-only: "FROM:TO FROM:TO".
 # $BOX_ROOT is another system's root to boot instead of this one's, as mmdebstrap makes it.
 # What happens in the box stays there: files are written to memory, it has a network of its own with nothing but "lo", and
-# the host's services are not started. Needs root, overlayfs, a cgroup2 mount, and util-linux.
+# the host's services are not started. It comes before the host's own work, so that what is measured in it is that of the box:
+# ten times the weight where the kernel's "cpu" controller is to be had. Needs root, overlayfs, a cgroup2 mount, and util-linux.
 set -euo pipefail
 : "${BOX:?a directory for the state of the box}"
 self=$(readlink -f "$0")
@@ -21,6 +22,15 @@ absent='systemd-udevd.service systemd-udev-trigger.service systemd-udevd-kernel.
     kmod-static-nodes.service modprobe@.service sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount
     sys-fs-fuse-connections.mount dev-hugepages.mount dev-mqueue.mount proc-sys-fs-binfmt_misc.automount
     proc-sys-fs-binfmt_misc.mount'
+
+# The cgroup that weighs the box against the rest of the host, in a hierarchy of its own (cgroup v1); nothing where there is none.
+weighed() { awk '$3 == "cgroup" && $4 ~ /(^|,)cpu(,|$)/ { print $2; exit }' /proc/mounts; }
+
+enter_weighed() {
+    local cpu
+    cpu=$(cat "$BOX/cpu" 2>/dev/null || true)
+    [ -z "$cpu" ] || echo 0 >"$cpu/cgroup.procs"
+}
 
 build_root() {
     local root=$1 unit from to
@@ -80,16 +90,24 @@ boot() { # the first process of the new namespaces: becomes systemd
 }
 
 up() {
-    local cgroup2 outer state='' pid=''
+    local cgroup2 cpu outer state='' pid=''
     trap '[ $? -eq 0 ] || down' EXIT
     cgroup2=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
     [ -n "$cgroup2" ] || { echo "box: no cgroup2 is mounted on this machine" >&2; exit 1; }
     mkdir -p "$BOX/disk"
     mkdir "$cgroup2/aiorch-box.$$"
     echo "$cgroup2/aiorch-box.$$" >"$BOX/cgroup"
+    cpu=$(weighed)
+    if [ -n "$cpu" ] && mkdir "$cpu/aiorch-box.$$" 2>/dev/null; then
+        echo "$cpu/aiorch-box.$$" >"$BOX/cpu"
+        echo 10240 >"$cpu/aiorch-box.$$/cpu.shares"
+    else
+        echo 1000 2>/dev/null >"$cgroup2/aiorch-box.$$/cpu.weight" || true
+    fi
     # It enters its cgroup first and takes that for the root of all cgroups then, so that no process of ours is in it.
     setsid unshare --mount --pid --uts --ipc --net --fork bash -c \
-        'echo 0 >"$0/cgroup.procs" && exec unshare --cgroup bash "$1" boot' "$cgroup2/aiorch-box.$$" "$self" \
+        '[ ! -s "$BOX/cpu" ] || echo 0 >"$(cat "$BOX/cpu")/cgroup.procs"
+        echo 0 >"$0/cgroup.procs" && exec unshare --cgroup bash "$1" boot' "$cgroup2/aiorch-box.$$" "$self" \
         >"$BOX/console" 2>&1 </dev/null &
     outer=$!
     for _ in $(seq 200); do
@@ -109,6 +127,7 @@ up() {
 }
 
 run() {
+    enter_weighed
     exec nsenter -t "$(cat "$BOX/pid")" -m -p -u -i -n -C -- env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
         HOME=/root TERM=dumb "$@"
 }
@@ -127,6 +146,8 @@ down() {
         sleep 0.2
         find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || true
     fi
+    cgroup=$(cat "$BOX/cpu" 2>/dev/null || true)
+    [ -z "$cgroup" ] || rmdir "$cgroup" 2>/dev/null || true
     rm -rf --one-file-system "$BOX"
 }
 

@@ -183,8 +183,8 @@ def page(figures: list[dict[str, Any]], version: str) -> str:
 
 Written by `make test-systemd` on {time.strftime("%Y-%m-%d")}: {version}, Python {platform.python_version()}, Linux \
 {platform.release().partition("-")[0]}, {os.cpu_count()} processors (load {os.getloadavg()[1]:.1f}). A real systemd, booted \
-in a box; aiorch installed there from its wheel, with the units as they are shipped, at their hardening; a simulated \
-provider of 50 ms, and of 3 s where calls are in flight.
+in a box that comes before whatever else the machine does; aiorch installed there from its wheel, with the units as they \
+are shipped, at their hardening; a simulated provider of 50 ms, and of 3 s where calls are in flight.
 
 | what | measured | bar |
 | --- | --- | --- |
