@@ -23,6 +23,7 @@ SCRIPTS = (
     "live_edit",
     "edits",
     "kill9",
+    "budget",
     "full_disk",
     "damaged_files",
     "malformed_frames",

@@ -30,7 +30,7 @@ from aiorchd.config.document_names import DOCUMENT_NAMES
 from aiorchd.config.key import fields_of
 from aiorchd.config.later import NOT_YET
 from aiorchd.config.load import load_text
-from aiorchd.config.schema import Model, Provider, sections, top_keys
+from aiorchd.config.schema import CallerTable, Model, Provider, sections, top_keys
 from aiorchd.doors.methods import method_table
 from aiorchsim import options as simulator_options
 from aiorchsim.process import start_simulator
@@ -145,6 +145,8 @@ provider = "main"
 id = "broken-1"
 [routing]
 fallback = []
+[budget]
+per_day_usd = 5.0
 """
 
 
@@ -410,6 +412,9 @@ def test_toml_in_documents_is_right(path):
             if name == "providers":
                 for provider in inner.values():
                     assert set(provider) <= set(fields_of(Provider)), block
+            elif name == "callers":
+                for caller in inner.values():
+                    assert set(caller) <= set(fields_of(CallerTable)), block
             elif name in sections():
                 assert set(inner) <= set(fields_of(sections()[name])), block
             else:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from aiorchctl.commands.config.names import names_in_tables
+from aiorchctl.commands.config.names import callers_in_tables, names_in_tables
 
 if TYPE_CHECKING:
     from aiorchd.config.key import Field
@@ -85,13 +85,14 @@ def _matching(incomplete: str, known: Iterable[tuple[str, str]]) -> list[_Item]:
 def _keys(tables: Mapping[str, Any]) -> Iterator[tuple[str, Field]]:
     """Give every key there is, by the names of this file."""
     from aiorchd.config.key import fields_of
-    from aiorchd.config.schema import Model, Provider, Section, sections, top_keys
+    from aiorchd.config.schema import CallerTable, Model, Provider, Section, sections, top_keys
 
     yield from top_keys().items()
     providers, models = names_in_tables(tables)
     kinds: dict[str, type[Section]] = {
         **sections(),
         **{f"providers.{name}": Provider for name in providers},
+        **{f"callers.{name}": CallerTable for name in callers_in_tables(tables)},
         **{f"models.{name}": Model for name in models},
     }
     for place, kind in kinds.items():

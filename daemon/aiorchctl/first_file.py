@@ -82,6 +82,7 @@ class FirstFile:
     key_credential: str | None = None
     models: Sequence[FirstModel] = field(default=())
     profile: str | None = None
+    per_day_usd: float | None = None
 
     def tables(self) -> dict[str, Any]:
         """Give it as plain tables."""
@@ -102,6 +103,8 @@ class FirstFile:
             for model in self.models
         ]
         tables: dict[str, Any] = {} if self.profile is None else {"profile": self.profile}
+        if self.per_day_usd is not None:
+            tables["budget"] = {"per_day_usd": self.per_day_usd}
         tables["providers"] = {self.provider: _given(provider)}
         tables["models"] = [_given(model) for model in models]
         return tables

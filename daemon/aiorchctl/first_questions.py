@@ -12,6 +12,7 @@ import click
 from aiorchctl.first_file import KNOWN, OTHER, FirstFile, FirstModel
 
 _UNKNOWN: Final = "unknown"
+_NO_BUDGET: Final = "none"
 
 
 @dataclass(slots=True)
@@ -26,6 +27,7 @@ class Wishes:
     models: tuple[str, ...]
     prices: dict[str, tuple[float | None, float | None]]
     profile: str | None
+    per_day_usd: float | None = None
 
     @property
     def says_where_the_key_is(self) -> bool:
@@ -61,7 +63,37 @@ def first_file(wishes: Wishes, *, asking: bool) -> FirstFile:
     unmatched = set(wishes.prices) - {model.name for model in models}
     if unmatched:
         raise click.UsageError(f"--price {min(unmatched)}: there is no such model among {_listed(models)}")
-    return replace(first, models=tuple(models))
+    per_day_usd = wishes.per_day_usd
+    if per_day_usd is None and asking and not _free(models):
+        per_day_usd = _asked_budget()
+    return replace(first, models=tuple(models), per_day_usd=per_day_usd)
+
+
+def _free(models: Sequence[FirstModel]) -> bool:
+    return all(model.input_usd_per_1m == 0 and model.output_usd_per_1m == 0 for model in models)
+
+
+def _asked_budget() -> float | None:
+    """Ask what may be spent in a day; None for no limit."""
+    while True:
+        text = _ask(
+            f"US dollars that all calls of a day may cost together (a number, or {_NO_BUDGET})", default=_NO_BUDGET
+        )
+        try:
+            return None if text.strip().lower() == _NO_BUDGET else budget_of(text)
+        except ValueError as error:
+            click.echo(f"{error}.", err=True)
+
+
+def budget_of(text: str) -> float:
+    """Read the budget of a day. Raises `ValueError` with a sentence."""
+    try:
+        usd = float(text.strip().removeprefix("$"))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number of US dollars") from None
+    if not 0.001 <= usd <= 10_000_000:
+        raise ValueError(f"{text!r} is no budget: it is from 0.001 to 10000000 US dollars")
+    return usd
 
 
 def _base_url(kind: str) -> str:

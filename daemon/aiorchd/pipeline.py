@@ -8,7 +8,7 @@ generation.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,11 +22,11 @@ from aiorch.errors import InvalidRequest
 from aiorchd.calls.call import Attempt, Call
 from aiorchd.calls.caller import UNMAPPED_UID, Caller
 from aiorchd.calls.journal import Hit, Journal
-from aiorchd.calls.ports import AnswerStore, DeltaSink, Provider, RecordSink, Service, WallClock
+from aiorchd.calls.ports import AnswerStore, DeltaSink, Provider, RecordSink, Service, SpendingStore, WallClock
 from aiorchd.calls.question import Prepared, Question
 from aiorchd.calls.reply import Reply
 from aiorchd.calls.target import ListedModel, Price, Target, Tier
-from aiorchd.config.schema import Config, Model
+from aiorchd.config.schema import Budget, CallerTable, Config, Model
 from aiorchd.core.backoff import Backoff
 from aiorchd.core.circuit_breaker import BreakerPolicy, CircuitBreaker
 from aiorchd.core.fallback_chains import FallbackChains, Fallbacks
@@ -36,11 +36,14 @@ from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.core.occupancy import Occupancy
 from aiorchd.core.request_key import PolicyForm, UncanonicalError, policy_form, relevant, request_key, samples
 from aiorchd.core.retry_budget import RetryBudget
+from aiorchd.core.spending import Spending
 from aiorchd.core.token_estimate import TokenEstimator
 from aiorchd.runtime.cpu_limit import CpuLimit
 from aiorchd.runtime.logs import Log
+from aiorchd.runtime.purse import Purse
 from aiorchd.runtime.turnstile import TargetTurnstile, TurnstileStatistics
 from aiorchd.stages.admit import Admit
+from aiorchd.stages.afford import Afford
 from aiorchd.stages.breaker import Breaker
 from aiorchd.stages.cache import Cache, CacheStatistics, Kept
 from aiorchd.stages.call_log import CallLog
@@ -55,6 +58,7 @@ from aiorchd.stages.observe import Observe, record_end
 from aiorchd.stages.repeats import KeyedCalls, Repeats
 from aiorchd.stages.retry import Retry
 from aiorchd.stages.route import Route
+from aiorchd.stages.spend import Spend
 from aiorchd.stages.validate import Validate
 
 _REMEMBERED_ENTRIES: Final = 4096
@@ -128,6 +132,7 @@ class Lasting:
     occupancy: Occupancy
     estimator: TokenEstimator
     schemas: JsonSchemas
+    purse: Purse
     turnstiles: dict[str, TargetTurnstile]
     """By the name of the model: who waits for it and what it was granted is known however often the file is edited."""
     breakers: dict[str, CircuitBreaker] = field(default_factory=dict)
@@ -142,6 +147,7 @@ class Lasting:
     def reconfigure(self, config: Config) -> None:
         """Follow a configuration that came into force; what runs or waits goes on."""
         self.memory.reconfigure(config.cache.max_entries, config.cache.max_bytes)
+        self.purse.reconfigure(config)
         self.occupancy.reconfigure(config.queue.max_inside, config.queue.max_inside_per_caller)
         names = {model.name for model in config.models}
         ways = {way: model for model in config.models for way in ways_of(config, model)}
@@ -209,9 +215,16 @@ class Lasting:
 
 
 def lasting_state(
-    config: Config, *, answers: AnswerStore, records: RecordSink, wall_clock: WallClock, rng: random.Random
+    config: Config,
+    *,
+    answers: AnswerStore,
+    records: RecordSink,
+    wall_clock: WallClock,
+    rng: random.Random,
+    spending: Spending | None = None,
+    spending_store: SpendingStore | None = None,
 ) -> Lasting:
-    """Make the state that generations hand on."""
+    """Make the state that generations hand on. Without a ``spending_store`` budgets are kept as long as the process lives."""
     return Lasting(
         memory=MemoryCache(config.cache.max_entries, config.cache.max_bytes),
         keyed=KeyedCalls(MemoryCache(_KEYED_ENTRIES, _KEYED_BYTES)),
@@ -224,6 +237,7 @@ def lasting_state(
         estimator=TokenEstimator(),
         schemas=JsonSchemas(cpu_limit=CpuLimit(_SCHEMA_CPU_S)),
         turnstiles={way: _turnstile(config, model, way) for model in config.models for way in ways_of(config, model)},
+        purse=Purse(config, spending=spending or Spending(), store=spending_store, wall_clock=wall_clock),
     )
 
 
@@ -257,12 +271,15 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
                 provider = keyed[number].provider if keyed else plan.providers[target.provider]
                 # Innermost: one wire call, no longer than an attempt may take.
                 dispatch = Dispatch(provider, times)
+                # Directly above the wire call: whatever asks again above pays again.
+                spend = Spend(dispatch, lasting.purse)
                 # A permit and quotas are held for the length of one wire call, and by nothing that sleeps.
-                gate = Gate(dispatch, turnstile)
+                gate = Gate(spend, turnstile)
                 # Above the gate: who is refused for a sick target never queues for it.
                 circuit = lasting.breaker(way, config)
                 inner = breaker = Breaker(gate, circuit)
-                inner_stages |= {f"breaker {way}": breaker, f"gate {way}": gate, f"dispatch {way}": dispatch}
+                inner_stages |= {f"breaker {way}": breaker, f"gate {way}": gate}
+                inner_stages |= {f"spend {way}": spend, f"dispatch {way}": dispatch}
                 if keyed:
                     key = keyed[number]
                     ways.append(KeyWay(key.name, key.place, key.problem, breaker, turnstile, circuit))
@@ -273,7 +290,9 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
                 inner_stages[f"keys {name}"] = inner
             # Above the breaker: whoever backs off holds neither permit nor quota, and each attempt is counted by itself.
             retry = Retry(inner, backoff, lasting.retry_budget(name, config))
-            stacks[name] = inner_stages[f"retry {name}"] = retry
+            inner_stages[f"retry {name}"] = retry
+            # Outermost: what cannot be paid for does not queue.
+            stacks[name] = inner_stages[f"afford {name}"] = Afford(retry, lasting.purse)
         alarms = Alarms()
         if config.hedge.enabled:
             flights.start_soon(alarms.run)
@@ -289,6 +308,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
                     Log("hedge"),
                     elsewhere=config.hedge.target == "next",
                 )
+        _warn_of_unknown_prices(config, targets.values())
         # One call becomes attempts here, and nowhere else: one budget of attempts over the whole chain.
         route = Route(
             stacks,
@@ -330,6 +350,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             "admit": admit,
             "validate": validate,
             "route": route,
+            "purse": lasting.purse,
             **inner_stages,
         }
         try:
@@ -563,6 +584,19 @@ def _target(model: Model, plan: Plan) -> Target:
         simulated=provider.dialect == "simulated",
         extra=model.extra,
     )
+
+
+def _warn_of_unknown_prices(config: Config, targets: Iterable[Target]) -> None:
+    """Say which models a budget can only guess at."""
+    limited: tuple[Budget | CallerTable, ...] = (config.budget, *config.callers.values())
+    unknown = [target.name for target in targets if not target.price.known and not target.simulated]
+    if unknown and any(one.per_day_usd is not None or one.per_month_usd is not None for one in limited):
+        Log("spend").warning(
+            "models of unknown price count in the budgets at budget.assumed_usd_per_1m; give them input_usd_per_1m and "
+            "output_usd_per_1m",
+            models=", ".join(unknown[:20]),
+            assumed_usd_per_1m=config.budget.assumed_usd_per_1m,
+        )
 
 
 def price_of(model: Model, listed: Mapping[str, ListedModel]) -> Price:

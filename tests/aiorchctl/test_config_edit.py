@@ -125,7 +125,7 @@ def test_set_reads_the_value_as_its_key_wants_it(real, key, text, value):
         (("timeouts.total_s", "5000"), 78, "is above timeouts.max_total_s"),
         (("routing.fallback", "small,huge"), 78, 'no model "huge"'),
         (("providers.sim.api_key_env", "sk-abcdefgh12345678"), 78, "looks like the key itself"),
-        (("budget.per_day_usd", "5"), 64, "is not part of this release"),
+        (("bulk.max_items", "5"), 64, "is not part of this release"),
     ],
 )
 def test_what_would_be_wrong_is_not_written(real, process, arguments, code, words):

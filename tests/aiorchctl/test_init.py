@@ -310,10 +310,14 @@ def test_questions_make_the_file(program, path):
     terminal.answer("What callers say for it", "large")
     terminal.answer("million input tokens of large (unknown, or a number; 0 is free) [unknown]", "")
     terminal.answer("Another model", "")
+    terminal.answer("US dollars that all calls of a day may cost together (a number, or none) [none]", "0")
+    terminal.answer("is no budget", "$20")
     code, out = terminal.end()
     assert code == 0
     assert out.startswith(f"wrote          {path}\n")
+    assert "$20.00 a day" in out
     assert tables(path) == {
+        "budget": {"per_day_usd": 20.0},
         "providers": {"mistral": {"base_url": "https://api.mistral.ai/v1", "api_key_env": "MY_KEY"}},
         "models": [
             {
@@ -327,6 +331,18 @@ def test_questions_make_the_file(program, path):
         ],
     }
     assert "sk-abc" not in path.read_text()
+
+
+@pytest.mark.parametrize("usd", ["0", "-1", "much", "nan", "1e12"])
+def test_a_budget_that_is_none(init, usd):
+    ran = init("--provider", "openai", "--model", "a", f"--per-day={usd}")
+    assert ran.code == 64
+    assert "--per-day: " in ran.err
+
+
+def test_a_budget_by_option(init, path):
+    init("--provider", "openai", "--model", "a", "--per-day", "7.5")
+    assert tables(path)["budget"] == {"per_day_usd": 7.5}
 
 
 def test_questions_and_a_call(program, path):

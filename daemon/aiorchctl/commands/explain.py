@@ -98,6 +98,9 @@ def _summary(story: Mapping[str, Any]) -> list[tuple[str, Cell]]:
     if usage:
         rows.append(("tokens", usage))
     rows.append(("money", _money(story)))
+    source = _price_source(story)
+    if source:
+        rows.append(("price from", source))
     tags = story.get("tags")
     if tags:
         rows.append(("tags", ", ".join(map(str, tags)) if isinstance(tags, list) else str(tags)))
@@ -138,6 +141,15 @@ def _money(story: Mapping[str, Any]) -> Cell:
     return f"cost {money(cost)}, saved {money(saved)}"
 
 
+def _price_source(story: Mapping[str, Any]) -> str:
+    """Say where the price of the last attempt is from."""
+    told = story.get("story")
+    attempts = told.get("attempts") if isinstance(told, dict) else None
+    last = attempts[-1] if isinstance(attempts, list) and attempts else None
+    source = last.get("price_source") if isinstance(last, dict) else None
+    return "the configuration" if source == "configuration" else f"the bundled table: {source}" if source else ""
+
+
 def _timeline(told: Mapping[str, Any]) -> list[tuple[Cell, ...]]:
     """Put what the stages noted and when attempts began in one order."""
     notes = [note for note in told.get("notes") or () if isinstance(note, list) and len(note) == 3]
@@ -170,6 +182,7 @@ def _ending(attempt: Mapping[str, Any]) -> str:
 
 
 def _attempts(attempts: list[Any]) -> Table:
+    budgeted = any(isinstance(one, dict) and number_of(one, "reserved_usd") is not None for one in attempts)
     columns = (
         Column("attempt", right=True),
         Column("model"),
@@ -179,6 +192,7 @@ def _attempts(attempts: list[Any]) -> Table:
         Column("status", right=True),
         Column("tokens", right=True),
         Column("cost", right=True),
+        *((Column("reserved", right=True), Column("counted", right=True)) if budgeted else ()),
         Column("told to wait", right=True),
     )
     rows = [
@@ -193,12 +207,19 @@ def _attempts(attempts: list[Any]) -> Table:
             money(number_of(attempt, "cost_usd"))
             if attempt.get("verdict") == "ok"
             else _or_dash(attempt, "cost_usd", money),
+            *((_or_dash(attempt, "reserved_usd", money), _counted(attempt)) if budgeted else ()),
             _or_dash(attempt, "retry_after_s", seconds),
         )
         for attempt in attempts
         if isinstance(attempt, dict)
     ]
     return Table(columns, rows, "Attempts")
+
+
+def _counted(attempt: Mapping[str, Any]) -> str:
+    """What the budgets count for it."""
+    told = _or_dash(attempt, "settled_usd", money)
+    return f"{told} (estimate)" if attempt.get("settled_by_estimate") else told
 
 
 def _or_dash(attempt: Mapping[str, Any], name: str, written: Any) -> str:

@@ -17,7 +17,7 @@ from aiorchctl.completing import profiles
 from aiorchctl.config_file import WriteError, create
 from aiorchctl.failures import Failed, failure_of
 from aiorchctl.first_file import KNOWN, FirstFile
-from aiorchctl.first_questions import Wishes, first_file, prices_given
+from aiorchctl.first_questions import Wishes, budget_of, first_file, prices_given
 from aiorchctl.page import Cell, Fields, Page, Words
 from aiorchctl.quantities import money, plural, seconds
 
@@ -63,6 +63,11 @@ from aiorchctl.quantities import money, plural, seconds
     help="US dollars for a million input and output tokens; 0 is free, left out is unknown.",
 )
 @click.option(
+    "--per-day",
+    metavar="USD",
+    help="US dollars that all calls of a day may cost together; without it nothing bounds them.",
+)
+@click.option(
     "--profile", metavar="PROFILE", shell_complete=profiles, help="A level or scenario; see `aiorchctl config use`."
 )
 @click.option("--file", "path", metavar="FILE", type=click.Path(path_type=Path), help="Write it there.")
@@ -82,6 +87,7 @@ def init(
     no_key: bool,
     models: tuple[str, ...],
     prices: tuple[tuple[str, str, str], ...],
+    per_day: str | None,
     profile: str | None,
     path: Path | None,
     replacing: bool,
@@ -91,7 +97,13 @@ def init(
 
     Asks on a terminal, takes options otherwise. The key itself is neither asked for nor written, only where it is.
     """
-    wishes = Wishes(provider, base_url, key_env, key_credential, no_key, models, prices_given(prices), profile)
+    try:
+        per_day_usd = None if per_day is None else budget_of(per_day)
+    except ValueError as error:
+        raise click.UsageError(f"--per-day: {error}") from error
+    wishes = Wishes(
+        provider, base_url, key_env, key_credential, no_key, models, prices_given(prices), profile, per_day_usd
+    )
     if sum(map(bool, (key_env, key_credential, no_key))) > 1:
         raise click.UsageError("name one of --key-env, --key-credential and --no-key")
     target = target_of(path)
@@ -108,6 +120,7 @@ def init(
         "file": str(target),
         "provider": first.provider,
         "models": [model.name for model in first.models],
+        "per_day_usd": first.per_day_usd,
         "unpriced": [model.name for model in first.models if model.input_usd_per_1m is None],
         "daemon": _tell_daemon(invocation, target),
         "trial": None,
@@ -274,6 +287,8 @@ def _page(result: dict[str, Any]) -> Page:
         ("wrote", Words(result["file"], "good")),
         ("models", f"{plural(len(result['models']), 'model')} at {result['provider']}: {', '.join(result['models'])}"),
     ]
+    if result["per_day_usd"] is not None:
+        rows.append(("budget", f"{money(result['per_day_usd'])} a day; `aiorchctl stats` shows what is left"))
     if result["unpriced"]:
         rows.append(("price unknown", Words(", ".join(result["unpriced"]), "doubtful")))
     if result["daemon"] == "reads it":

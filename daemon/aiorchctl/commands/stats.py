@@ -90,10 +90,11 @@ def page(result: dict[str, Any]) -> Page:
         since = f"all calls on record until {moment(number_of(result, 'until'))}"
     calls = int(number_of(result, "calls") or 0)
     if not calls:
-        return [Paragraph(Words(f"No calls: {since}.", "quiet"))]
+        return [Paragraph(Words(f"No calls: {since}.", "quiet")), *_budgets(result)]
     blocks: list[Any] = [
         Fields(_savings(result, calls), since[0].upper() + since[1:]),
         Fields(_money(result), "Money"),
+        *_budgets(result),
         Table(
             _TIMES,
             [_times(result, "total_s", "a whole call"), _times(result, "overhead_s", "of it in aiorchd")],
@@ -105,6 +106,13 @@ def page(result: dict[str, Any]) -> Page:
     if result.get("by") and isinstance(groups, list):
         blocks.append(_groups(str(result["by"]), groups))
     return blocks
+
+
+def _budgets(result: Mapping[str, Any]) -> Page:
+    from aiorchctl.commands.budgets import budgets_table
+
+    found = result.get("budgets")
+    return [budgets_table(found)] if isinstance(found, list) and found else []
 
 
 _TIMES: Final = (

@@ -83,6 +83,7 @@ class House:
             "socket": {"path": plain(at.places.socket.path), "rule": at.places.socket.rule},
             "state": {"path": str(at.places.state.path), "rule": at.places.state.rule},
             "models": await self.models(),
+            "budgets": {**self._at.lasting.purse.settings(), "limits": self.budgets()},
             "stages": plain(at.generations.current.statistics()),
             "generations": plain(at.generations.statistics()),
             "door": plain(at.door.statistics()) if at.door is not None else None,
@@ -100,7 +101,12 @@ class House:
             by=cast("GroupBy | None", by),
             uid=uid,
         )
-        return found.to_wire()
+        return {**found.to_wire(), "budgets": self.budgets(uid)}
+
+    def budgets(self, uid: int | None = None) -> list[dict[str, Any]]:
+        """Tell how the budgets stand: all, or those of one user."""
+        told: list[dict[str, Any]] = plain(self._at.lasting.purse.budgets(uid))
+        return told
 
     async def explain(self, request_id: str) -> dict[str, Any] | None:
         """Tell the story of one call."""

@@ -76,7 +76,13 @@ async def live(launch: Launch) -> int:
         trio.open_nursery() as background,
     ):
         lasting = lasting_state(
-            config, answers=store.answers, records=store.records, wall_clock=time.time, rng=random.SystemRandom()
+            config,
+            answers=store.answers,
+            records=store.records,
+            wall_clock=time.time,
+            rng=random.SystemRandom(),
+            spending=store.spending.spending,
+            spending_store=store.spending,
         )
         generations: Generations[Plan, Pipeline] = Generations(lambda plan: open_pipeline(plan, lasting), background)
         household = await _household(launch, store, supply, lasting, generations)

@@ -35,6 +35,12 @@ class AttemptRecord:
     """What the place of the key is called, where its provider has several; never the key."""
     hedge: bool | None = None
     """True of a second try that was begun because the first was late."""
+    reserved_usd: float | None = None
+    """What it held of the budgets while it ran; None where none had to be kept."""
+    settled_usd: float | None = None
+    """What the budgets count for it, and whether that is an estimate."""
+    settled_by_estimate: bool | None = None
+    price_source: str | None = None
 
 
 @dataclass(slots=True)
@@ -55,6 +61,8 @@ class Journal:
     fallbacks: int = 0
     hedges: int = 0
     """Second tries that were begun because the first was late."""
+    committed_usd: float = 0.0
+    """What attempts of this call have cost, and the most that those under way can: what its own limit bounds."""
     goes_on: bool = False
     """Whether the call goes on without its caller: then whoever carries it out records how it ended, and nobody else."""
 

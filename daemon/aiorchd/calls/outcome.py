@@ -61,7 +61,20 @@ RULES: Final = MappingProxyType(
         "overloaded": Rule(
             Verdict.IGNORED, False, True, "nothing", "refused here, nothing was sent: a full queue, an open breaker"
         ),
-        "budget_exceeded": Rule(Verdict.IGNORED, False, True, "nothing", "refused here, nothing was sent: no money"),
+        "budget_exceeded": Rule(
+            Verdict.IGNORED,
+            False,
+            True,
+            "nothing",
+            "refused here, nothing was sent: no money; for a budget only where [budget] on_exhausted is cheapest",
+        ),
+        "storage": Rule(
+            Verdict.IGNORED,
+            False,
+            True,
+            "nothing",
+            "refused here, nothing was sent: a budget could not be written down",
+        ),
         "context_exceeded": Rule(
             Verdict.FAULT, False, True, "answered", "too long for this model; goes to [routing] context_window_fallback"
         ),
@@ -81,11 +94,11 @@ RULES: Final = MappingProxyType(
         "internal": Rule(Verdict.IGNORED, False, False, "nothing", "a defect here"),
     }
 )
-"""By error code. ``overloaded`` and ``budget_exceeded`` are our own refusals before anything was sent. An error that
+"""By error code. ``overloaded``, ``budget_exceeded`` and ``storage`` are our own refusals before anything was sent. An error that
 is marked as not retryable is not asked again on the same target whatever its row says: a provider's ``x-should-retry:
 false``, a 429 that says the account's credit is used up, a certificate that is not accepted."""
 
-REFUSED_BY_US: Final = frozenset({"overloaded", "budget_exceeded"})
+REFUSED_BY_US: Final = frozenset({"overloaded", "budget_exceeded", "storage"})
 """Codes of our own refusals: nothing was sent, so they are no attempt and use up none."""
 
 _OTHERWISE: Final = Rule(Verdict.FAULT, False, False, "nothing", "anything else")
@@ -94,6 +107,8 @@ _OTHERWISE: Final = Rule(Verdict.FAULT, False, False, "nothing", "anything else"
 def judge(error: CallError) -> Rule:
     """Find the rule for an error."""
     rule = RULES.get(error.code, _OTHERWISE)
+    if error.details.get("on_exhausted") in ("refuse", "cache_only"):
+        return Rule(rule.verdict, False, False, rule.health, rule.what)
     if rule.retry and not error.retryable:
         verdict = Verdict.FAULT if rule.verdict is Verdict.RETRYABLE else rule.verdict
         return Rule(verdict, False, rule.fall_back, rule.health, rule.what)

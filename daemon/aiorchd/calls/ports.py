@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from aiorchd.calls.reply import Reply
+from aiorch.errors import BudgetExceeded
+from aiorchd.calls.reply import Reply, Usage
 
 if TYPE_CHECKING:
     from aiorchd.calls.call import Attempt
@@ -139,6 +140,56 @@ class Passage(Protocol):
 
     def settle(self, actual_tokens: int) -> None:
         """Correct the reserved tokens to what was used."""
+        ...
+
+
+class Purse(Protocol):
+    """What may be spent: the budgets of the configuration, and the limit of each single call. Survives reloads."""
+
+    def refusal(self, attempt: Attempt) -> BudgetExceeded | None:
+        """Say whether an attempt cannot be paid for, whatever others that are under way turn out to cost. Decided at once,
+        from memory: for whoever would otherwise queue in vain."""
+        ...
+
+    async def reserve(self, attempt: Attempt) -> Hold:
+        """Hold the most that an attempt can cost, safely on the disk where a budget has to be kept, before it starts.
+
+        Waits while others hold what it needs, until its ``start_by``. Raises `BudgetExceeded`, and `StorageError` when the
+        disk does not take it. Cancelling leaves nothing held.
+        """
+        ...
+
+
+class Hold(Protocol):
+    """What one attempt holds until it ends; exactly one of the three is called then."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How long the answer may be so that it can be paid for, to be sent with the attempt; None: as the call says."""
+        ...
+
+    def settle(self, usage: Usage | None, cost_usd: float | None) -> None:
+        """It was answered: what it cost takes the place of what it held. What is not known stays held, as an estimate."""
+        ...
+
+    def keep(self) -> None:
+        """It ended and nobody said what it cost: all that it held is taken as spent, as an estimate."""
+        ...
+
+    def release(self) -> None:
+        """It certainly cost nothing."""
+        ...
+
+
+class SpendingStore(Protocol):
+    """Where the accounts of budgets are kept: ``ledger.db``."""
+
+    async def commit(self) -> None:
+        """Wait until every change made to the accounts before now is on the disk. Raises `StorageError`."""
+        ...
+
+    def write_soon(self) -> None:
+        """Something changed that nobody waits for."""
         ...
 
 

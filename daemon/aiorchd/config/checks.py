@@ -7,6 +7,7 @@ import math
 import pwd
 from typing import Any, Final
 
+from aiorchd.config.budgets import check_budgets
 from aiorchd.config.endpoint import check_provider
 from aiorchd.config.findings import Findings
 from aiorchd.config.lines import Path
@@ -40,6 +41,7 @@ def check(records: Records, findings: Findings) -> None:
     _models(records, findings)
     _routing(records, findings)
     _bounds(records, findings)
+    check_budgets(records, findings)
 
 
 def _people(daemon: Daemon, findings: Findings) -> None:

@@ -19,7 +19,7 @@ from msgspec import inspect
 
 from aiorchd.config.key import Field, fields_of
 from aiorchd.config.manual import facts
-from aiorchd.config.schema import DEFAULT_BASE_URLS, Model, Provider, Section, sections, top_keys
+from aiorchd.config.schema import DEFAULT_BASE_URLS, CallerTable, Model, Provider, Section, sections, top_keys
 
 DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 PROVIDER_NAME: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -43,6 +43,12 @@ def json_schema() -> dict[str, Any]:
         "type": "object",
         "patternProperties": {PROVIDER_NAME: provider},
         "additionalProperties": False,
+    }
+    properties["callers"] = {
+        "title": "callers",
+        "description": "Single callers, each as [callers.NAME]: a user's name or number, or a systemd unit in quotes.",
+        "type": "object",
+        "additionalProperties": _table("callers.NAME", CallerTable),
     }
     properties["models"] = {
         "title": "models",

@@ -19,17 +19,14 @@ NOT_YET: Final[Mapping[str, str]] = MappingProxyType(
         "embeddings": "batching of embeddings",
         "plans": "plans",
         "bulk": "bulk jobs",
-        "budget": "budgets",
         "alerts": "alerts",
         "advice": "advice",
         "migration": "migration modes",
         "operations": "operations",
-        "callers": "weights and budgets of single callers",
         "cache.semantic": "the semantic cache",
         "concurrency.initial": "permits that adapt by themselves (concurrency.max is fixed)",
         "routing.strategy": "learned routing",
         "routing.quality_threshold": "learned routing",
-        "routing.cost_limit_usd": "learned routing",
     }
 )
 """Dotted key, ``*`` for any name, to what it will do."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from aiorchd.config.key import Field, bounds, fields_of
-from aiorchd.config.schema import Model, Provider, Section, sections, top_keys
+from aiorchd.config.schema import CallerTable, Model, Provider, Section, sections, top_keys
 
 _WIDTH: Final = 100
 
@@ -45,6 +45,7 @@ def manual() -> str:
     for name, kind in sections().items():
         lines += _section(f"[{name}]", kind, active=True)
     lines += _section("[providers.main]", Provider, active=False)
+    lines += _section('[callers."web.service"]', CallerTable, active=False)
     lines += _section("[[models]]", Model, active=False)
     return "\n".join(lines).rstrip("\n") + "\n"
 

@@ -59,7 +59,13 @@ def lay(raw: Mapping[str, Any], overrides: Overrides) -> Laid:
 
 
 def with_override(
-    held: Overrides, key: str, value: Any, *, providers: Collection[str], models: Sequence[str]
+    held: Overrides,
+    key: str,
+    value: Any,
+    *,
+    providers: Collection[str],
+    models: Sequence[str],
+    callers: Collection[str] = (),
 ) -> Overrides:
     """Add an override, or several when ``key`` names a section and ``value`` is a table of its keys.
 
@@ -68,7 +74,7 @@ def with_override(
     """
     problems: list[Problem] = []
     changed = dict(held)
-    for address, one in _addressed(key, value, providers, models, problems):
+    for address, one in _addressed(key, value, providers, models, callers, problems):
         if address.field.about.guarded:
             problems.append(
                 _problem(
@@ -94,13 +100,18 @@ def with_override(
 
 
 def without_override(
-    held: Overrides, key: str | None, *, providers: Collection[str], models: Sequence[str]
+    held: Overrides,
+    key: str | None,
+    *,
+    providers: Collection[str],
+    models: Sequence[str],
+    callers: Collection[str] = (),
 ) -> Overrides:
     """Take an override away, those below a section, or (None) all. Raises `ConfigError` when none is meant."""
     if key is None:
         return NO_OVERRIDES
     try:
-        prefix: Path = find_address(key, providers=providers, models=models).whole
+        prefix: Path = find_address(key, providers=providers, models=models, callers=callers).whole
         meant = [path for path in held if path[: len(prefix)] == prefix]
     except AddressError:
         # A section, or something that is not in the file any more: by its words.
@@ -117,11 +128,16 @@ def to_wire(overrides: Overrides) -> dict[str, Any]:
 
 
 def _addressed(
-    key: str, value: Any, providers: Collection[str], models: Sequence[str], problems: list[Problem]
+    key: str,
+    value: Any,
+    providers: Collection[str],
+    models: Sequence[str],
+    callers: Collection[str],
+    problems: list[Problem],
 ) -> list[tuple[Address, Any]]:
     """Find the places that are meant, noting a problem for each that there is not."""
     try:
-        return [(find_address(key, providers=providers, models=models), value)]
+        return [(find_address(key, providers=providers, models=models, callers=callers), value)]
     except AddressError as error:
         if not (error.table and isinstance(value, dict) and value):
             problems.append(_problem(printable(key), error.sentence, error.remedy))
@@ -130,7 +146,7 @@ def _addressed(
     for name, one in value.items():
         below = f"{key}.{name}"
         try:
-            found.append((find_address(below, providers=providers, models=models), one))
+            found.append((find_address(below, providers=providers, models=models, callers=callers), one))
         except AddressError as error:
             problems.append(_problem(printable(below), error.sentence, error.remedy))
     return found

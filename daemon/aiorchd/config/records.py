@@ -17,7 +17,7 @@ from aiorchd.config.key import Field, expectation, fields_of
 from aiorchd.config.later import not_yet
 from aiorchd.config.lines import Path
 from aiorchd.config.problems import did_you_mean, dotted, nearest, printable, show
-from aiorchd.config.schema import Config, Model, Profile, Provider, Section, sections, top_keys
+from aiorchd.config.schema import CallerTable, Config, Model, Profile, Provider, Section, sections, top_keys
 from aiorchd.config.secrets import looks_secret, names_secret
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -32,6 +32,7 @@ class Records:
     sections: Mapping[str, Section]
     providers: Mapping[str, Provider]
     provider_names: frozenset[str]
+    callers: Mapping[str, CallerTable]
     models: tuple[tuple[int, Model], ...]
     all_models: bool
     profile: Profile | None = None
@@ -40,7 +41,7 @@ class Records:
         """Put them together."""
         made: dict[str, Any] = dict(self.sections)
         models = tuple(model for _, model in self.models)
-        return Config(profile=self.profile, providers=self.providers, models=models, **made)
+        return Config(profile=self.profile, providers=self.providers, callers=self.callers, models=models, **made)
 
 
 class _Schema:
@@ -49,7 +50,7 @@ class _Schema:
     def __init__(self) -> None:
         self.sections = sections()
         self.top = top_keys()
-        kinds: tuple[type[Section], ...] = (*self.sections.values(), Provider, Model)
+        kinds: tuple[type[Section], ...] = (*self.sections.values(), Provider, CallerTable, Model)
         self.fields = {kind: fields_of(kind) for kind in kinds}
 
     def elsewhere(self, name: str) -> str | None:
@@ -63,7 +64,7 @@ def make_records(raw: Mapping[str, Any], findings: Findings) -> Records:
     """Make what can be made, noting every problem."""
     schema = _Schema()
     made: dict[str, Section] = {}
-    known = [*schema.top, *schema.sections, "providers", "models"]
+    known = [*schema.top, *schema.sections, "providers", "callers", "models"]
     for name, value in raw.items():
         if name not in known:
             _unknown((name,), value, known, schema, findings)
@@ -75,8 +76,9 @@ def make_records(raw: Mapping[str, Any], findings: Findings) -> Records:
             section = _section(kind, raw[name], (name,), schema, findings)
             made[name] = kind() if section is None else section
     providers, provider_names = _providers(raw.get("providers", {}), schema, findings)
+    callers = _callers(raw.get("callers", {}), schema, findings)
     models, all_models = _models(raw.get("models", []), schema, findings)
-    return Records(made, providers, provider_names, models, all_models, profile)
+    return Records(made, providers, provider_names, callers, models, all_models, profile)
 
 
 def _providers(raw: Any, schema: _Schema, findings: Findings) -> tuple[dict[str, Provider], frozenset[str]]:
@@ -98,6 +100,27 @@ def _providers(raw: Any, schema: _Schema, findings: Findings) -> tuple[dict[str,
         if provider is not None:
             made[name] = provider
     return made, frozenset(raw)
+
+
+def _callers(raw: Any, schema: _Schema, findings: Findings) -> dict[str, CallerTable]:
+    if not isinstance(raw, dict):
+        findings.wrong(("callers",), f"must be tables [callers.NAME], not {show(raw)}.")
+        return {}
+    made: dict[str, CallerTable] = {}
+    for name, table in raw.items():
+        path: Path = ("callers", name)
+        if not isinstance(table, dict) and name in schema.fields[CallerTable]:
+            findings.wrong(path, "stands in [callers] itself, without a caller's name.", "Write [callers.NAME].")
+            continue
+        if isinstance(table, dict) and table and all(isinstance(value, dict) for value in table.values()):
+            findings.wrong(
+                path, "is a table of tables.", f'A name with dots is quoted: [callers."{name}.{next(iter(table))}"].'
+            )
+            continue
+        caller = _section(CallerTable, table, path, schema, findings)
+        if caller is not None:
+            made[name] = caller
+    return made
 
 
 def _is_provider_name(name: str) -> bool:

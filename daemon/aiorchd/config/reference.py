@@ -18,7 +18,7 @@ from aiorchd.config.later import NOT_YET
 from aiorchd.config.manual import facts, to_toml
 from aiorchd.config.overrides import MOST_OVERRIDES
 from aiorchd.config.presets import LEVELS, PROFILES, presets_of
-from aiorchd.config.schema import Config, Model, Provider, Section, sections, top_keys
+from aiorchd.config.schema import CallerTable, Config, Model, Provider, Section, sections, top_keys
 
 _OPENING: Final = """\
 # Configuration
@@ -83,7 +83,12 @@ them may belong to other programs, so a value that does not fit is passed over w
 
 def reference() -> str:
     """Write the whole page."""
-    kinds: dict[str, type[Section]] = {**sections(), "providers.NAME": Provider, "[[models]]": Model}
+    kinds: dict[str, type[Section]] = {
+        **sections(),
+        "providers.NAME": Provider,
+        "callers.NAME": CallerTable,
+        "[[models]]": Model,
+    }
     waiting = [
         f"`{name}.{field.name}`"
         for name, kind in kinds.items()

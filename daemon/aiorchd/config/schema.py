@@ -21,6 +21,7 @@ Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 UserOrGroup: TypeAlias = Annotated[int, span(0, 2**32 - 2)] | Annotated[str, Meta(min_length=1, max_length=256)]
 Seconds: TypeAlias = Annotated[float, span(0.001, DAY_S)]
 Count: TypeAlias = Annotated[int, span(1, 10**12)]
+Usd: TypeAlias = Annotated[float, span(0.001, 10_000_000)]
 UsdPer1m: TypeAlias = Annotated[float, span(0, 1_000_000)]
 ModelName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 Profile: TypeAlias = Literal[
@@ -559,6 +560,17 @@ class Routing(Section, frozen=True):
             effect="Empty, `fallback` serves.",
         ),
     ] = ()
+    cost_limit_usd: Annotated[
+        float,
+        span(0.000001, 10_000_000),
+        key(
+            "What one call may cost over all its attempts, where it has no cost_limit of its own.",
+            effect="A model that could cost more is passed over for the next of the chain, and without one the call is "
+            "refused with budget_exceeded. Counted is what is known before: the prompt, and the answer where max_tokens or "
+            "max_output_tokens bound it. Models of unknown price are not held to it.",
+            unit="US dollars",
+        ),
+    ] = 1.0
 
 
 class Validation(Section, frozen=True):
@@ -573,6 +585,60 @@ class Validation(Section, frozen=True):
             unit="calls",
         ),
     ] = 1
+
+
+class Budget(Section, frozen=True):
+    """What may be spent in all, by day and by month; single callers have theirs in [callers.NAME].
+
+    Every attempt (retries, fallbacks and re-asks alike) reserves the most it can cost, on the disk, before it starts, and
+    what it did cost takes that place when it ends. So no budget is ever passed, whoever asks how much at once, and a crash
+    forgets nothing. One that ends without telling what it used counts with all it had reserved. See docs/money.md.
+    """
+
+    per_day_usd: Annotated[
+        Usd | None,
+        key(
+            "What all callers together may spend in a day.",
+            effect="Left out, nothing bounds a day. It counts from when it is set; changing it keeps what was counted.",
+            unit="US dollars",
+            example="20.0",
+        ),
+    ] = None
+    per_month_usd: Annotated[
+        Usd | None,
+        key(
+            "What all callers together may spend in a calendar month.",
+            effect="Beside the day's, each holds by itself.",
+            unit="US dollars",
+            example="200.0",
+        ),
+    ] = None
+    on_exhausted: Annotated[
+        Literal["refuse", "cheapest", "cache_only"],
+        key(
+            "What becomes of a call that a budget has not enough left for.",
+            effect="refuse: budget_exceeded, with when the budget begins anew; models that cost nothing still answer. cheapest: "
+            "the next models of its fallback chain are tried, as long as one can still be paid for. cache_only: from then "
+            "on only kept answers are given, nothing is sent for that budget, not even to models that cost nothing.",
+        ),
+    ] = "refuse"
+    timezone: Annotated[
+        str,
+        Meta(min_length=1, max_length=100),
+        key(
+            'Time zone in which days and months begin: "UTC" or a name like "Europe/Berlin".',
+            effect="A change during a day begins that day's accounts where the new zone's day has another name.",
+        ),
+    ] = "UTC"
+    assumed_usd_per_1m: Annotated[
+        float,
+        span(0.001, 100_000),
+        key(
+            "What a million tokens of unknown price count in budgets and in the cost_limit of a call.",
+            effect="It should be above the dearest model in use. What a call cost stays unknown in every other place.",
+            unit="US dollars",
+        ),
+    ] = 100.0
 
 
 class Metrics(Section, frozen=True):
@@ -730,6 +796,32 @@ class Provider(Section, frozen=True):
     def address(self) -> str | None:
         """Where it is: what the file says, or the dialect's own place; None for what has no address."""
         return self.base_url or DEFAULT_BASE_URLS.get(self.dialect)
+
+
+class CallerTable(Section, frozen=True):
+    """One caller: NAME is a user's name or number, or a systemd unit like `[callers."web.service"]`.
+
+    A unit is for accounting, not for authority: whoever may start processes in it counts as it.
+    """
+
+    per_day_usd: Annotated[
+        Usd | None,
+        key(
+            "What this caller may spend in a day.",
+            effect="Beside the budget of all and the other one of its user or unit, each holds by itself.",
+            unit="US dollars",
+            example="5.0",
+        ),
+    ] = None
+    per_month_usd: Annotated[
+        Usd | None,
+        key(
+            "What this caller may spend in a calendar month.",
+            effect="As above.",
+            unit="US dollars",
+            example="50.0",
+        ),
+    ] = None
 
 
 class Model(Section, frozen=True):
@@ -949,8 +1041,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cache: Cache = field(default_factory=Cache)
     routing: Routing = field(default_factory=Routing)
     validation: Validation = field(default_factory=Validation)
+    budget: Budget = field(default_factory=Budget)
     metrics: Metrics = field(default_factory=Metrics)
     providers: Mapping[str, Provider] = field(default_factory=dict)
+    callers: Mapping[str, CallerTable] = field(default_factory=dict)
     models: tuple[Model, ...] = ()
 
 

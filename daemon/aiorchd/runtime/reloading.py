@@ -173,8 +173,9 @@ class Reloading:
             config = None if loaded.simulated else loaded.config
             providers = () if config is None else tuple(config.providers)
             models = () if config is None else tuple(model.name for model in config.models)
+            callers = () if config is None else tuple(config.callers)
             try:
-                overrides = change(loaded.overrides, providers=providers, models=models)
+                overrides = change(loaded.overrides, providers=providers, models=models, callers=callers)
                 if list(overrides.items()) == list(loaded.overrides.items()):
                     return self._unchanged(trigger)
                 found = await trio.to_thread.run_sync(

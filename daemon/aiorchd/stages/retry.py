@@ -191,6 +191,10 @@ def _record(attempt: Attempt, began_at: float, result: Reply | CallError | None)
             retry_after_s=None if error is None else error.retry_after_s,
             key=notes.get("key"),
             hedge=notes.get("hedge"),
+            reserved_usd=notes.get("reserved_usd"),
+            settled_usd=notes.get("settled_usd"),
+            settled_by_estimate=notes.get("settled_by_estimate"),
+            price_source=notes.get("price_source"),
         )
     )
 

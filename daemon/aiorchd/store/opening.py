@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from aiorchd.calls.ports import WallClock
+from aiorchd.core.spending import Spending
 from aiorchd.store.answers import AnswerBounds, Answers
 from aiorchd.store.cache_schema import CACHE
 from aiorchd.store.database import DatabaseFile, FileStatistics
@@ -24,6 +25,7 @@ from aiorchd.store.ledger_schema import LEDGER
 from aiorchd.store.metrics_schema import METRICS
 from aiorchd.store.place import locked, prepare_directory
 from aiorchd.store.records import RecordBounds, Records, RecordStatistics
+from aiorchd.store.spending import SpendingRows, SpendingStatistics
 from aiorchd.store.writer import Writer, WriterStatistics
 
 
@@ -37,20 +39,35 @@ class StoreStatistics:
     answers: Mapping[str, Any]
     records: RecordStatistics
     ledger: LedgerStatistics
+    ledger_writer: WriterStatistics
+    spending: SpendingStatistics
 
 
 class Store:
-    """What the rest of the daemon is handed pieces of: ``answers``, ``records`` and the ``ledger``."""
+    """What the rest of the daemon is handed pieces of: ``answers``, ``records``, the ``ledger`` and, in the same file, the
+    accounts of ``spending``. The ledger has a writer of its own: who waits for it waits for no other file."""
 
-    def __init__(self, directory: Path, writer: Writer, answers: Answers, records: Records, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        writer: Writer,
+        answers: Answers,
+        records: Records,
+        ledger_writer: Writer,
+        ledger: Ledger,
+        spending: SpendingRows,
+    ) -> None:
         self.directory = directory
         self.answers = answers
         self.records = records
         self.ledger = ledger
+        self.spending = spending
         self._writer = writer
+        self._ledger_writer = ledger_writer
 
     async def flush(self) -> None:
         """Wait until everything put and recorded before now is on disk, or could not be written."""
+        await self._ledger_writer.flush()
         await self._writer.flush()
 
     def statistics(self) -> StoreStatistics:
@@ -64,6 +81,8 @@ class Store:
             answers=self.answers.statistics(),
             records=self.records.statistics(),
             ledger=self.ledger.statistics(),
+            ledger_writer=self._ledger_writer.statistics(),
+            spending=self.spending.statistics(),
         )
 
 
@@ -92,35 +111,48 @@ async def open_store(
         cache, metrics, ledger_file = (
             DatabaseFile(state_dir, kind, wall_clock=wall_clock) for kind in (CACHE, METRICS, LEDGER)
         )
-        writer = Writer(flush_s=flush_s, retry_s=retry_s)
-        ledger = Ledger(ledger_file, wall_clock=wall_clock, writer=writer)
+        writer, ledger_writer = (Writer(flush_s=flush_s, retry_s=retry_s) for _ in range(2))
+        ledger = Ledger(ledger_file, wall_clock=wall_clock, writer=ledger_writer)
+        spending = SpendingRows(ledger_file, Spending(), writer=ledger_writer)
         store = Store(
             state_dir,
             writer,
             Answers(cache, wall_clock=wall_clock, writer=writer, bounds=answers or AnswerBounds()),
             Records(metrics, wall_clock=wall_clock, writer=writer, bounds=records or RecordBounds()),
+            ledger_writer,
             ledger,
+            spending,
         )
         try:
-            await trio.to_thread.run_sync(_open, (cache, metrics), ledger_file, ledger, release)
-            writer.serve(ledger, store.answers, store.records)
+            await trio.to_thread.run_sync(_open, (cache, metrics), ledger_file, ledger, spending, release)
+            writer.serve(store.answers, store.records)
+            ledger_writer.serve(spending, ledger)
             # The nursery is left by hand, without the body's exception, so that this one is not wrapped in a group.
             manager = trio.open_nursery()
             nursery = await manager.__aenter__()
             nursery.start_soon(writer.run)
+            nursery.start_soon(ledger_writer.run)
             try:
                 yield store
             finally:
                 writer.stop()
+                ledger_writer.stop()
                 with trio.CancelScope(shield=True):
                     await writer.ended.wait()
+                    await ledger_writer.ended.wait()
                 await manager.__aexit__(None, None, None)
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(_close, (cache, metrics), ledger_file, ledger)
 
 
-def _open(disposable: tuple[DatabaseFile, ...], ledger_file: DatabaseFile, ledger: Ledger, release: str) -> None:
+def _open(
+    disposable: tuple[DatabaseFile, ...],
+    ledger_file: DatabaseFile,
+    ledger: Ledger,
+    spending: SpendingRows,
+    release: str,
+) -> None:
     # All are looked at before any is changed: a newer release's state directory is refused as it is.
     for file in (*disposable, ledger_file):
         file.refuse_newer()
@@ -132,6 +164,7 @@ def _open(disposable: tuple[DatabaseFile, ...], ledger_file: DatabaseFile, ledge
     try:
         ledger_file.open()
         ledger_file.transact(lambda connection: ledger.begin(connection, release))
+        ledger_file.transact(spending.begin)
     except FileFault as fault:
         raise _why_not(ledger_file, fault) from fault
     for file in disposable:

@@ -59,7 +59,7 @@ def test_what_is_found(key: str, path: tuple[str, ...]) -> None:
         ("cache", "is a table, not a key. Its keys: strategy, max_entries"),
         ("cache.ttl_s.more", "is no table"),
         ("cache.semantic", "is not part of this release: it will serve the semantic cache"),
-        ("budget.per_day_usd", "is not part of this release: it will serve budgets"),
+        ("bulk.max_items", "is not part of this release: it will serve bulk jobs"),
         ("models", "names no single model. Write models.NAME.KEY."),
         ("models.smal.enabled", 'no model "smal". Did you mean "small"?'),
         ("models[4].enabled", "there is no models[4]: there are 4."),

@@ -129,7 +129,11 @@ def test_it_and_the_loader_agree_about_every_value(section: str, field: Field) -
         ('[providers."a b"]\nbase_url = "https://a/v1"\n', False),
         ('[[models]]\nname = "a"\n', False),
         ("[cache]\nttl = 5\n", False),
-        ("[budget]\nper_day_usd = 5\n", False),
+        ("[bulk]\nmax_items = 5\n", False),
+        ("[budget]\nper_day_usd = 5\n", True),
+        ("[budget]\nper_day_usd = 0\n", False),
+        ('[callers."web.service"]\nper_day_usd = 5\n', True),
+        ("[callers.root]\nper_dya_usd = 5\n", False),
         ("cache = 5\n", False),
     ],
 )

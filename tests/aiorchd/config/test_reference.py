@@ -10,7 +10,7 @@ from aiorchd.config.key import fields_of
 from aiorchd.config.later import NOT_YET
 from aiorchd.config.presets import PROFILES
 from aiorchd.config.reference import reference
-from aiorchd.config.schema import Model, Provider, sections, top_keys
+from aiorchd.config.schema import CallerTable, Model, Provider, sections, top_keys
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -25,7 +25,9 @@ def test_every_key_has_its_heading_and_says_when_it_takes_effect() -> None:
     expected = list(top_keys())
     for name, kind in sections().items():
         expected += [f"{name}.{key}" for key in fields_of(kind)]
-    expected += [f"providers.NAME.{key}" for key in fields_of(Provider)] + [f"models.{key}" for key in fields_of(Model)]
+    expected += [f"providers.NAME.{key}" for key in fields_of(Provider)]
+    expected += [f"callers.NAME.{key}" for key in fields_of(CallerTable)]
+    expected += [f"models.{key}" for key in fields_of(Model)]
     assert headings == expected
     facts = re.findall(r"(?m)^Default: .*$", reference())
     assert len(facts) == len(expected)

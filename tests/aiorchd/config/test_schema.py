@@ -10,9 +10,9 @@ import pytest
 
 from aiorchd.config.key import Field, expectation, fields_of, key, span
 from aiorchd.config.later import NOT_YET, not_yet
-from aiorchd.config.schema import Config, Model, Provider, Section, sections
+from aiorchd.config.schema import CallerTable, Config, Model, Provider, Section, sections
 
-KINDS: dict[str, type[Section]] = {**sections(), "providers.*": Provider, "models": Model}
+KINDS: dict[str, type[Section]] = {**sections(), "providers.*": Provider, "callers.*": CallerTable, "models": Model}
 ALL = [(section, field) for section, kind in KINDS.items() for field in fields_of(kind).values()]
 
 
@@ -44,7 +44,7 @@ def test_names_end_in_their_unit(section: str, field: Field) -> None:
         ("_s", "seconds"),
         ("_bytes", "bytes"),
         ("_per_minute", "per minute"),
-        ("_usd_per_1m", "dollars"),
+        (("_usd", "_usd_per_1m"), "dollars"),
         ("_days", "days"),
     ):
         assert field.name.endswith(suffix) == (expected in unit), f"{section}.{field.name}: {unit!r}"

@@ -7,12 +7,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 _PROVIDER: Final = re.compile(r'providers\.(?:"([^"]*)"|([^."]+))\.')
+_CALLER: Final = re.compile(r'callers\.(?:"([^"]*)"|([^."]+))\.')
 _MODEL: Final = re.compile(r"models\[([0-9]+)\]\.")
 
 
 def provider_names(keys: Iterable[str]) -> list[str]:
     """List the providers that have keys, each once."""
     found = [match[1] if match[2] is None else match[2] for key in keys if (match := _PROVIDER.match(key))]
+    return list(dict.fromkeys(found))
+
+
+def caller_names(keys: Iterable[str]) -> list[str]:
+    """List the callers that have keys, each once."""
+    found = [match[1] if match[2] is None else match[2] for key in keys if (match := _CALLER.match(key))]
     return list(dict.fromkeys(found))
 
 
@@ -41,3 +48,9 @@ def names_in_tables(raw: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         if isinstance(models, list)
         else [],
     )
+
+
+def callers_in_tables(raw: Mapping[str, Any]) -> list[str]:
+    """List the callers of raw tables."""
+    callers = raw.get("callers")
+    return list(callers) if isinstance(callers, dict) else []

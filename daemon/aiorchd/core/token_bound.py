@@ -1,0 +1,142 @@
+"""The most tokens a request can be billed for, known before it is sent: what budgets reserve.
+
+Every tokenizer in use makes at most one token of a byte, so the bytes of all text, keys and marks bound the prompt, whatever
+the model; `core.token_estimate` guesses about a quarter of that, which is right on average and no bound. Around them providers
+put marks of their own for each message, and a preamble where tools are offered. A picture is billed by its size in pixels,
+which nobody here looks at: a flat number bounds what providers say of large ones. Other parts (sound, film, documents) are
+bounded by a quarter of their characters, and at least by a flat number.
+
+The answer is bounded by what is sent as ``max_tokens``, in the dialects' several names, and multiplied by ``n``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+_PREAMBLE_TOKENS: Final = 64
+_TOOLS_PREAMBLE_TOKENS: Final = 1000
+"""Anthropic's is up to 700 tokens."""
+_TOKENS_PER_VALUE: Final = 8
+"""Braces, quotes and commas around a value or key, and a provider's marks around a message."""
+_TOKENS_PER_NUMBER: Final = 25
+_TOKENS_PER_PICTURE: Final = 5_000
+_TOKENS_PER_OTHER_PART: Final = 50_000
+_CHARACTERS_PER_TOKEN_OF_PART: Final = 4
+_MOST_TOKENS: Final = 1_000_000_000
+_PICTURES: Final = frozenset({"image_url", "image", "input_image"})
+_OTHER_PARTS: Final = frozenset(
+    {"input_audio", "audio", "audio_url", "video", "video_url", "file", "input_file", "document"}
+)
+_LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")
+_NESTED: Final = ("generationConfig", "generation_config")
+_ASKED: Final = ("messages", "input", "tools", "output_schema", "tool_choice")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBound:
+    """``prompt`` tokens at most; answers of ``sent_max`` tokens at most each, None when nothing that is sent says so;
+    ``choices`` answers. ``cached_for_an_hour`` tells whether the request asks a provider to keep parts of it that long."""
+
+    prompt: int
+    sent_max: int | None
+    choices: int
+    cached_for_an_hour: bool
+
+
+def token_bound(request: Mapping[str, Any], added: Mapping[str, Any]) -> TokenBound:
+    """Bound a request (see `Call.request`); ``added`` are the fields that the configuration puts into every one."""
+    walk = _Walk()
+    for name in _ASKED:
+        if (value := request.get(name)) is not None:
+            walk.over(value)
+    extra = request.get("extra")
+    own = extra if isinstance(extra, Mapping) else {}
+    for place in (own, added):
+        if place:
+            walk.over(place)
+    prompt = _PREAMBLE_TOKENS + walk.tokens
+    if request.get("tools") or own.get("tools") or added.get("tools"):
+        prompt += _TOOLS_PREAMBLE_TOKENS
+    found = [limit for place in (request, own, added) for limit in _limits(place)]
+    choices = [
+        n
+        for place in (own, added)
+        for name in ("n", "best_of", "candidateCount")
+        if isinstance(n := place.get(name), int) and n > 0
+    ]
+    return TokenBound(
+        prompt=min(prompt, _MOST_TOKENS),
+        sent_max=min(max(found), _MOST_TOKENS) if found else None,
+        choices=min(max(choices, default=1), _MOST_TOKENS),
+        cached_for_an_hour=walk.hour,
+    )
+
+
+def _limits(place: Mapping[str, Any]) -> list[int]:
+    """Find what is sent as a bound of the answer."""
+    nested = [inner for name in _NESTED if isinstance(inner := place.get(name), Mapping)]
+    return [
+        limit
+        for one in (place, *nested)
+        for name in _LIMITS
+        if isinstance(limit := one.get(name), int) and not isinstance(limit, bool) and limit > 0
+    ]
+
+
+class _Walk:
+    """Adds up a value with everything in it. Its depth and number of values were bounded when it came in."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.hour = False
+
+    def over(self, value: Any) -> None:
+        waiting = [value]
+        tokens = 0
+        while waiting:
+            one = waiting.pop()
+            tokens += _TOKENS_PER_VALUE
+            if isinstance(one, str):
+                tokens += _bytes_of(one)
+            elif isinstance(one, dict):
+                kind = one.get("type")
+                if isinstance(kind, str) and kind in _PICTURES:
+                    tokens += _TOKENS_PER_PICTURE
+                elif isinstance(kind, str) and kind in _OTHER_PARTS:
+                    tokens += max(_TOKENS_PER_OTHER_PART, _characters(one) // _CHARACTERS_PER_TOKEN_OF_PART)
+                else:
+                    self.hour = self.hour or ("cache_control" in one and _keeps_an_hour(one["cache_control"]))
+                    waiting.extend(one)
+                    waiting.extend(one.values())
+            elif isinstance(one, list | tuple):
+                waiting.extend(one)
+            elif isinstance(one, bytes):
+                tokens += len(one)
+            elif isinstance(one, Mapping):
+                waiting.append(dict(one))
+            else:
+                tokens += _TOKENS_PER_NUMBER
+        self.tokens += tokens
+
+
+def _keeps_an_hour(wish: Any) -> bool:
+    return isinstance(wish, Mapping) and wish.get("ttl") not in (None, "5m")
+
+
+def _characters(value: Any) -> int:
+    waiting, total = [value], 0
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str | bytes):
+            total += len(one)
+        elif isinstance(one, Mapping):
+            waiting.extend(one.values())
+        elif isinstance(one, list | tuple):
+            waiting.extend(one)
+    return total
+
+
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,107 @@
+"""Where money is reserved before an attempt starts, and settled when it has ended, however it ended.
+
+It stands directly above Dispatch, below everything that asks again: each retry, hedge, re-ask and fallback is an attempt with a
+reservation of its own. What an attempt cost is known from the usage that came back; where none came, all that was reserved is
+taken as spent, because it may have been. Only what certainly was not billed is let go: nothing was sent, or the provider
+answered with a refusal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from aiorch.errors import CallError
+from aiorchd.calls.call import Attempt
+from aiorchd.calls.ports import Hold, Purse, Service
+from aiorchd.calls.reply import Reply
+
+_REFUSALS: Final = frozenset({*range(400, 500), 503, 529}) - {408, 499}
+"""Statuses of answers that nobody bills: the request was turned away. With any other error the work may have been done."""
+_NEVER_SENT: Final = frozenset({"invalid_request", "provider_auth", "unknown_model"})
+
+
+@dataclass(frozen=True, slots=True)
+class SpendStatistics:
+    """Attempts that wait for money and that run holding it, now; since this stage was built: settled by what was reported,
+    kept as estimates, and let go because they cost nothing."""
+
+    waiting: int
+    running: int
+    settled: int
+    estimated: int
+    released: int
+
+
+class Spend:
+    """Reserve of ``purse`` what an attempt may cost, then ask ``inner``."""
+
+    def __init__(self, inner: Service[Attempt], purse: Purse) -> None:
+        self._inner = inner
+        self._purse = purse
+        self._waiting = self._running = 0
+        self._settled = self._estimated = self._released = 0
+
+    async def __call__(self, attempt: Attempt) -> Reply:
+        """Ask once it can be paid for. Raises `BudgetExceeded` and `StorageError` when it cannot be, and then nothing was
+        sent."""
+        self._waiting += 1
+        try:
+            hold = await self._purse.reserve(attempt)
+        finally:
+            self._waiting -= 1
+        attempt.notes["price_source"] = attempt.target.price.source or None
+        self._running += 1
+        result: Reply | CallError | None = None
+        try:
+            result = await self._inner(_capped(attempt, hold))
+            return result
+        except CallError as error:
+            result = error
+            raise
+        finally:
+            self._running -= 1
+            self._end(attempt, hold, result)
+            del result  # its traceback refers to this frame: no cycle that would keep the prompt
+
+    def statistics(self) -> SpendStatistics:
+        """Tell who waits and who runs."""
+        return SpendStatistics(self._waiting, self._running, self._settled, self._estimated, self._released)
+
+    def _end(self, attempt: Attempt, hold: Hold, result: Reply | CallError | None) -> None:
+        """Settle by what is known. No result: the caller left, or a defect; the provider may have worked all the same."""
+        cost_usd = attempt.notes.get("cost_usd")
+        if isinstance(result, Reply):
+            known = result.cost_usd is not None and not (result.usage is not None and result.usage.estimated)
+            self._settled += known
+            self._estimated += not known
+            hold.settle(result.usage, result.cost_usd)
+        elif cost_usd is not None:  # an answer came, with its usage, and was no good
+            self._settled += 1
+            hold.settle(None, cost_usd)
+        elif result is not None and cost_nothing(attempt, result):
+            self._released += 1
+            hold.release()
+        else:
+            self._estimated += 1
+            hold.keep()
+
+
+def cost_nothing(attempt: Attempt, error: CallError) -> bool:
+    """Tell whether a failed attempt was certainly not billed."""
+    if attempt.notes.get("first_token_s") is not None:
+        return False  # it had begun to answer
+    if error.details.get("sent") is False:
+        return True
+    status = error.details.get("status")
+    if status is None:
+        return error.code in _NEVER_SENT
+    return status in _REFUSALS
+
+
+def _capped(attempt: Attempt, hold: Hold) -> Attempt:
+    """Send a shorter ``max_tokens`` along where only that can be paid for."""
+    if hold.max_tokens is None:
+        return attempt
+    call = attempt.call
+    return replace(attempt, call=replace(call, request={**call.request, "max_tokens": hold.max_tokens}))
