@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -139,14 +140,16 @@ class DatabaseFile:
         moment ago because of damage. Raises `FileFault` when no new one can be made now.
         """
         now = time.monotonic()
-        if keep and now - self._renewed_at < _RENEWALS_APART_S:
+        gone = not os.path.lexists(self.path)  # nothing says that a new one would be damaged, too
+        if keep and not gone and now - self._renewed_at < _RENEWALS_APART_S:
             return False
         self.close()
         try:
-            if keep:
+            if keep and not gone:
                 self._renewed_at = now
+            if keep and any(os.path.lexists(file) for file in (self.path, *companions(self.path))):
                 self._put_aside.append(move_aside(self.path, self._wall_clock()).name)
-            else:
+            elif not keep:
                 remove(self.path)
         except OSError as error:
             raise fault_of_system(error) from error
@@ -233,10 +236,16 @@ class DatabaseFile:
         for file in (self.path, companions(self.path)[0]):
             with suppress(OSError):
                 size += file.stat().st_size
+        fault = self.fault
+        if fault is None and self._writer is not None:
+            try:
+                self._check_identity()  # the ledger may go unwritten for days, and it must not be missed only then
+            except FileFault as gone:
+                fault = gone
         return FileStatistics(
             path=str(self.path),
-            state="ok" if self.fault is None else self.fault.kind.value,
-            fault=None if self.fault is None else self.fault.text,
+            state="ok" if fault is None else fault.kind.value,
+            fault=None if fault is None else fault.text,
             since=self._fault_since,
             faults=self._faults,
             commits=self._commits,

@@ -252,11 +252,33 @@ async def test_a_file_that_somebody_removes_while_running(opened: Opener, state_
     assert (state_dir / "cache.db").exists()
 
 
+async def test_a_directory_that_vanishes_again_and_again_is_used_when_it_is_there(
+    opened: Opener, state_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened() as store:
+        for number in range(3):
+            shutil.rmtree(state_dir)
+            store.answers.put(an_answer(number))
+            store.records.record(a_record(number))
+            await store.flush()
+            await store.flush()
+            assert store.statistics().files["cache"].state != "ok"
+            assert await store.answers.get(a_key(number)) == an_answer(number)  # served from what waits
+            state_dir.mkdir(mode=0o700)
+            await works(store)
+            assert store.statistics().files["cache"].state == store.statistics().files["metrics"].state == "ok"
+        assert store.statistics().files["cache"].put_aside == ()
+        assert not (state_dir / "ledger.db").exists()
+    assert "put aside" not in caplog.text
+
+
 async def test_a_ledger_that_somebody_removes_while_running_takes_nothing_more(opened: Opener, state_dir: Path) -> None:
     from aiorch.errors import StorageError
 
     async with opened() as store:
+        assert store.statistics().files["ledger"].state == "ok"
         (state_dir / "ledger.db").unlink()
+        assert store.statistics().files["ledger"].state == "damaged"  # told before anybody needs it
         with pytest.raises(StorageError, match="removed or exchanged"):
             await store.ledger.change(lambda connection: None)
         assert store.statistics().files["ledger"].state == "damaged"
