@@ -17,6 +17,7 @@ from aiorchd.providers.transport.bare import bare_cancellation
 from aiorchd.providers.transport.endpoint import Origin
 from aiorchd.providers.transport.failures import ProxyFault
 from aiorchd.providers.transport.proxy import Proxy
+from aiorchd.providers.transport.tcp_stream import TcpStream
 from aiorchd.providers.transport.tls import TlsContexts
 
 # A provider may think for minutes without a byte while a firewall forgets the connection, or a machine on the way may
@@ -56,7 +57,7 @@ async def dial(origin: Origin, proxy: Proxy | None, tls: TlsContexts) -> Line:
     with contextlib.ExitStack() as on_failure:
         on_failure.callback(base.socket.close)
         _keep_alive(base)
-        stream: trio.abc.Stream = base
+        stream: trio.abc.Stream = TcpStream(base)
         if proxy is not None:
             if proxy.origin.secure:
                 stream, _ = await _start_tls(stream, proxy.origin.host, tls, ("http/1.1",))
