@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from aiorch.errors import InvalidRequest
+
+
+_as_it_is: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_escaped: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 def to_json(body: Mapping[str, Any]) -> bytes:
     """Write JSON; raises `InvalidRequest` for what has no place in it."""
     try:
-        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         try:
-            return text.encode()
+            return _as_it_is(body).encode()
         except UnicodeEncodeError:  # half of a surrogate pair: JSON has an escape for it, UTF-8 has no bytes
-            return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+            return _escaped(body).encode()
     except (TypeError, ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:100]
         raise InvalidRequest(f"the request cannot be written as JSON: {reason}") from error

@@ -10,7 +10,7 @@ import h11
 import trio
 
 from aiorchd.providers.transport.bare import bare_cancellation
-from aiorchd.providers.transport.channel import Head, Question
+from aiorchd.providers.transport.channel import Head, Headers, Question
 from aiorchd.providers.transport.dial import Line
 from aiorchd.providers.transport.endpoint import Origin
 from aiorchd.providers.transport.failures import Malformed, PeerClosed, Phase, Unsendable
@@ -18,6 +18,7 @@ from aiorchd.providers.transport.failures import Malformed, PeerClosed, Phase, U
 _READ_BYTES: Final = 65_536
 # Up to here a request fits into the buffers of the two kernels, so that sending it ends even when nobody reads it.
 _SENT_AT_ONCE_BYTES: Final = 65_536
+_NO_LENGTH: Final = b"0\r\n\r\n"
 _TCP_INFO_BYTES_ACKED: Final = struct.Struct("=120xQ")
 
 _Event: TypeAlias = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
@@ -27,8 +28,8 @@ class Http1Connection:
     """A connection that carries one request after the other."""
 
     __slots__ = (
-        "_acknowledged", "_closed_by_peer", "_forwarder", "_h11", "_heard", "_sent", "_socket", "_stream", "origin",
-        "phase",
+        "_acknowledged", "_asked", "_closed_by_peer", "_forwarder", "_h11", "_heard", "_request", "_sent", "_socket",
+        "_stream", "origin", "phase",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, line: Line, max_head_bytes: int) -> None:
@@ -42,6 +43,8 @@ class Http1Connection:
         self._sent = False
         self._closed_by_peer = False
         self._acknowledged: int | None = None
+        self._asked: tuple[bytes, bytes, bytes, Headers] | None = None
+        self._request: h11.Request | None = None
 
     async def ask(self, question: Question) -> Head:
         """Send a request and wait for the head of its answer (see `Channel.ask`)."""
@@ -153,25 +156,39 @@ class Http1Connection:
         self._socket.close()
 
     def _encode(self, question: Question) -> tuple[bytes, bytes]:
+        """Give head and body in bytes.
+
+        What a provider is asked differs in its body alone, so the head is made and checked by h11 once and sent again with
+        another length; h11 is told of an empty body, and that its end has come.
+        """
+        connection, length = self._h11, len(question.body)
+        asked = (question.method, question.target, question.authority, question.headers)
+        try:
+            if asked != self._asked:
+                self._request, self._asked = self._like(question), asked
+            request = self._request
+            assert request is not None
+            head = connection.send(request) or b""
+            connection.send(h11.EndOfMessage())
+        except h11.LocalProtocolError:
+            # The text of h11's error repeats the header, which may be the key: it goes no further.
+            raise Unsendable("was not asked: a header of the request holds characters that cannot be sent") from None
+        if length or question.method == b"POST":
+            head = b"%b%d\r\n\r\n" % (head.removesuffix(_NO_LENGTH), length)
+        return head, question.body
+
+    def _like(self, question: Question) -> h11.Request:
+        """Make the request with an empty body, of whose head the length is the last."""
         headers = [(b"host", question.authority), *question.headers]
-        if question.body or question.method == b"POST":
-            headers.append((b"content-length", b"%d" % len(question.body)))
         target = question.target
         if self._forwarder is not None:
             # A proxy is told the whole address (RFC 9112 section 3.2.2), and who we are, which is between it and us.
             target = b"http://" + question.authority + target
             if self._forwarder.authorization is not None:
                 headers.append((b"proxy-authorization", self._forwarder.authorization))
-        connection = self._h11
-        try:
-            request = h11.Request(method=question.method, target=target, headers=headers)
-            head = connection.send(request) or b""
-            body = connection.send(h11.Data(data=question.body)) or b"" if question.body else b""
-            connection.send(h11.EndOfMessage())
-        except h11.LocalProtocolError:
-            # The text of h11's error repeats the header, which may be the key: it goes no further.
-            raise Unsendable("was not asked: a header of the request holds characters that cannot be sent") from None
-        return head, body
+        if question.body or question.method == b"POST":
+            headers.append((b"content-length", b"0"))
+        return h11.Request(method=question.method, target=target, headers=headers)
 
     async def _receive_head(self) -> Head:
         while True:
