@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from aiorch.errors import InvalidRequest
 
-
 _as_it_is: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _escaped: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
