@@ -140,9 +140,7 @@ def run(dialects: tuple[str, ...] = tuple(DIALECTS)) -> dict[tuple[str, str, str
     with (
         tempfile.TemporaryDirectory(prefix="aiorch-faults-") as folder,
         start_simulator(_profile(dialects)) as primary,
-        start_simulator(
-            "[[models]]\nlatency_s = 0.0\ninput_usd_per_1m = 1000.0\noutput_usd_per_1m = 3000.0\n"
-        ) as fallback,
+        start_simulator("[[models]]\nlatency_s = 0.0\ninput_usd_per_1m = 10.0\noutput_usd_per_1m = 30.0\n") as fallback,
         socket.socket() as nobody,
     ):
         nobody.bind(("127.0.0.1", 0))  # bound and never listening: connections are refused
@@ -160,7 +158,7 @@ def run(dialects: tuple[str, ...] = tuple(DIALECTS)) -> dict[tuple[str, str, str
 
 
 def _profile(dialects: tuple[str, ...]) -> str:
-    priced = "latency_s = 0.0\ninput_usd_per_1m = 1000.0\noutput_usd_per_1m = 3000.0\nstream_chunk_tokens = 2\n"
+    priced = "latency_s = 0.0\ninput_usd_per_1m = 10.0\noutput_usd_per_1m = 30.0\nstream_chunk_tokens = 2\n"
     limited = "requests_per_minute = 600\nburst_s = 0.5\n"
     text = f"[[models]]\n{priced}"
     for dialect, case, way in each(dialects):
@@ -182,7 +180,7 @@ def _config(dialects: tuple[str, ...], primary: Simulator, fallback: Simulator, 
             ("nobody", f"http://127.0.0.1:{nobody}"),
         ):
             text += f'[providers.{dialect}-{role}]\ndialect = "{dialect}"\nbase_url = "{url}{version}"\napi_key_env = "FAULTS_KEY"\n'
-    prices = "input_usd_per_1m = 1000.0\noutput_usd_per_1m = 3000.0\n"
+    prices = "input_usd_per_1m = 10.0\noutput_usd_per_1m = 30.0\n"
     for dialect, case, way in each(dialects):
         key = key_of(dialect, case, way)
         role, suffix = ("nobody", "") if case.fault == NOBODY else ("primary", f"+{case.fault}")
@@ -257,7 +255,7 @@ def _billed(prompts: int, said: int, whole: int) -> str:
 
 
 def _compared(ours: float, theirs: float) -> str:
-    if abs(ours - theirs) < 1e-6:
+    if abs(ours - theirs) < 1e-9:
         return "same"
     return "more" if ours > theirs else "less"
 
