@@ -240,14 +240,17 @@ class Purse:
             self._call_limit_usd if call.cost_limit_usd is None else call.cost_limit_usd
         ) - call.journal.committed_usd
         tokens = case.answer_tokens
+        counted_usd = 0.0
         if strict or case.priced:
             # The limit that nobody asked for goes by what is known: it does not take every answer to fill the context.
             counted = tokens if strict or case.bounded else 0
-            if case.usd(counted) > left_usd:
+            counted_usd = case.usd(counted)
+            if counted_usd > left_usd:
                 cap = _cap(case, left_usd) if counted else None
                 if cap is None:
-                    return self._over_the_call(attempt, case.usd(counted), left_usd)
+                    return self._over_the_call(attempt, counted_usd, left_usd)
                 tokens = cap
+                counted_usd = case.usd(tokens)
         room = self._spending.room(limits)
         if room is not None and to_nano(case.usd(tokens)) > room:
             cap = _cap(case, to_usd(room))
@@ -257,7 +260,8 @@ class Purse:
                     return shortage
             else:
                 tokens = min(tokens, cap)
-        return _Wish(case.usd(tokens), to_nano(case.usd(tokens)), None if tokens == case.answer_tokens else tokens)
+        usd = case.usd(tokens)
+        return _Wish(usd, to_nano(usd), None if tokens == case.answer_tokens else tokens, min(counted_usd, usd))
 
     def _shortage(self, limit: Limit, wanted: int) -> Shortage:
         row = self._spending.row(limit.key)
@@ -308,12 +312,14 @@ class Purse:
             self._note(attempt, f"max_tokens {wish.max_tokens} is sent along: a longer answer could not be paid for")
         if reserved is not None:
             attempt.notes["reserved_usd"] = wish.usd
-        attempt.call.journal.committed_usd += wish.usd
+        attempt.call.journal.committed_usd += wish.counted_usd
         return Held(self, attempt, wish, reserved)
 
-    def settled(self, held: Held, usd: float, *, estimated: bool) -> None:
-        """Put what an attempt cost in the place of what it held (for `Held`)."""
-        held.attempt.call.journal.committed_usd += usd - held.wish.usd
+    def settled(self, held: Held, usd: float, *, estimated: bool, kept: bool = False) -> None:
+        """Put what an attempt cost in the place of what it held (for `Held`). ``kept``: it is all of that, for want of better
+        knowledge; then the limit of the call goes on counting what it counted."""
+        if not kept:
+            held.attempt.call.journal.committed_usd += usd - held.wish.counted_usd
         if held.reserved is None:
             return
         held.attempt.notes["settled_usd"] = usd
@@ -323,7 +329,7 @@ class Purse:
 
     def released(self, held: Held) -> None:
         """Let go of what an attempt held (for `Held`)."""
-        held.attempt.call.journal.committed_usd -= held.wish.usd
+        held.attempt.call.journal.committed_usd -= held.wish.counted_usd
         if held.reserved is None:
             return
         held.attempt.notes["settled_usd"] = 0.0
@@ -386,11 +392,13 @@ class Purse:
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What an attempt has to hold, and the ``max_tokens`` that make it enough."""
+    """What an attempt has to hold, the ``max_tokens`` that make it enough, and what of it counts against the limit of its
+    call."""
 
     usd: float
     nano: int
     max_tokens: int | None
+    counted_usd: float
 
 
 class Held:
@@ -419,7 +427,7 @@ class Held:
 
     def keep(self) -> None:
         """Take all of it as spent."""
-        self._end(self.wish.usd, estimated=True)
+        self._end(self.wish.usd, estimated=True, kept=True)
 
     def release(self) -> None:
         """Let go of it."""
@@ -427,10 +435,10 @@ class Held:
             self._ended = True
             self._purse.released(self)
 
-    def _end(self, usd: float, *, estimated: bool) -> None:
+    def _end(self, usd: float, *, estimated: bool, kept: bool = False) -> None:
         if not self._ended:
             self._ended = True
-            self._purse.settled(self, usd, estimated=estimated)
+            self._purse.settled(self, usd, estimated=estimated, kept=kept)
 
 
 def user_number(name: str) -> int | None:

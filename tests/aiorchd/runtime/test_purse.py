@@ -382,3 +382,19 @@ async def test_many_at_once_never_hold_more_than_the_limit(autojump_clock) -> No
     assert most <= 1.0
     assert spent(purse)[0] <= 1.0
     assert purse.statistics().open == 0
+
+
+async def test_a_failure_that_may_have_cost_anything_does_not_use_up_the_limit_that_nobody_asked_for() -> None:
+    purse = a_purse("[routing]\ncost_limit_usd = 1\n")
+    attempt = dear(None)  # an answer as long as the context would cost a hundred times as much
+    (await purse.reserve(attempt)).keep()
+    (await purse.reserve(attempt)).settle(a_usage(), 0.4)
+    assert attempt.call.journal.committed_usd == pytest.approx(0.4)
+    assert purse.refusal(attempt) is None
+    bounded = dear(900)  # what somebody bounded counts in full
+    (await purse.reserve(bounded)).keep()
+    assert bounded.call.journal.committed_usd == pytest.approx(0.9)
+    own = dear(None, cost_limit_usd=1.0)  # and so does all under a limit of the call's own
+    (await purse.reserve(own)).keep()
+    assert own.call.journal.committed_usd == pytest.approx(1.0)
+    assert purse.refusal(own) is not None
