@@ -62,6 +62,7 @@ CONFIG = """
 base_url = "{}"
 [routing]
 fallback = ["large"]
+cost_limit_usd = 1000.0
 [retry]
 max_attempts = 4
 backoff_s = [0.002]
