@@ -27,13 +27,16 @@ from aiorchd.calls.question import Prepared, Question
 from aiorchd.calls.reply import Reply
 from aiorchd.calls.target import ListedModel, Price, Target, Tier
 from aiorchd.config.schema import Budget, CallerTable, Config, Model
+from aiorchd.config.schema import Provider as ProviderSection
 from aiorchd.core.backoff import Backoff
 from aiorchd.core.circuit_breaker import BreakerPolicy, CircuitBreaker
+from aiorchd.core.concurrency import ConcurrencyBounds
 from aiorchd.core.fallback_chains import FallbackChains, Fallbacks
 from aiorchd.core.hedge_pace import HedgePace, HedgePolicy
 from aiorchd.core.key_ring import KeyRing
 from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.core.occupancy import Occupancy
+from aiorchd.core.quota_account import Limits, QuotaAccount
 from aiorchd.core.request_key import PolicyForm, UncanonicalError, policy_form, relevant, request_key, samples
 from aiorchd.core.retry_budget import RetryBudget
 from aiorchd.core.spending import Spending
@@ -143,6 +146,9 @@ class Lasting:
     """By the name of the provider: a key that was refused stays set aside over a reload, unless it has changed."""
     hedge_paces: dict[str, HedgePace] = field(default_factory=dict)
     """By the name of the model: how long it took lately, while hedging is on."""
+    model_accounts: dict[str, QuotaAccount] = field(default_factory=dict)
+    key_accounts: dict[str, QuotaAccount] = field(default_factory=dict)
+    """By the name of the provider."""
 
     def reconfigure(self, config: Config) -> None:
         """Follow a configuration that came into force; what runs or waits goes on."""
@@ -152,22 +158,30 @@ class Lasting:
         names = {model.name for model in config.models}
         ways = {way: model for model in config.models for way in ways_of(config, model)}
         now = trio.current_time()
+        kept_keys = set()
         for way, model in ways.items():
+            key = _key_of(model, way)
+            kept_keys.add(key)
+            self.key_account(key).reconfigure(now, _limits(config, config.providers[model.provider]))
             turnstile = self.turnstiles.get(way)
             if turnstile is None:
-                self.turnstiles[way] = _turnstile(config, model, way)
-            else:
-                turnstile.reconfigure(
-                    now,
-                    permits=_permits(config, model),
-                    requests_per_minute=model.requests_per_minute,
-                    tokens_per_minute=model.tokens_per_minute,
-                    max_waiting=config.queue.max_waiting,
-                )
+                self.turnstile(config, model, way)
+                continue
+            self.model_account(way).reconfigure(now, _limits(config, model))
+            turnstile.reconfigure(
+                now,
+                bounds=_bounds(config, model),
+                accounts=self._accounts(model, way),
+                max_waiting=config.queue.max_waiting,
+            )
         for name in [name for name in self.turnstiles if name not in ways]:
             # While somebody is there, who comes back with a later configuration must find it: its permits are taken.
             if self.turnstiles[name].idle:
                 del self.turnstiles[name]
+                self.model_accounts.pop(name, None)
+        for name in self.key_accounts.keys() - kept_keys:
+            del self.key_accounts[name]
+        self._introduce(ways)
         self.estimator.keep_only(names)
         breaker_policy = _breaker_policy(config)
         for breaker in self.breakers.values():
@@ -213,6 +227,42 @@ class Lasting:
             self.retry_budgets[name] = budget
         return budget
 
+    def turnstile(self, config: Config, model: Model, way: str) -> TargetTurnstile:
+        """Give the turnstile of a way to a model, made when there is none yet."""
+        turnstile = self.turnstiles.get(way)
+        if turnstile is None:
+            self.model_account(way).reconfigure(trio.current_time(), _limits(config, model))
+            turnstile = self.turnstiles[way] = TargetTurnstile(
+                way,
+                bounds=_bounds(config, model),
+                accounts=self._accounts(model, way),
+                max_waiting=config.queue.max_waiting,
+            )
+        return turnstile
+
+    def model_account(self, way: str) -> QuotaAccount:
+        """Give what the provider counts for a model by one key alone."""
+        return self.model_accounts.setdefault(way, QuotaAccount(f"model {way}"))
+
+    def key_account(self, key: str) -> QuotaAccount:
+        """Give what a provider counts for a key."""
+        return self.key_accounts.setdefault(key, QuotaAccount(f"key of {key}"))
+
+    def _accounts(self, model: Model, way: str) -> tuple[QuotaAccount, ...]:
+        """The model's own account first. The key's only where it has limits: others draw on it too."""
+        key = self.key_account(_key_of(model, way))
+        return (self.model_account(way), key) if key.limited else (self.model_account(way),)
+
+    def _introduce(self, ways: Mapping[str, Model]) -> None:
+        """Let the turnstiles know who draws on the same account."""
+        by_key: dict[str, list[TargetTurnstile]] = {}
+        for way, model in ways.items():
+            key = _key_of(model, way)
+            if self.key_account(key).limited:
+                by_key.setdefault(key, []).append(self.turnstiles[way])
+        for way, model in ways.items():
+            self.turnstiles[way].beside(by_key.get(_key_of(model, way), ()))
+
 
 def lasting_state(
     config: Config,
@@ -225,7 +275,7 @@ def lasting_state(
     spending_store: SpendingStore | None = None,
 ) -> Lasting:
     """Make the state that generations hand on. Without a ``spending_store`` budgets are kept as long as the process lives."""
-    return Lasting(
+    lasting = Lasting(
         memory=MemoryCache(config.cache.max_entries, config.cache.max_bytes),
         keyed=KeyedCalls(MemoryCache(_KEYED_ENTRIES, _KEYED_BYTES)),
         answers=answers,
@@ -236,9 +286,11 @@ def lasting_state(
         occupancy=Occupancy(config.queue.max_inside, config.queue.max_inside_per_caller),
         estimator=TokenEstimator(),
         schemas=JsonSchemas(cpu_limit=CpuLimit(_SCHEMA_CPU_S)),
-        turnstiles={way: _turnstile(config, model, way) for model in config.models for way in ways_of(config, model)},
+        turnstiles={},
         purse=Purse(config, spending=spending or Spending(), store=spending_store, wall_clock=wall_clock),
     )
+    lasting.reconfigure(config)
+    return lasting
 
 
 @asynccontextmanager
@@ -265,9 +317,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             ways: list[KeyWay] = []
             inner: Service[Attempt] | None = None
             for number, way in enumerate(ways_of(config, models[name])):
-                turnstile = lasting.turnstiles.get(way)
-                if turnstile is None:
-                    turnstile = lasting.turnstiles[way] = _turnstile(config, models[name], way)
+                turnstile = lasting.turnstile(config, models[name], way)
                 provider = keyed[number].provider if keyed else plan.providers[target.provider]
                 # Innermost: one wire call, no longer than an attempt may take.
                 dispatch = Dispatch(provider, times)
@@ -652,10 +702,6 @@ def _breaker_policy(config: Config) -> BreakerPolicy:
     )
 
 
-def _permits(config: Config, model: Model) -> int:
-    return config.concurrency.max if model.max_concurrency is None else model.max_concurrency
-
-
 def ways_of(config: Config, model: Model) -> tuple[str, ...]:
     """Name the ways to a model: one for each key of its provider. The only one is called like the model."""
     provider = config.providers[model.provider]
@@ -663,13 +709,30 @@ def ways_of(config: Config, model: Model) -> tuple[str, ...]:
     return tuple(f"{model.name} by {key}" for key in keys) if len(keys) > 1 else (model.name,)
 
 
-def _turnstile(config: Config, model: Model, way: str) -> TargetTurnstile:
-    return TargetTurnstile(
-        way,
-        permits=_permits(config, model),
-        requests_per_minute=model.requests_per_minute,
-        tokens_per_minute=model.tokens_per_minute,
-        max_waiting=config.queue.max_waiting,
+def _key_of(model: Model, way: str) -> str:
+    """Name the key that a way to a model goes by, with its provider."""
+    return model.provider + way.removeprefix(model.name)
+
+
+def _bounds(config: Config, model: Model) -> ConcurrencyBounds:
+    concurrency = config.concurrency
+    most = concurrency.max if model.max_concurrency is None else model.max_concurrency
+    return ConcurrencyBounds(
+        initial=min(concurrency.initial, most),
+        least=min(concurrency.min, most),
+        most=most,
+        algorithm=concurrency.algorithm,
+    )
+
+
+def _limits(config: Config, section: Model | ProviderSection) -> Limits:
+    return Limits(
+        requests_per_minute=section.requests_per_minute,
+        tokens_per_minute=section.tokens_per_minute,
+        requests_per_day=section.requests_per_day,
+        tokens_per_day=section.tokens_per_day,
+        margin=config.limits.safety_margin,
+        burst_s=config.limits.burst_s,
     )
 
 

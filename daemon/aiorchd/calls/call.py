@@ -109,6 +109,8 @@ class Attempt:
     target: Target
     number: int = 1
     estimated_tokens: int = 0
+    estimated_output_tokens: int = 0
+    """As many of these are expected to be the answer's."""
     start_by: float = math.inf
     alternatives: tuple[Target, ...] = ()
     """Who is asked after this target, should it fail: where a second try may go."""

@@ -13,6 +13,7 @@ from aiorchd.calls.reply import Reply, Usage
 if TYPE_CHECKING:
     from aiorchd.calls.call import Attempt
     from aiorchd.calls.journal import CallRecord, Hit
+    from aiorchd.calls.rate_limits import LimitsTold
 
 RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
 
@@ -109,8 +110,8 @@ class Turnstile(Protocol):
     """The one place where attempts wait: grants a permit, request and token quota together, at the moment of the start.
 
     Survives reloads. Entering raises `Overloaded` when the queue is full or the deadline cannot be met, with
-    ``retry_after_s``. Leaving returns the permit and settles the tokens: call `Passage.settle` with the actual number
-    before leaving, else the estimate stands.
+    ``retry_after_s``. Leaving returns the permit; what the attempt really used, and how it ended, is told to the `Passage`
+    before, else the estimate stands.
     """
 
     def pass_through(self, attempt: Attempt) -> AbstractAsyncContextManager[Passage]:
@@ -138,8 +139,26 @@ class Passage(Protocol):
         """What was granted and when."""
         ...
 
-    def settle(self, actual_tokens: int) -> None:
+    @property
+    def waited_for(self) -> Sequence[str]:
+        """What it had to wait for, in the order in which that was found; sentences for a person."""
+        ...
+
+    def heard(self, told: LimitsTold) -> None:
+        """Learn what the answer says of the provider's limits."""
+        ...
+
+    def settle(self, input_tokens: int, output_tokens: int) -> None:
         """Correct the reserved tokens to what was used."""
+        ...
+
+    def succeeded(self) -> None:
+        """An answer came: the target takes as much as it is given."""
+        ...
+
+    def refused(self, *, about: str | None, overloaded: bool) -> None:
+        """The provider would not take it now: because of a rate (of ``about`` ``requests`` or ``tokens``, None when it does
+        not say), or because it is ``overloaded`` itself."""
         ...
 
 

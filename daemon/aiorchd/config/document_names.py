@@ -59,7 +59,7 @@ def _later(planned: str, remedy: str = "") -> DocumentName:
 
 
 _THROTTLING: Final = _later(
-    NOT_YET["limits"], "Until then give each of [[models]] its requests_per_minute: it is paced by that."
+    "one throttle over all models", "Until then give each of [[models]] its requests_per_minute: it is paced by that."
 )
 _BATCHING: Final = _later(NOT_YET["batch"])
 
@@ -81,9 +81,7 @@ DOCUMENT_NAMES: Final[Mapping[str, DocumentName]] = MappingProxyType(
         "BATCH_SIZE": _BATCHING,
         "MAX_BATCH_WAIT_TIME": _BATCHING,
         # The tag-space guide; its names are the more particular ones and win.
-        "TAG_SPACE_AI_CONCURRENCY": _later(
-            NOT_YET["concurrency.initial"], "Until then TAG_SPACE_MAX_AI_CONCURRENCY or concurrency.max is the number."
-        ),
+        "TAG_SPACE_AI_CONCURRENCY": DocumentName("concurrency.initial", meaning="attempts at once in the beginning"),
         "TAG_SPACE_MAX_AI_CONCURRENCY": DocumentName("concurrency.max", meaning="attempts at once"),
         "TAG_SPACE_BATCH_SIZE": _BATCHING,
         "TAG_SPACE_CACHE_SIZE": DocumentName("cache.max_entries", meaning="answers in memory"),

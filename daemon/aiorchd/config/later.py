@@ -14,7 +14,6 @@ NOT_YET: Final[Mapping[str, str]] = MappingProxyType(
     {
         "http": "the HTTP face",
         "features": "switching features off",
-        "limits": "shared limits of several models",
         "batch": "joining several questions in one request",
         "embeddings": "batching of embeddings",
         "plans": "plans",
@@ -24,7 +23,6 @@ NOT_YET: Final[Mapping[str, str]] = MappingProxyType(
         "migration": "migration modes",
         "operations": "operations",
         "cache.semantic": "the semantic cache",
-        "concurrency.initial": "permits that adapt by themselves (concurrency.max is fixed)",
         "routing.strategy": "learned routing",
         "routing.quality_threshold": "learned routing",
     }

@@ -221,18 +221,71 @@ class Queue(Section, frozen=True):
 
 
 class Concurrency(Section, frozen=True):
-    """How many attempts may run at one model at a time."""
+    """How many attempts may run at one model at a time: it grows while that goes well and shrinks at once when it does not."""
 
+    algorithm: Annotated[
+        Literal["aimd", "gradient", "fixed"],
+        key(
+            "How the number moves: aimd, gradient, or fixed (always max).",
+            effect="aimd grows step by step and shrinks to 0.7 when the provider answers 429 or 529. gradient also shrinks when "
+            "answers take longer than they used to: for a server of your own whose answers take alike. Neither grows while "
+            "less than half of it is used.",
+        ),
+    ] = "aimd"
+    initial: Annotated[
+        int,
+        span(1, 100_000),
+        key(
+            "Attempts that may run at one model at once in the beginning.",
+            effect="Higher meets a rush at the start at once; lower is more careful with a provider that is not known yet. "
+            "Raised, models that have fewer get so many; above max, max holds.",
+            unit="attempts",
+        ),
+    ] = 3
+    min: Annotated[
+        int,
+        span(1, 100_000),
+        key(
+            "As many may always run.",
+            effect="However often the provider refuses. Above max, max holds.",
+            unit="attempts",
+        ),
+    ] = 1
     max: Annotated[
         int,
         span(1, 100_000),
         key(
-            "Attempts that may run at one model at once; `max_concurrency` of a model overrides it.",
-            effect="More is faster until the provider answers 429 or a local model begins to thrash. "
-            "Lowered, what runs is finished.",
+            "The most that may run at one model at once; `max_concurrency` of a model overrides it.",
+            effect="A model can answer at most so many calls in the time that one takes. Lowered, what runs is finished.",
             unit="attempts",
         ),
     ] = 10
+
+
+class Limits(Section, frozen=True):
+    """Keeping within the providers' rate limits. The limits themselves stand at [[models]] and [providers.NAME], or are
+    learned: from what answers tell, or else from what is refused."""
+
+    safety_margin: Annotated[
+        float,
+        span(0.1, 1),
+        key(
+            "Share of a configured limit that is used while the provider does not tell its own.",
+            effect="Lower meets fewer refusals where a limit is guessed or others use the key too. What a provider reports of "
+            "itself is used whole.",
+            unit="share, 0.1 to 1",
+        ),
+    ] = 0.9
+    burst_s: Annotated[
+        float,
+        span(0.1, 60),
+        key(
+            "How many seconds' worth of a configured limit may go at once after a pause.",
+            effect="Providers judge limits of a minute over 1 to 10 seconds: higher risks refusals, lower makes short rushes "
+            "wait. One request may always go. Where answers show how much goes at once, that counts.",
+            unit="seconds",
+        ),
+    ] = 6.0
 
 
 class Retry(Section, frozen=True):
@@ -750,6 +803,43 @@ class Provider(Section, frozen=True):
             effect="Many calls share one connection: fewer handshakes, a little more work for each byte.",
         ),
     ] = False
+    requests_per_minute: Annotated[
+        Annotated[int, span(1, 100_000_000)] | None,
+        key(
+            "What it allows the key, over all its models together.",
+            effect="Beside a model's own limit. What answers tell of requests then counts for the key, unless the model has a "
+            "limit of its own.",
+            unit="requests per minute",
+            example="1000",
+        ),
+    ] = None
+    tokens_per_minute: Annotated[
+        Annotated[int, span(1, 10**12)] | None,
+        key(
+            "What it allows the key, over all its models together, prompts and answers.",
+            effect="As for requests_per_minute.",
+            unit="tokens per minute",
+            example="1000000",
+        ),
+    ] = None
+    requests_per_day: Annotated[
+        Annotated[int, span(1, 10**11)] | None,
+        key(
+            "What it allows the key in a day, over all its models together.",
+            effect="Counted over every stretch of 24 hours since the daemon started.",
+            unit="requests per day",
+            example="14400",
+        ),
+    ] = None
+    tokens_per_day: Annotated[
+        Annotated[int, span(1, 10**15)] | None,
+        key(
+            "What it allows the key in a day, over all its models together, prompts and answers.",
+            effect="Counted over every stretch of 24 hours since the daemon started.",
+            unit="tokens per day",
+            example="10000000",
+        ),
+    ] = None
     authorisation: Annotated[
         Literal["auto", "bearer", "api-key", "none"],
         key(
@@ -929,8 +1019,8 @@ class Model(Section, frozen=True):
     requests_per_minute: Annotated[
         Annotated[int, span(1, 100_000_000)] | None,
         key(
-            "What the provider allows; calls wait their turn instead of getting a 429.",
-            effect="Left out, nothing is paced.",
+            "What the provider allows this model; calls wait their turn instead of getting a 429.",
+            effect="Left out, it is learned from the provider's answers. See also limits.safety_margin.",
             unit="requests per minute",
             example="500",
         ),
@@ -938,16 +1028,35 @@ class Model(Section, frozen=True):
     tokens_per_minute: Annotated[
         Annotated[int, span(1, 10**12)] | None,
         key(
-            "What the provider allows, prompt and answer together.",
-            effect="Left out, nothing is paced. A call that expects more than a minute's worth is sent when the bucket is full.",
+            "What the provider allows this model, prompt and answer together.",
+            effect="Left out, it is learned from the provider's answers. A call that expects more than may go at once is sent "
+            "when all of it is there.",
             unit="tokens per minute",
             example="200000",
+        ),
+    ] = None
+    requests_per_day: Annotated[
+        Annotated[int, span(1, 10**11)] | None,
+        key(
+            "What the provider allows this model in a day.",
+            effect="Counted over every stretch of 24 hours since the daemon started.",
+            unit="requests per day",
+            example="14400",
+        ),
+    ] = None
+    tokens_per_day: Annotated[
+        Annotated[int, span(1, 10**15)] | None,
+        key(
+            "What the provider allows this model in a day, prompt and answer together.",
+            effect="Counted over every stretch of 24 hours since the daemon started.",
+            unit="tokens per day",
+            example="10000000",
         ),
     ] = None
     max_concurrency: Annotated[
         Annotated[int, span(1, 100_000)] | None,
         key(
-            "Attempts that may run at it at once.",
+            "The most attempts that may run at it at once.",
             effect="Left out, concurrency.max serves.",
             unit="attempts",
             example="10",
@@ -1033,6 +1142,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     daemon: Daemon = field(default_factory=Daemon)
     queue: Queue = field(default_factory=Queue)
     concurrency: Concurrency = field(default_factory=Concurrency)
+    limits: Limits = field(default_factory=Limits)
     retry: Retry = field(default_factory=Retry)
     breaker: Breaker = field(default_factory=Breaker)
     hedge: Hedge = field(default_factory=Hedge)

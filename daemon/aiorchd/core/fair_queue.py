@@ -16,14 +16,15 @@ the new one itself if its flow is as long as any. So who floods the queue loses,
 Shedding: when the one whose turn it is has to wait for a known time, whoever's deadline comes before that cannot make it, and is
 told at once instead of at its deadline.
 
-There is one priority for now: a queue of each priority, asked in order, is how more will be built. Weights are here already.
+All entries have one priority here; `core.priority_queue` has one of these for each.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -119,10 +120,7 @@ class FairQueue(Generic[ItemT]):
         if self._waiting >= self.max_waiting:
             if self.backlog(key) + 1 >= self._longest:
                 return None, item
-            longest = next(iter(self._lengths[self._longest]))
-            newest = next(reversed(longest.entries))
-            turned_away = newest.item
-            self.remove(newest)
+            turned_away = self.drop_newest()
         flow = self._flows.get(key)
         if flow is None:
             flow = self._flows[key] = _Flow(key, self._virtual_time)
@@ -145,13 +143,39 @@ class FairQueue(Generic[ItemT]):
             self._drop(entry)
             self._sweep()
 
+    def drop_newest(self) -> ItemT | None:
+        """Turn away the newest entry of the longest flow; gives it, None when nobody waits."""
+        if not self._waiting:
+            return None
+        newest = next(reversed(next(iter(self._lengths[self._longest])).entries))
+        item = newest.item
+        self.remove(newest)
+        return item
+
+    def has(self, entry: Entry[ItemT]) -> bool:
+        """Whether an entry waits in this queue."""
+        return entry.waiting and self._flows.get(entry.flow.key) is entry.flow
+
     def first(self) -> ItemT | None:
         """Tell whose turn is next, if anybody waits."""
         flow = self._next_flow()
         return None if flow is None else next(iter(flow.entries)).item
 
-    def decide(self, now: float, grant: Callable[[ItemT, float], float | None]) -> Decision[ItemT]:
-        """Start whoever can start now, in order, and shed who cannot make its deadline.
+    def first_cost(self) -> float:
+        """Tell the cost of whose turn is next; 0 when nobody waits."""
+        flow = self._next_flow()
+        return 0.0 if flow is None else next(iter(flow.entries)).cost
+
+    def items(self) -> Iterator[ItemT]:
+        """Give everybody who waits, flow by flow, in order within each."""
+        for flow in self._flows.values():
+            for entry in flow.entries:
+                yield entry.item
+
+    def decide(
+        self, now: float, grant: Callable[[ItemT, float], float | None], *, most: float = math.inf
+    ) -> Decision[ItemT]:
+        """Start whoever can start now, in order, ``most`` of them, and shed who cannot make its deadline.
 
         ``grant(item, now)`` is asked for the item whose turn it is. It either takes what the item needs and gives 0.0, or
         takes nothing and gives the seconds until it might be possible, or None when only an event will tell.
@@ -159,7 +183,7 @@ class FairQueue(Generic[ItemT]):
         start: list[ItemT] = []
         shed: list[Shed[ItemT]] = []
         wake_in_s: float | None = None
-        while (flow := self._next_flow()) is not None:
+        while len(start) < most and (flow := self._next_flow()) is not None:
             entry = next(iter(flow.entries))
             delay_s = grant(entry.item, now)
             if delay_s == 0.0:
@@ -175,7 +199,7 @@ class FairQueue(Generic[ItemT]):
                 shed.append(Shed(entry.item, known_s))
                 self.remove(entry)
                 continue  # what the next one needs may be had sooner
-            self._shed_before(now + known_s, known_s, shed)
+            self.shed_before(now + known_s, known_s, shed)
             wake_in_s = delay_s
             break
         self._sweep()
@@ -190,7 +214,7 @@ class FairQueue(Generic[ItemT]):
             flow.free_at = self._virtual_time
             self._take_place(flow)
 
-    def _shed_before(self, earliest: float, delay_s: float, shed: list[Shed[ItemT]]) -> None:
+    def shed_before(self, earliest: float, delay_s: float, shed: list[Shed[ItemT]]) -> None:
         """Nobody starts before ``earliest``: turn away whose deadline is sooner."""
         while self._deadlines and (self._deadlines[0][0] < earliest or not self._deadlines[0][2].waiting):
             _, _, entry = heapq.heappop(self._deadlines)

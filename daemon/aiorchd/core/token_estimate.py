@@ -3,7 +3,8 @@
 The rate limits reserve this number and settle it when the usage is known, so it has to be cheap and about right:
 
     prompt = UTF-8 bytes of the text / 4, and some for each message, and a flat number for each picture or sound
-    answer = what the caller allows (``max_tokens``), else the exponentially weighted average of this target's answers
+    answer = what the caller allows (``max_tokens``), else the exponentially weighted average of this target's answers to
+             this task, else of all its answers
 
 Four characters a token is OpenAI's own rule of thumb for English; bytes instead of characters make it hold roughly for
 other scripts, which take more tokens a character. ``max_tokens`` is what providers count when they decide to let a call in.
@@ -25,6 +26,8 @@ _SAMPLE_CHARACTERS: Final = 2048
 _MOST_NODES: Final = 2000
 _FIRST_GUESS_TOKENS: Final = 256.0
 _SMOOTHING: Final = 0.1
+_MOST_REMEMBERED: Final = 2000
+"""Pairs of target and task: tasks are named by callers."""
 _MOST_TOKENS: Final = 10_000_000
 """Beyond any context there is; a caller's ``max_tokens`` of a quintillion must not put the bucket in debt for ever."""
 
@@ -45,36 +48,43 @@ def prompt_tokens(request: Mapping[str, Any]) -> int:
 
 
 class TokenEstimator:
-    """Guesses for the targets of the house; remembers how long each one's answers are. Outlives reloads."""
+    """Guesses for the targets of the house; remembers how long each one's answers to each task are. Outlives reloads."""
 
     def __init__(self, first_guess_tokens: float = _FIRST_GUESS_TOKENS) -> None:
         self._first_guess_tokens = first_guess_tokens
-        # This is all the mutable state.
-        self._mean_output: dict[str, float] = {}
+        # This is all the mutable state. The task None stands for all answers of a target.
+        self._mean_output: dict[tuple[str, str | None], float] = {}
 
-    def output_tokens(self, target: str, request: Mapping[str, Any]) -> int:
-        """Guess the tokens of a chat answer: what the caller allows, else what this target usually gives."""
+    def output_tokens(self, target: str, task: str | None, request: Mapping[str, Any]) -> int:
+        """Guess the tokens of a chat answer: what the caller allows, else what this target usually gives to such a task."""
         for place in (request, request.get("extra")):
             if isinstance(place, Mapping):
                 for name in ("max_tokens", "max_completion_tokens"):
                     allowed = place.get(name)
                     if isinstance(allowed, int) and allowed > 0:
                         return min(allowed, _MOST_TOKENS)
-        return int(self._mean_output.get(target, self._first_guess_tokens)) + 1
+        mean = self._mean_output.get((target, task))
+        if mean is None:
+            mean = self._mean_output.get((target, None), self._first_guess_tokens)
+        return int(mean) + 1
 
-    def learn(self, target: str, output_tokens: int) -> None:
+    def learn(self, target: str, task: str | None, output_tokens: int) -> None:
         """Remember how long an answer was, reasoning included."""
-        mean = self._mean_output.get(target)
-        self._mean_output[target] = float(output_tokens) if mean is None else mean + _SMOOTHING * (output_tokens - mean)
+        for key in ((target, None), (target, task)) if task is not None else ((target, None),):
+            mean = self._mean_output.pop(key, None)
+            if mean is None and len(self._mean_output) >= _MOST_REMEMBERED:
+                del self._mean_output[next(iter(self._mean_output))]  # what was not seen for longest
+            smoothed = float(output_tokens) if mean is None else mean + _SMOOTHING * (output_tokens - mean)
+            self._mean_output[key] = smoothed
 
     def keep_only(self, targets: Collection[str]) -> None:
         """Forget targets that the configuration no longer has."""
-        for gone in self._mean_output.keys() - set(targets):
+        for gone in [key for key in self._mean_output if key[0] not in targets]:
             del self._mean_output[gone]
 
     def mean_outputs(self) -> Mapping[str, float]:
         """Tell the average answer of each target that has answered."""
-        return dict(self._mean_output)
+        return {target: mean for (target, task), mean in self._mean_output.items() if task is None}
 
 
 def _each(values: Sequence[Any], guess: Any) -> float:

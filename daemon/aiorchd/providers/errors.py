@@ -28,7 +28,7 @@ from aiorch.errors import (
 )
 from aiorchd.providers.answer import whole_text
 from aiorchd.providers.google_quota import is_for_the_day
-from aiorchd.providers.hints import limits_told, retry_after_s, should_retry
+from aiorchd.providers.hints import limited_by, limits_told, retry_after_s, should_retry
 from aiorchd.providers.secret import Secret
 
 ERROR_BODY_BYTES: Final = 65_536
@@ -69,6 +69,7 @@ _OVERLOADED: Final = frozenset(
         "slow_down",
     }
 )
+_OVERLOADED_SENTENCE: Final = "is overloaded"
 _TOO_LONG_TEXT: Final = re.compile(
     r"context.?length|context window|context size|prompt is too long|input is too long|too many (?:input |prompt )?tokens"
     r"|reduce the length of|longer than the maximum model|exceed context limit|input token count.{0,40}exceeds",
@@ -174,6 +175,12 @@ def error_for(
         details["no_credit"] = True
     wait_s = retry_after_s(headers, complaint.raw, wall_time)
     error_class, what, retryable = _judge(complaint, model)
+    if error_class is RateLimited:
+        about = limited_by(complaint.marks, complaint.message)
+        if about is not None:
+            details["limited_by"] = about
+        if what == _OVERLOADED_SENTENCE:
+            details["overloaded"] = True
     told = should_retry(headers)
     if told is not None and error_class in (ProviderError, RateLimited):
         retryable = told
@@ -217,7 +224,7 @@ def _judge(complaint: Complaint, model: str) -> tuple[type[CallError], str, bool
     if status == 413:
         return ContextExceeded, "does not take a request of this size", False
     if status == 529 or (status in (0, 500, 503) and (not marks.isdisjoint(_OVERLOADED) or "overloaded" in message)):
-        return RateLimited, "is overloaded", True
+        return RateLimited, _OVERLOADED_SENTENCE, True
     if status in (0, 408, 409, 425) or status >= 500:
         return ProviderError, "failed", True
     if status in (400, 406, 415, 422):

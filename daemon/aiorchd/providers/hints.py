@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from aiorchd.calls.rate_limits import DAY_S, MINUTE_S, LimitsTold, Quota, QuotaTold
 
@@ -29,6 +29,7 @@ _SENTENCE: Final = re.compile(
     rf"\b(?:try again|retry|wait)(?: (?:in|after|for|at least))? ((?:\d+(?:\.\d+)?\s*{_UNIT}[\s,]*(?:and )?)+)",
     re.IGNORECASE,
 )
+_LIMITED_WORD: Final = re.compile(r"\b(?:requests|tokens|rpm|tpm)\b")
 _UNITS_S: Final = (("ms", 0.001), ("mil", 0.001), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
 
 
@@ -155,6 +156,15 @@ def retry_after_s(headers: Mapping[str, str], error: Mapping[str, Any], wall_tim
 def should_retry(headers: Mapping[str, str]) -> bool | None:
     """Read the provider's own word on whether asking again makes sense."""
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
+
+
+def limited_by(marks: Collection[str], message: str) -> Literal["requests", "tokens"] | None:
+    """Find which quota a refusal for its rate is about, by the error's code and type (lower case) or its sentence."""
+    for word in (*sorted(marks), message[:2000].lower()):
+        found = _LIMITED_WORD.search(word)
+        if found:
+            return "tokens" if found[0][0] == "t" else "requests"
+    return None
 
 
 def duration_s(text: str | None) -> float | None:

@@ -1,8 +1,9 @@
 """The turnstile of one target: the one place where attempts wait.
 
 An attempt gets its permit, its request and its expected tokens together, at the moment it starts, or it waits in a fair
-queue (`core.fair_queue`) and holds nothing. The turnstile outlives reloads: a new generation reconfigures it, and who
-waits or runs goes on.
+queue (`core.priority_queue`) and holds nothing. How many permits there are follows from how it goes (`core.concurrency`), and
+how fast requests and tokens go from what is configured, told or found (`core.quota_account`). The turnstile outlives
+reloads: a new generation reconfigures it, and who waits or runs goes on.
 
 How it waits. All deciding is synchronous (`_decide`); what was decided is acted on by rescheduling the tasks concerned.
 A waiting task is parked on `trio.lowlevel.wait_task_rescheduled`, so there is no event, no lock and no nursery, and one that
@@ -14,23 +15,40 @@ timer at a time, held by whoever is first, and no task of the turnstile's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import trio
 
 from aiorch.errors import Overloaded
 from aiorchd.calls.call import Attempt
+from aiorchd.calls.caller import Caller
 from aiorchd.calls.ports import Ticket
-from aiorchd.core.fair_queue import Entry, FairQueue
-from aiorchd.core.quota_account import BURST_S, Grant, QuotaAccount
+from aiorchd.calls.rate_limits import LimitsTold
+from aiorchd.core.concurrency import AdaptiveConcurrency, ConcurrencyBounds
+from aiorchd.core.fair_queue import Entry
+from aiorchd.core.paced_quota import Kind
+from aiorchd.core.priority_queue import TRICKLE, PriorityQueue
+from aiorchd.core.quota_account import Grant, Need, QuotaAccount
 
 _HOLD_SMOOTHING: Final = 0.1
 _FIRST_GUESS_HOLD_S: Final = 1.0
 _SHORTEST_RETRY_S: Final = 0.1
 _LONGEST_GUESS_S: Final = 60.0
+_MOST_REASONS: Final = 6
+_MOST_SIZES: Final = 1000
+_LARGER: Final = 1.1
+_MOST_SHOWN: Final = 200
+
+ShareOf: TypeAlias = Callable[[Caller], tuple[Hashable, float]]
+"""Gives a caller's flow and weight."""
+
+
+def by_uid(caller: Caller) -> tuple[Hashable, float]:
+    """One flow for each user, all of equal weight."""
+    return caller.uid, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +59,12 @@ class TurnstileStatistics:
 
     name: str
     permits: int
+    """How many may be held now; it moves between the bounds of the configuration."""
     in_use: int
     waiting: int
     max_waiting: int
-    waiting_by_caller: Mapping[int, int]
-    """By uid."""
+    waiting_by_caller: Mapping[str, int]
+    """By the names of their flows: a number is a uid, anything else a unit or what `[callers]` names."""
     requests_left: float | None
     tokens_left: float | None
     closed_s: float
@@ -59,23 +78,28 @@ class TurnstileStatistics:
     """Refused because their turn would have come after their deadline."""
     closures: int
     """How often the provider's word moved the time until which nothing is granted."""
+    throttled: int
+    """How often the provider refused because of a rate or an overload."""
 
 
 class Turn:
     """One attempt's way through: an async context manager and, inside, the `Passage`. Used once."""
 
     __slots__ = (
-        "_actual_tokens",
         "_alarm_at",
         "_asked_at",
         "_parked",
         "_scope",
         "_task",
         "_turnstile",
+        "_used",
         "attempt",
         "entry",
-        "grant",
         "granted_at",
+        "grants",
+        "need",
+        "reason",
+        "reasons",
         "refusal",
     )
 
@@ -84,13 +108,18 @@ class Turn:
         self.attempt = attempt
         self.entry: Entry[Turn] | None = None
         """Its place while it waits."""
-        self.grant: Grant | None = None
-        """What it was given; set by the turnstile."""
+        self.grants: tuple[tuple[QuotaAccount, Grant], ...] | None = None
+        """What it was given of each account; set by the turnstile."""
+        output = attempt.estimated_output_tokens
+        self.need = Need(attempt.estimated_tokens - output, output)
+        self.reason = ""
+        """What it waits for just now; set by the turnstile when it is its turn."""
+        self.reasons: list[str] = []
         self.granted_at = 0.0
         self.refusal: Overloaded | None = None
         """Why it is not let through; set by the turnstile."""
         self._asked_at = 0.0
-        self._actual_tokens: int | None = None
+        self._used: Need | None = None
         self._task: trio.lowlevel.Task | None = None
         self._parked = False
         self._scope: trio.CancelScope | None = None
@@ -101,9 +130,38 @@ class Turn:
         """What was granted and when."""
         return Ticket(self._asked_at, self.granted_at, self.attempt.estimated_tokens)
 
-    def settle(self, actual_tokens: int) -> None:
+    @property
+    def asked_at(self) -> float:
+        """When it began to wait."""
+        return self._asked_at
+
+    @property
+    def waited_for(self) -> Sequence[str]:
+        """What it had to wait for; only others, when it could go as soon as it was its turn."""
+        return self.reasons or ("others before it",)
+
+    def wait_for(self, reason: str) -> None:
+        """Note what keeps it waiting now that it is its turn."""
+        if reason != self.reason:
+            self.reason = reason
+            if reason not in self.reasons and len(self.reasons) < _MOST_REASONS:
+                self.reasons.append(reason)
+
+    def heard(self, told: LimitsTold) -> None:
+        """Learn what the answer says of the provider's limits."""
+        self._turnstile.heard(self, told)
+
+    def settle(self, input_tokens: int, output_tokens: int) -> None:
         """Correct the reserved tokens to what was used; takes effect on leaving."""
-        self._actual_tokens = actual_tokens
+        self._used = Need(input_tokens, output_tokens)
+
+    def succeeded(self) -> None:
+        """An answer came."""
+        self._turnstile.succeeded(self, trio.current_time())
+
+    def refused(self, *, about: str | None, overloaded: bool) -> None:
+        """The provider would not take it now (see `Passage.refused`)."""
+        self._turnstile.refused(self, trio.current_time(), about, overloaded=overloaded)
 
     async def __aenter__(self) -> Self:
         """Wait for the turn. Raises `Overloaded`; a cancellation leaves the queue as if it had never been entered."""
@@ -116,7 +174,7 @@ class Turn:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Give the permit back and settle the tokens. Never waits."""
-        self._turnstile.leave(self, trio.current_time(), self._actual_tokens)
+        self._turnstile.leave(self, trio.current_time(), self._used)
 
     def set_alarm(self, at: float) -> None:
         """Have the turnstile decide again at that time; infinity takes the alarm back."""
@@ -136,7 +194,7 @@ class Turn:
         self._task = trio.lowlevel.current_task()
         through = False
         try:
-            while self.grant is None and self.refusal is None:
+            while self.grants is None and self.refusal is None:
                 with trio.CancelScope(deadline=self._alarm_at) as self._scope:
                     self._parked = True
                     await trio.lowlevel.wait_task_rescheduled(self._abort)
@@ -160,32 +218,33 @@ class Turn:
 class TargetTurnstile:
     """Permits, quotas and the queue of one target; satisfies the port `Turnstile`.
 
-    ``permits`` attempts run at once, ``max_waiting`` wait (0: none ever waits); ``requests_per_minute`` and ``tokens_per_minute``
-    pace them, None does not; ``burst_s`` seconds' worth of these may go at once after a pause.
+    ``accounts`` are those it draws on: first the model's own, then that of the provider's key, which others draw on as well.
+    ``max_waiting`` attempts wait (0: none ever waits), those of the lowest priority get at least the share ``trickle``.
+    ``share_of`` gives a caller's flow, in which first come is first served, and its weight against others.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        permits: int,
-        requests_per_minute: float | None = None,
-        tokens_per_minute: float | None = None,
+        bounds: ConcurrencyBounds,
+        accounts: Sequence[QuotaAccount],
         max_waiting: int = 1000,
-        burst_s: float = BURST_S,
+        trickle: float = TRICKLE,
+        share_of: ShareOf = by_uid,
     ) -> None:
-        if permits < 1:
-            raise ValueError(f"{name}: at least one permit is needed, got {permits}")
         self._name = name
-        # This is all the mutable state. The account is this target's own for now; targets whose key is counted together
-        # will be handed one account, and nothing else changes.
-        self._account = QuotaAccount(requests_per_minute, tokens_per_minute, burst_s)
-        self._queue: FairQueue[Turn] = FairQueue(max_waiting)
-        self._permits = permits
+        # This is all the mutable state, and the accounts.
+        self._accounts = tuple(accounts)
+        self._queue: PriorityQueue[Turn] = PriorityQueue(max_waiting, trickle)
+        self._concurrency = AdaptiveConcurrency(bounds)
+        self._share_of = share_of
+        self._sizes: dict[str, float] = {}  # by call
+        self._neighbours: tuple[TargetTurnstile, ...] = ()
         self._in_use = 0
         self._alarm_holder: Turn | None = None
         self._mean_hold_s = _FIRST_GUESS_HOLD_S
-        self._granted = self._waited = self._refused_full = self._refused_late = self._closures = 0
+        self._granted = self._waited = self._refused_full = self._refused_late = self._closures = self._throttled = 0
 
     @property
     def idle(self) -> bool:
@@ -205,72 +264,111 @@ class TargetTurnstile:
 
         The later of two ends holds. Who waits and has less time than that is refused at once, so that it may be asked elsewhere.
         """
-        self._closures += self._account.close(now, seconds)
+        self._closures += self._accounts[self._owner("requests")].close(now, seconds)
         self.decide(now)
 
     def wait_s(self, now: float, tokens: int) -> float:
         """Guess how long an attempt of so many tokens would wait if it came now; 0 when it could start."""
-        waiting = len(self._queue)
-        by_quota_s = self._account.earliest_s(now, waiting + 1) if waiting else self._account.delay_s(now, tokens)
-        if not waiting and self._in_use < self._permits:
-            return by_quota_s
-        return max(by_quota_s, (waiting + 1) * self._mean_hold_s / self._permits)
+        waiting, permits = len(self._queue), self._concurrency.limit
+        if waiting:
+            by_quota_s = max([account.earliest_s(now, waiting + 1) for account in self._accounts])
+        else:
+            by_quota_s = max([account.delay_s(now, Need(tokens)) for account in self._accounts])
+            if self._in_use < permits:
+                return by_quota_s
+        return max(by_quota_s, (waiting + 1) * self._mean_hold_s / permits)
 
     def reconfigure(
         self,
         now: float,
         *,
-        permits: int,
-        requests_per_minute: float | None,
-        tokens_per_minute: float | None,
+        bounds: ConcurrencyBounds,
+        accounts: Sequence[QuotaAccount],
         max_waiting: int,
-        burst_s: float = BURST_S,
+        trickle: float = TRICKLE,
     ) -> None:
         """Change the limits live. More room wakes who waits; with less, who holds a permit or a place keeps it to the end."""
-        if permits < 1:
-            raise ValueError(f"{self._name}: at least one permit is needed, got {permits}")
-        self._permits = permits
+        self._concurrency.reconfigure(now, bounds)
         self._queue.max_waiting = max_waiting
-        self._account.reconfigure(now, requests_per_minute, tokens_per_minute, burst_s)
+        self._queue.trickle = trickle
+        self._accounts = tuple(accounts)
         self._queue.forget_history()  # shares are counted in seconds of the quota, which may have changed
         self.decide(now)
 
+    def beside(self, neighbours: Iterable[TargetTurnstile]) -> None:
+        """Name the turnstiles that draw on one of this one's accounts: what comes back here may let them go on."""
+        self._neighbours = tuple(each for each in neighbours if each is not self)
+
     def statistics(self) -> TurnstileStatistics:
         """Tell the present state."""
-        levels = self._account.levels(trio.current_time())
+        now = trio.current_time()
         return TurnstileStatistics(
             name=self._name,
-            permits=self._permits,
+            permits=self._concurrency.limit,
             in_use=self._in_use,
             waiting=len(self._queue),
             max_waiting=self._queue.max_waiting,
-            waiting_by_caller={uid: number for uid, number in self._queue.backlogs().items() if isinstance(uid, int)},
-            requests_left=levels.requests,
-            tokens_left=levels.tokens,
-            closed_s=levels.closed_s,
+            waiting_by_caller={str(flow): number for flow, number in self._queue.backlogs().items()},
+            requests_left=self._level(now, "requests"),
+            tokens_left=self._level(now, "tokens"),
+            closed_s=max(account.closed_s(now) for account in self._accounts),
             mean_hold_s=self._mean_hold_s,
             granted=self._granted,
             waited=self._waited,
             refused_full=self._refused_full,
             refused_late=self._refused_late,
             closures=self._closures,
+            throttled=self._throttled,
         )
+
+    def limits(self, *, uid: int | None = None) -> dict[str, Any]:
+        """Tell everything of permits, quotas and who waits, as plain data; with ``uid``, of the waiting only that user's."""
+        now = trio.current_time()
+        concurrency = self._concurrency
+        first = self._queue.first()
+        shown = [turn for turn in self._queue.items() if uid is None or turn.attempt.call.caller.uid == uid]
+        return {
+            "permits": {
+                "limit": concurrency.limit,
+                "in_use": self._in_use,
+                "algorithm": concurrency.bounds.algorithm,
+                "min": concurrency.bounds.least,
+                "max": concurrency.bounds.most,
+                "changed_by": concurrency.why,
+                "changed_s_ago": None if concurrency.changed_at == -math.inf else now - concurrency.changed_at,
+            },
+            "accounts": [account.to_plain(now) for account in self._accounts],
+            "waiting": len(self._queue) if uid is None else len(shown),
+            "max_waiting": self._queue.max_waiting,
+            "mean_hold_s": self._mean_hold_s,
+            "throttled": self._throttled,
+            "who_waits": [_waiting_plain(turn, now, first=turn is first) for turn in shown[:_MOST_SHOWN]],
+        }
+
+    def _level(self, now: float, kind: Kind) -> float | None:
+        levels = [level for account in self._accounts if (level := account.level(now, kind)) is not None]
+        return min(levels, default=None)
 
     # --- what a Turn calls --------------------------------------------------------------------------------------------
 
     def admit(self, turn: Turn, now: float) -> bool:
         """Grant the turn at once, or queue it and say False; then it is granted or refused later (perhaps already)."""
+        call = turn.attempt.call
+        if self._sizes and call.id in self._sizes:
+            output = turn.need.output_tokens
+            turn.need = Need(max(0.0, self._sizes.pop(call.id) - output), output)
         if not self._queue and self._try_grant(turn, now) == 0.0:
             return True
-        call = turn.attempt.call
-        uid = call.caller.uid
+        flow, weight = self._share_of(call.caller)
         start_by = min(turn.attempt.start_by, call.deadline)
-        earliest_s = self._account.earliest_s(now, self._queue.backlog(uid) + 1)
+        earliest_s = self._earliest_s(now, self._queue.backlog(flow, call.priority))
         if start_by < now + earliest_s:
             self._refuse_late(turn, earliest_s)
             return False
-        cost = self._account.share_s(turn.attempt.estimated_tokens)
-        turn.entry, turned_away = self._queue.put(uid, turn, deadline=start_by, cost=cost)
+        cost = max([account.share_s(turn.need) for account in self._accounts]) or 1.0
+        turn.entry, turned_away = self._queue.put(
+            flow, turn, priority=call.priority, deadline=start_by, cost=cost, weight=weight
+        )
         if turned_away is not None:
             self._refuse_full(turned_away, now)
         self.decide(now)
@@ -299,32 +397,90 @@ class TargetTurnstile:
         """Undo everything for a turn that is not taken: it was refused, or its call went away while it waited."""
         if turn.entry is not None:
             self._queue.remove(turn.entry)
-        if turn.grant is not None:  # cancelled in the moment it was granted
+        if turn.grants is not None:  # cancelled in the moment it was granted
             self._in_use -= 1
-            self._account.cancel(turn.grant, now)
-            turn.grant = None
+            for account, grant in turn.grants:
+                account.cancel(grant, now)
+            turn.grants = None
         self.decide(now)
 
-    def leave(self, turn: Turn, now: float, actual_tokens: int | None) -> None:
+    def heard(self, turn: Turn, told: LimitsTold) -> None:
+        """Hand what an answer says to who owns the quota: the key where the configuration gives the key such limits, else the
+        model."""
+        if turn.grants is None:
+            return
+        for each in told.quotas:
+            owner = self._owner(each.quota)
+            if owner < len(turn.grants):
+                account, grant = turn.grants[owner]
+                account.hear(grant, told.at, each.quota, each.limit, each.remaining, each.reset_s, each.window_s)
+
+    def succeeded(self, turn: Turn, now: float) -> None:
+        """Let the permits grow."""
+        self._concurrency.succeeded(now, now - turn.granted_at, self._in_use)
+
+    def refused(self, turn: Turn, now: float, about: str | None, *, overloaded: bool) -> None:
+        """Let the permits shrink; when it is for a rate, let its owner find the pace."""
+        self._throttled += 1
+        self._concurrency.refused(now, turn.granted_at, "the provider is overloaded" if overloaded else "429")
+        if not overloaded and turn.grants is not None:
+            kind: Kind | None = "tokens" if about == "tokens" else "requests" if about == "requests" else None
+            owner = self._owner(kind or "requests")
+            if owner < len(turn.grants):
+                account, grant = turn.grants[owner]
+                tokens = account.refused(grant, now, kind)
+                if tokens > turn.need.input_tokens + turn.need.output_tokens:
+                    self._remember_size(turn, tokens)
+
+    def _remember_size(self, turn: Turn, tokens: float) -> None:
+        """A call turned out to be larger than was thought: when it comes again, more is taken for it."""
+        self._sizes.pop(turn.attempt.call.id, None)
+        if len(self._sizes) >= _MOST_SIZES:
+            del self._sizes[next(iter(self._sizes))]
+        self._sizes[turn.attempt.call.id] = _LARGER * tokens
+
+    def leave(self, turn: Turn, now: float, used: Need | None) -> None:
         """Take back a permit and settle the tokens; None leaves the estimate standing."""
         self._in_use -= 1
         self._mean_hold_s += _HOLD_SMOOTHING * (now - turn.granted_at - self._mean_hold_s)
-        if actual_tokens is not None and turn.grant is not None:
-            self._account.settle(turn.grant, actual_tokens, now)
+        if used is not None and turn.grants is not None:
+            for account, grant in turn.grants:
+                account.settle(grant, used, now)
         if self._queue:
             self.decide(now)
+        for neighbour in self._neighbours:
+            neighbour.decide(now)
+
+    def _owner(self, kind: Kind) -> int:
+        """Find the account that a quota of this kind belongs to."""
+        if len(self._accounts) > 1 and self._accounts[1].configures(kind) and not self._accounts[0].configures(kind):
+            return 1
+        return 0
+
+    def _earliest_s(self, now: float, before: int) -> float:
+        """Tell how long a call waits at the very least with so many of its own before it: by the quotas, and by permits that
+        are held twice as briefly as usual."""
+        earliest_s = max([account.earliest_s(now, before + 1) for account in self._accounts])
+        by_permits_s = (before + 1 - self._concurrency.bounds.most) * self._mean_hold_s / self._concurrency.bounds.most
+        return max(earliest_s, by_permits_s / 2.0)
 
     def _try_grant(self, turn: Turn, now: float) -> float | None:
         """Give the turn all it needs and 0, or nothing and the seconds until it might be had (None: not known)."""
-        tokens = turn.attempt.estimated_tokens
-        delay_s = self._account.delay_s(now, tokens)
-        if self._in_use >= self._permits:
+        need = turn.need
+        delay_s = 0.0
+        for account in self._accounts:
+            delay_s = max(delay_s, account.delay_s(now, need))
+        if self._in_use >= self._concurrency.limit:
+            turn.wait_for("a permit")
             return delay_s or None
         if delay_s > 0.0:
+            blocked = [each for account in self._accounts if (each := account.blocked(now, need)) is not None]
+            if blocked:
+                turn.wait_for(max(blocked, key=lambda each: each.delay_s).by)
             return delay_s
         self._in_use += 1
         self._granted += 1
-        turn.grant = self._account.take(now, tokens)
+        turn.grants = tuple([(account, account.take(now, need)) for account in self._accounts])
         turn.granted_at = now
         return 0.0
 
@@ -338,8 +494,8 @@ class TargetTurnstile:
         waiting, most = len(self._queue), self._queue.max_waiting
         message = f"{self._name}: {waiting} calls wait already, at most {most} may"
         # A guess at when there will be room: what waits now has to go through the permits and the quota.
-        by_permits_s = min(waiting * self._mean_hold_s / self._permits, _LONGEST_GUESS_S)
-        by_quota_s = self._account.earliest_s(now, waiting + 1)
+        by_permits_s = min(waiting * self._mean_hold_s / self._concurrency.limit, _LONGEST_GUESS_S)
+        by_quota_s = max([account.earliest_s(now, waiting + 1) for account in self._accounts])
         self._refuse(turn, message, max(by_permits_s, by_quota_s), {"reason": "full", "waiting": waiting})
 
     def _refuse(self, turn: Turn, message: str, retry_after_s: float, details: dict[str, Any]) -> None:
@@ -347,3 +503,17 @@ class TargetTurnstile:
         retry_after_s = max(retry_after_s, _SHORTEST_RETRY_S)
         turn.refusal = Overloaded(message, retry_after_s=retry_after_s, stage="gate", details=details)
         turn.wake()
+
+
+def _waiting_plain(turn: Turn, now: float, *, first: bool) -> dict[str, Any]:
+    call = turn.attempt.call
+    return {
+        "call": call.id,
+        "uid": call.caller.uid,
+        "unit": call.caller.unit,
+        "priority": call.priority,
+        "waits_s": now - turn.asked_at,
+        "waits_for": turn.reason if first and turn.reason else "others before it",
+        "tokens": turn.attempt.estimated_tokens,
+        "left_s": call.deadline - now,
+    }

@@ -1,8 +1,7 @@
 """Where an attempt waits for its turn at its target, holds it while the provider works, and settles what it used.
 
-What is learned from the answer goes back to the turnstile before the permit does: the tokens really used, and a
-provider's "not now", which closes the turnstile for everybody. In the other order the next one waiting would run into
-the same closed door.
+What is learned from the answer goes back to the turnstile before the permit does: what its headers say of the limits, the
+tokens really used, and a provider's "not now". In the other order the next one waiting would run into the same closed door.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import trio
 from aiorch.errors import CallError
 from aiorchd.calls.call import Attempt
 from aiorchd.calls.outcome import Verdict, judge
-from aiorchd.calls.ports import Service, Turnstile
+from aiorchd.calls.ports import Passage, Service, Turnstile
 from aiorchd.calls.reply import Reply
 
 _WORTH_A_NOTE_S: Final = 0.001
@@ -31,8 +30,8 @@ class GateStatistics:
 
 
 class Gate:
-    """Await ``turnstile``, then ask ``inner``. ``pause_s`` is how long the target is left alone after a "not now" that
-    did not say until when.
+    """Await ``turnstile``, then ask ``inner``. ``pause_s`` is how long the target is left alone when it is overloaded and
+    did not say until when; a refusal because of a rate needs no pause, the pace itself makes one.
 
     Leaves ``queue_s`` and ``provider_s`` in the notes of the attempt, ``unsent`` when it never got its turn, and adds both
     times to the journal.
@@ -58,14 +57,19 @@ class Gate:
                 self._running += 1
                 if began_at - asked_at >= _WORTH_A_NOTE_S:
                     waited = f"waited {began_at - asked_at:.3g} s for a turn at {attempt.target.name}"
-                    attempt.call.journal.note(began_at, "gate", waited)
+                    reasons = ", then ".join(passage.waited_for)
+                    attempt.call.journal.note(began_at, "gate", f"{waited}: {reasons}" if reasons else waited)
+                attempt.notes["limits_listener"] = passage.heard
                 try:
                     reply = await self._inner(attempt)
                 except CallError as error:
-                    self._heed(error)
+                    self._heed(error, passage)
                     raise
-                if reply.usage is not None:
-                    passage.settle(reply.usage.total)
+                usage = reply.usage
+                if usage is not None:
+                    output = usage.output + usage.reasoning
+                    passage.settle(usage.total - output, output)
+                passage.succeeded()
                 return reply
         finally:
             self._account(attempt, asked_at, began_at)
@@ -74,13 +78,16 @@ class Gate:
         """Tell who waits here and who is at the provider. The turnstile itself tells of all generations together."""
         return GateStatistics(waiting=self._waiting, running=self._running, throttled=self._throttled)
 
-    def _heed(self, error: CallError) -> None:
-        """Leave the target alone for as long as the provider said, or a little while when it only said not now."""
-        throttled = judge(error).verdict is Verdict.THROTTLED
-        self._throttled += throttled
+    def _heed(self, error: CallError, passage: Passage) -> None:
+        """Pass a "not now" on, and leave the target alone for as long as the provider said."""
         seconds = error.retry_after_s
-        if seconds is None and throttled:
-            seconds = self._pause_s
+        if judge(error).verdict is Verdict.THROTTLED:
+            self._throttled += 1
+            if error.retryable:  # else it says that this one request, or this account, will never do
+                overloaded = bool(error.details.get("overloaded"))
+                passage.refused(about=error.details.get("limited_by"), overloaded=overloaded)
+                if seconds is None and overloaded:
+                    seconds = self._pause_s
         if seconds is not None:
             self._turnstile.cool_down(trio.current_time(), seconds)
 
@@ -88,6 +95,7 @@ class Gate:
         """Write down where the time went, however it ended."""
         now = trio.current_time()
         journal = attempt.call.journal
+        attempt.notes.pop("limits_listener", None)
         queue_s = (now if began_at is None else began_at) - asked_at
         attempt.notes["queue_s"] = queue_s
         journal.queue_s += queue_s

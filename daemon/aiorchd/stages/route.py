@@ -168,13 +168,14 @@ class Route:
             return ContextExceeded(
                 f"the prompt has some {prompt} tokens, {target.name} takes {target.context_tokens}", stage="route"
             )
-        output = self._estimator.output_tokens(target.name, call.request) if call.kind == "chat" else 0
+        output = self._estimator.output_tokens(target.name, call.task, call.request) if call.kind == "chat" else 0
         now = trio.current_time()
         attempt = Attempt(
             call=call,
             target=target,
             number=len(call.journal.attempts) + 1,
             estimated_tokens=prompt + output,
+            estimated_output_tokens=output,
             alternatives=tuple(self._targets[name] for name in remaining) if remaining else (),
             start_by=call.deadline if not remaining else now + (call.deadline - now) / 2,
             forced=forced,
@@ -190,7 +191,7 @@ class Route:
         answer that was no good."""
         usage = reply.usage
         if usage is not None and not usage.estimated and call.kind == "chat":
-            self._estimator.learn(target.name, usage.output + usage.reasoning)
+            self._estimator.learn(target.name, call.task, usage.output + usage.reasoning)
         self._answered_by[target.name] += 1
         spent = _Spent.of(call)
         failed = [attempt for attempt in call.journal.attempts[before.attempts :] if attempt.code is not None]

@@ -81,33 +81,33 @@ plain = st.recursive(
 @given(st.dictionaries(st.sampled_from(["messages", "input", "tools", "output_schema", "extra", "max_tokens"]), plain))
 def test_anything_gets_some_number(request_):
     assert 1 <= prompt_tokens(request_) <= 10_000_000
-    assert 1 <= TokenEstimator().output_tokens("small", request_) <= 10_000_000
+    assert 1 <= TokenEstimator().output_tokens("small", None, request_) <= 10_000_000
 
 
 def test_the_allowed_answer_counts_else_what_is_usual():
     estimator = TokenEstimator()
-    assert estimator.output_tokens("small", chat("x", max_tokens=50)) == 50
-    assert estimator.output_tokens("small", chat("x", extra={"max_completion_tokens": 70})) == 70
-    assert estimator.output_tokens("small", chat("x", max_tokens=10**30)) == 10_000_000
-    assert estimator.output_tokens("small", chat("x", max_tokens=0)) == 257
+    assert estimator.output_tokens("small", None, chat("x", max_tokens=50)) == 50
+    assert estimator.output_tokens("small", None, chat("x", extra={"max_completion_tokens": 70})) == 70
+    assert estimator.output_tokens("small", None, chat("x", max_tokens=10**30)) == 10_000_000
+    assert estimator.output_tokens("small", None, chat("x", max_tokens=0)) == 257
     for _ in range(100):
-        estimator.learn("small", 20)
-    estimator.learn("large", 1000)
-    assert estimator.output_tokens("small", chat("x")) == 21
-    assert estimator.output_tokens("large", chat("x")) == 1001
-    assert estimator.output_tokens("other", chat("x")) == 257
+        estimator.learn("small", None, 20)
+    estimator.learn("large", None, 1000)
+    assert estimator.output_tokens("small", None, chat("x")) == 21
+    assert estimator.output_tokens("large", None, chat("x")) == 1001
+    assert estimator.output_tokens("other", None, chat("x")) == 257
 
 
 def test_an_average_that_moves_slowly():
     estimator = TokenEstimator()
-    estimator.learn("small", 100)
-    estimator.learn("small", 200)
+    estimator.learn("small", None, 100)
+    estimator.learn("small", None, 200)
     assert estimator.mean_outputs() == {"small": pytest.approx(110.0)}
 
 
 def test_targets_that_are_gone_are_forgotten():
     estimator = TokenEstimator()
-    estimator.learn("old", 10)
-    estimator.learn("small", 10)
+    estimator.learn("old", None, 10)
+    estimator.learn("small", None, 10)
     estimator.keep_only(["small", "new"])
     assert set(estimator.mean_outputs()) == {"small"}

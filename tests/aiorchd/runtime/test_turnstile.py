@@ -10,9 +10,9 @@ import pytest
 import trio
 from harness import a_call, a_caller, an_attempt, cancel_at_every_checkpoint
 from trio.testing import wait_all_tasks_blocked
+from turnstiles import a_turnstile, change
 
 from aiorch.errors import Overloaded
-from aiorchd.runtime.turnstile import TargetTurnstile
 
 
 def attempt(uid=1000, *, tokens=0, timeout_s=1000.0):
@@ -41,7 +41,7 @@ class Passenger:
                     else:
                         await trio.sleep(self._hold_s)
                     if self._actual is not None:
-                        passage.settle(self._actual)
+                        passage.settle(self._actual, 0)
             except Overloaded as refusal:
                 self.refusal = refusal
         self.cancelled = self.scope.cancelled_caught
@@ -57,12 +57,12 @@ class Passenger:
 def assert_idle(turnstile):
     statistics = turnstile.statistics()
     assert (statistics.in_use, statistics.waiting, dict(statistics.waiting_by_caller)) == (0, 0, {})
-    assert len(turnstile._queue._deadlines) == 0
+    assert all(len(queue._deadlines) == 0 for queue in turnstile._queue._queues)
     assert turnstile._alarm_holder is None
 
 
 async def test_who_need_not_wait_does_not_even_yield(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=2, requests_per_minute=600, tokens_per_minute=60_000)
+    turnstile = a_turnstile(permits=2, requests_per_minute=600, tokens_per_minute=60_000)
     others = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: _note(others))
@@ -79,14 +79,14 @@ async def _note(where):
 
 
 async def test_permits_bound_what_runs_and_the_rest_waits_in_order(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=2)
+    turnstile = a_turnstile(permits=2)
     async with trio.open_nursery() as nursery:
         passengers = []
         for _ in range(4):
             passengers.append(Passenger(nursery, turnstile, attempt()))
             await wait_all_tasks_blocked()
         assert [each.inside for each in passengers] == [True, True, False, False]
-        assert turnstile.statistics().waiting_by_caller == {1000: 2}
+        assert turnstile.statistics().waiting_by_caller == {"1000": 2}
         await trio.sleep(3)
         passengers[1].leave()
         await wait_all_tasks_blocked()
@@ -101,7 +101,7 @@ async def test_permits_bound_what_runs_and_the_rest_waits_in_order(autojump_cloc
 
 
 async def test_callers_take_turns(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=1)
+    turnstile = a_turnstile(permits=1)
     order = []
 
     async def go(uid):
@@ -118,7 +118,7 @@ async def test_callers_take_turns(autojump_clock):
 
 
 async def test_requests_are_paced(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=100, requests_per_minute=60, burst_s=3)
+    turnstile = a_turnstile(permits=100, requests_per_minute=60, burst_s=3)
     async with trio.open_nursery() as nursery:
         passengers = [Passenger(nursery, turnstile, attempt(), hold_s=0.1) for _ in range(8)]
     assert sorted(each.entered_at for each in passengers) == pytest.approx([0, 0, 0, 1, 2, 3, 4, 5], abs=1e-3)
@@ -126,7 +126,7 @@ async def test_requests_are_paced(autojump_clock):
 
 
 async def test_tokens_are_paced_and_settled(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=100, tokens_per_minute=6000, burst_s=10)  # 100/s, 1 000 at once
+    turnstile = a_turnstile(permits=100, tokens_per_minute=6000, burst_s=10)  # 100/s, 1 000 at once
     async with trio.open_nursery() as nursery:
         Passenger(nursery, turnstile, attempt(tokens=800), hold_s=1, actual=300)
         await wait_all_tasks_blocked()
@@ -138,23 +138,23 @@ async def test_tokens_are_paced_and_settled(autojump_clock):
 
 
 async def test_without_settling_the_estimate_stands(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=1, tokens_per_minute=6000, burst_s=10)
+    turnstile = a_turnstile(permits=1, tokens_per_minute=6000, burst_s=10)
     async with turnstile.pass_through(attempt(tokens=400)):
         pass
     assert turnstile.statistics().tokens_left == 600.0
 
 
 async def test_an_overrun_is_paid_by_the_next(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=1, tokens_per_minute=6000, burst_s=10)
+    turnstile = a_turnstile(permits=1, tokens_per_minute=6000, burst_s=10)
     async with turnstile.pass_through(attempt(tokens=400)) as passage:
-        passage.settle(1500)
+        passage.settle(1500, 0)
     assert turnstile.statistics().tokens_left == -500.0
     async with turnstile.pass_through(attempt(tokens=100)) as passage:
         assert passage.ticket.granted_at - passage.ticket.asked_at == pytest.approx(6.0)
 
 
 async def test_a_large_one_first_in_line_is_not_overtaken(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=10, tokens_per_minute=6000, burst_s=10)
+    turnstile = a_turnstile(permits=10, tokens_per_minute=6000, burst_s=10)
     async with trio.open_nursery() as nursery:
         Passenger(nursery, turnstile, attempt(tokens=1000), hold_s=0.1)
         await wait_all_tasks_blocked()
@@ -166,7 +166,7 @@ async def test_a_large_one_first_in_line_is_not_overtaken(autojump_clock):
 
 
 async def test_more_than_a_minutes_worth_goes_when_the_bucket_is_full(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=10, tokens_per_minute=6000, burst_s=10)
+    turnstile = a_turnstile(permits=10, tokens_per_minute=6000, burst_s=10)
     async with turnstile.pass_through(attempt(tokens=500)):
         pass
     async with turnstile.pass_through(attempt(tokens=9000)):
@@ -175,7 +175,7 @@ async def test_more_than_a_minutes_worth_goes_when_the_bucket_is_full(autojump_c
 
 
 async def test_a_full_queue_turns_away_the_newest_of_the_longest(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=1, max_waiting=2)
+    turnstile = a_turnstile(permits=1, max_waiting=2)
     async with trio.open_nursery() as nursery:
         flood = []
         for _ in range(4):
@@ -194,7 +194,7 @@ async def test_a_full_queue_turns_away_the_newest_of_the_longest(autojump_clock)
 
 
 async def test_with_no_room_nobody_waits(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=1, max_waiting=0)
+    turnstile = a_turnstile(permits=1, max_waiting=0)
     async with turnstile.pass_through(attempt()):
         with pytest.raises(Overloaded, match="wait already"):
             async with turnstile.pass_through(attempt()):
@@ -203,7 +203,7 @@ async def test_with_no_room_nobody_waits(autojump_clock):
 
 
 async def test_who_cannot_make_its_deadline_is_refused_at_once(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=10, requests_per_minute=6)  # one in ten seconds
+    turnstile = a_turnstile(permits=10, requests_per_minute=6)  # one in ten seconds
     async with turnstile.pass_through(attempt()):
         pass
     with pytest.raises(Overloaded, match="longer than this call can wait") as caught:
@@ -216,7 +216,7 @@ async def test_who_cannot_make_its_deadline_is_refused_at_once(autojump_clock):
 
 
 async def test_who_could_be_asked_elsewhere_waits_less_long(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=1)
+    turnstile = a_turnstile(permits=1)
     turnstile.cool_down(0.0, 10.0)
     with pytest.raises(Overloaded):
         async with turnstile.pass_through(an_attempt(a_call(timeout_s=15.0), start_by=7.5)):
@@ -226,7 +226,7 @@ async def test_who_could_be_asked_elsewhere_waits_less_long(autojump_clock):
 
 
 async def test_who_stands_too_far_back_is_refused_at_once(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=10, requests_per_minute=60, burst_s=1)
+    turnstile = a_turnstile(permits=10, requests_per_minute=60, burst_s=1)
     async with trio.open_nursery() as nursery:
         passengers = [Passenger(nursery, turnstile, attempt(timeout_s=30.5), hold_s=0.1) for _ in range(50)]
         await wait_all_tasks_blocked()
@@ -239,7 +239,7 @@ async def test_who_stands_too_far_back_is_refused_at_once(autojump_clock):
 
 
 async def test_one_is_not_refused_because_of_anothers_long_queue(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=10, requests_per_minute=60, burst_s=1)
+    turnstile = a_turnstile(permits=10, requests_per_minute=60, burst_s=1)
     async with trio.open_nursery() as nursery:
         for _ in range(50):
             Passenger(nursery, turnstile, attempt(1, timeout_s=1000), hold_s=0.1)
@@ -252,7 +252,7 @@ async def test_one_is_not_refused_because_of_anothers_long_queue(autojump_clock)
 
 
 async def test_the_providers_word_closes_the_door_for_everybody(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=10)
+    turnstile = a_turnstile(permits=10)
     turnstile.cool_down(trio.current_time(), 4.0)
     assert turnstile.statistics().closed_s == 4.0
     async with trio.open_nursery() as nursery:
@@ -267,7 +267,7 @@ async def test_the_providers_word_closes_the_door_for_everybody(autojump_clock):
 
 
 async def test_closing_refuses_those_who_wait_already_and_have_not_the_time(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=1)
+    turnstile = a_turnstile(permits=1)
     async with trio.open_nursery() as nursery:
         holder = Passenger(nursery, turnstile, attempt())
         await wait_all_tasks_blocked()
@@ -283,7 +283,7 @@ async def test_closing_refuses_those_who_wait_already_and_have_not_the_time(auto
 
 
 async def test_of_two_closures_the_later_end_holds(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=10)
+    turnstile = a_turnstile(permits=10)
     turnstile.cool_down(0.0, 10.0)
     turnstile.cool_down(0.0, 2.0)
     async with trio.open_nursery() as nursery:
@@ -295,17 +295,17 @@ async def test_of_two_closures_the_later_end_holds(autojump_clock):
 
 
 async def test_more_permits_wake_those_who_wait_and_fewer_let_holders_finish(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=1)
+    turnstile = a_turnstile(permits=1)
     limits = {"requests_per_minute": None, "tokens_per_minute": None, "max_waiting": 100}
     async with trio.open_nursery() as nursery:
         passengers = []
         for _ in range(5):
             passengers.append(Passenger(nursery, turnstile, attempt()))
             await wait_all_tasks_blocked()
-        turnstile.reconfigure(0.0, permits=3, **limits)
+        change(turnstile, 0.0, permits=3, **limits)
         await wait_all_tasks_blocked()
         assert [each.inside for each in passengers] == [True, True, True, False, False]
-        turnstile.reconfigure(0.0, permits=1, **limits)
+        change(turnstile, 0.0, permits=1, **limits)
         passengers[0].leave()
         passengers[1].leave()
         await wait_all_tasks_blocked()
@@ -320,39 +320,37 @@ async def test_more_permits_wake_those_who_wait_and_fewer_let_holders_finish(aut
 
 
 async def test_a_raised_limit_is_felt_by_those_who_wait(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=10, requests_per_minute=1)
+    turnstile = a_turnstile(permits=10, requests_per_minute=1)
     async with trio.open_nursery() as nursery:
         Passenger(nursery, turnstile, attempt(), hold_s=0)
         await wait_all_tasks_blocked()
         passenger = Passenger(nursery, turnstile, attempt(), hold_s=0)
         await trio.sleep(6)
-        turnstile.reconfigure(6.0, permits=10, requests_per_minute=60, tokens_per_minute=None, max_waiting=10)
+        change(turnstile, 6.0, permits=10, requests_per_minute=60, tokens_per_minute=None, max_waiting=10)
     assert passenger.entered_at == pytest.approx(6.9, abs=1e-2)  # 0.1 had come at the old rate
 
 
 async def test_a_limit_that_appears_and_goes_away(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=10)
+    turnstile = a_turnstile(permits=10)
     async with turnstile.pass_through(attempt(tokens=100)) as passage:
-        turnstile.reconfigure(0.0, permits=10, requests_per_minute=60, tokens_per_minute=600, max_waiting=10)
-        passage.settle(10)
+        change(turnstile, 0.0, permits=10, requests_per_minute=60, tokens_per_minute=600, max_waiting=10)
+        passage.settle(10, 0)
     statistics = turnstile.statistics()
     assert (statistics.requests_left, statistics.tokens_left) == (6.0, 60.0)
-    turnstile.reconfigure(0.0, permits=10, requests_per_minute=None, tokens_per_minute=None, max_waiting=10)
+    change(turnstile, 0.0, permits=10, requests_per_minute=None, tokens_per_minute=None, max_waiting=10)
     assert turnstile.statistics().requests_left is None
 
 
 @pytest.mark.parametrize("permits", [0, -1])
 async def test_no_permits_is_a_mistake(permits):
-    with pytest.raises(ValueError, match="at least one permit"):
-        TargetTurnstile("small", permits=permits)
-    with pytest.raises(ValueError, match="at least one permit"):
-        TargetTurnstile("small", permits=1).reconfigure(
-            0.0, permits=permits, requests_per_minute=None, tokens_per_minute=None, max_waiting=1
-        )
+    with pytest.raises(ValueError, match="permits need 1 <="):
+        a_turnstile(permits=permits)
+    with pytest.raises(ValueError, match="permits need 1 <="):
+        change(a_turnstile(1), 0.0, permits=permits, requests_per_minute=None, tokens_per_minute=None, max_waiting=1)
 
 
 async def test_leaving_the_queue_lets_the_next_one_try(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=10, tokens_per_minute=6000, burst_s=10)
+    turnstile = a_turnstile(permits=10, tokens_per_minute=6000, burst_s=10)
     async with trio.open_nursery() as nursery:
         Passenger(nursery, turnstile, attempt(tokens=900), hold_s=0)
         await wait_all_tasks_blocked()
@@ -369,7 +367,7 @@ async def test_leaving_the_queue_lets_the_next_one_try(autojump_clock):
 
 
 async def test_cancelled_in_the_moment_of_the_grant_gives_everything_back(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=1, requests_per_minute=60, tokens_per_minute=6000, burst_s=10)
+    turnstile = a_turnstile(permits=1, requests_per_minute=60, tokens_per_minute=6000, burst_s=10)
     async with trio.open_nursery() as nursery:
         holder = Passenger(nursery, turnstile, attempt(tokens=100), actual=100)
         await wait_all_tasks_blocked()
@@ -389,13 +387,13 @@ async def test_cancelled_in_the_moment_of_the_grant_gives_everything_back(autoju
 
 
 async def test_granted_just_before_the_cancellation_still_leaves_properly(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=1)
+    turnstile = a_turnstile(permits=1)
     async with trio.open_nursery() as nursery:
         first = Passenger(nursery, turnstile, attempt())
         await wait_all_tasks_blocked()
         second = Passenger(nursery, turnstile, attempt())
         await wait_all_tasks_blocked()
-        turnstile.reconfigure(0.0, permits=2, requests_per_minute=None, tokens_per_minute=None, max_waiting=9)
+        change(turnstile, 0.0, permits=2, requests_per_minute=None, tokens_per_minute=None, max_waiting=9)
         second.scope.cancel()  # granted, rescheduled, and only then cancelled
         await wait_all_tasks_blocked()
         assert second.cancelled
@@ -405,7 +403,7 @@ async def test_granted_just_before_the_cancellation_still_leaves_properly(autoju
 
 
 async def test_the_alarm_and_a_cancellation_at_the_same_moment(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=10, requests_per_minute=60, burst_s=1)
+    turnstile = a_turnstile(permits=10, requests_per_minute=60, burst_s=1)
     async with trio.open_nursery() as nursery:
         Passenger(nursery, turnstile, attempt(), hold_s=0)
         await wait_all_tasks_blocked()
@@ -427,7 +425,7 @@ async def test_nothing_turns_round_busily_while_waiting(autojump_clock):
         def before_task_step(self, task):
             self.count += 1
 
-    turnstile = TargetTurnstile("small", permits=10, requests_per_minute=60, burst_s=1)
+    turnstile = a_turnstile(permits=10, requests_per_minute=60, burst_s=1)
     steps = Steps()
     trio.lowlevel.add_instrument(steps)
     async with trio.open_nursery() as nursery:
@@ -443,7 +441,7 @@ class Prompt(dict):
 
 
 async def test_who_left_is_forgotten(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=1)
+    turnstile = a_turnstile(permits=1)
     async with trio.open_nursery() as nursery:
         holder = Passenger(nursery, turnstile, attempt())
         await wait_all_tasks_blocked()
@@ -458,7 +456,7 @@ async def test_who_left_is_forgotten(autojump_clock):
         seen = weakref.ref(prompt)
         del leaving, gone, prompt
         gc.collect()
-        assert any(not entry.waiting for _, _, entry in turnstile._queue._deadlines)
+        assert any(not entry.waiting for _, _, entry in turnstile._queue._queues[1]._deadlines)
         assert seen() is None
         holder.leave()
         await wait_all_tasks_blocked()
@@ -473,14 +471,14 @@ async def test_who_left_is_forgotten(autojump_clock):
 )
 async def test_idle_after_cancelling_at_any_checkpoint(autojump_clock, limits):
     def scenario(nursery):
-        turnstile = TargetTurnstile("small", permits=1, **limits)
+        turnstile = a_turnstile(permits=1, **limits)
         others = [Passenger(nursery, turnstile, attempt(uid, tokens=5), hold_s=0.3) for uid in (1, 1, 2)]
 
         async def run():
             for _ in range(2):
                 async with turnstile.pass_through(attempt(3, tokens=5)) as passage:
                     await trio.sleep(0.2)
-                    passage.settle(3)
+                    passage.settle(3, 0)
             turnstile.cool_down(trio.current_time(), 1.0)
             async with turnstile.pass_through(attempt(3, tokens=5)):
                 await trio.sleep(0.2)
@@ -498,7 +496,7 @@ async def test_idle_after_cancelling_at_any_checkpoint(autojump_clock, limits):
 
 async def test_everybody_cancelled_at_any_checkpoint(autojump_clock):
     def scenario(nursery):
-        turnstile = TargetTurnstile("small", permits=2, requests_per_minute=120, burst_s=1)
+        turnstile = a_turnstile(permits=2, requests_per_minute=120, burst_s=1)
 
         async def run():
             async with trio.open_nursery() as crowd:
@@ -534,7 +532,7 @@ class TrueBucket:
 @pytest.mark.parametrize("bias", [0.3, 1.0])
 async def test_eight_callers_never_overrun_a_limit_that_is_enforced(autojump_clock, bias):
     chance = random.Random(7)
-    turnstile = TargetTurnstile("small", permits=6, requests_per_minute=240, tokens_per_minute=60_000, burst_s=5)
+    turnstile = a_turnstile(permits=6, requests_per_minute=240, tokens_per_minute=60_000, burst_s=5)
     requests, tokens = TrueBucket(4.0, 20.0), TrueBucket(1000.0, 5000.0)
     served = dict.fromkeys(range(8), 0)
     used = 0
@@ -550,7 +548,7 @@ async def test_eight_callers_never_overrun_a_limit_that_is_enforced(autojump_clo
                     requests.use(now, 1)
                     tokens.use(now, actual)
                     await trio.sleep(chance.uniform(0.05, 2.0))
-                    passage.settle(actual)
+                    passage.settle(actual, 0)
                     served[uid] += 1
                     used += actual
                 if chance.random() < 0.02:
@@ -567,7 +565,7 @@ async def test_eight_callers_never_overrun_a_limit_that_is_enforced(autojump_clo
 
 
 async def test_long_calls_that_used_little_do_not_make_a_later_wave_overrun(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=100, tokens_per_minute=6000, burst_s=10)  # 100/s, 1 000 at once
+    turnstile = a_turnstile(permits=100, tokens_per_minute=6000, burst_s=10)  # 100/s, 1 000 at once
     tokens = TrueBucket(100.0, 1000.0)
 
     async def go(start_s, estimate, actual, hold_s):
@@ -575,7 +573,7 @@ async def test_long_calls_that_used_little_do_not_make_a_later_wave_overrun(auto
         async with turnstile.pass_through(attempt(tokens=estimate)) as passage:
             tokens.use(trio.current_time(), actual)
             await trio.sleep(hold_s)
-            passage.settle(actual)
+            passage.settle(actual, 0)
 
     async with trio.open_nursery() as nursery:
         for _ in range(5):
@@ -589,7 +587,7 @@ async def test_long_calls_that_used_little_do_not_make_a_later_wave_overrun(auto
 
 
 async def test_fair_shares_are_shares_of_what_is_scarce(autojump_clock):
-    turnstile = TargetTurnstile("small", permits=100, tokens_per_minute=60_000, burst_s=1)
+    turnstile = a_turnstile(permits=100, tokens_per_minute=60_000, burst_s=1)
     tokens_of = {1: 0, 2: 0}
 
     async def go(uid, tokens):

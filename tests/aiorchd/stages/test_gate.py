@@ -6,9 +6,9 @@ import pytest
 import trio
 from harness import a_call, a_reply, a_usage, an_attempt, ask, cancel_at_every_checkpoint, harness
 from trio.testing import wait_all_tasks_blocked
+from turnstiles import a_turnstile
 
 from aiorch.errors import InvalidRequest, Overloaded, ProviderError, RateLimited
-from aiorchd.runtime.turnstile import TargetTurnstile
 from aiorchd.stages.gate import Gate, GateStatistics
 
 IDLE = GateStatistics(waiting=0, running=0, throttled=0)
@@ -16,7 +16,7 @@ IDLE = GateStatistics(waiting=0, running=0, throttled=0)
 
 def gate(**limits):
     limits.setdefault("permits", 1)
-    turnstile = TargetTurnstile("small", **limits)
+    turnstile = a_turnstile(**limits)
     return *harness(Gate, turnstile), turnstile
 
 
@@ -39,7 +39,7 @@ async def test_says_where_the_time_went(autojump_clock):
     assert "unsent" not in attempt.notes
     journal = attempt.call.journal
     assert (journal.queue_s, journal.provider_s) == (pytest.approx(3), pytest.approx(2))
-    assert journal.notes == [(pytest.approx(3), "gate", "waited 3 s for a turn at small")]
+    assert journal.notes == [(pytest.approx(3), "gate", "waited 3 s for a turn at small: a permit")]
     assert service.statistics() == IDLE
 
 
@@ -90,7 +90,8 @@ async def test_not_now_closes_the_gate_before_the_next_one_starts(autojump_clock
 @pytest.mark.parametrize(
     ("error", "closed_s"),
     [
-        (RateLimited("not now"), 0.5),  # did not say until when
+        (RateLimited("not now"), 0.0),  # the pace that is found from it makes the pause
+        (RateLimited("is overloaded", details={"overloaded": True}), 0.5),  # did not say until when
         (RateLimited("not now", retry_after_s=0.0), 0.0),
         (ProviderError("overloaded", retry_after_s=7.0), 7.0),  # 503 and 529 may say so too
         (ProviderError("broken"), 0.0),

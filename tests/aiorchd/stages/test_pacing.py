@@ -7,6 +7,7 @@ import random
 import pytest
 import trio
 from harness import a_call, a_caller, a_reply, a_target, a_usage, cancel_at_every_checkpoint
+from turnstiles import a_turnstile
 
 from aiorch.errors import CallError, ProviderError, RateLimited
 from aiorchd.core.backoff import Backoff
@@ -14,7 +15,6 @@ from aiorchd.core.fallback_chains import FallbackChains, Fallbacks
 from aiorchd.core.occupancy import Occupancy
 from aiorchd.core.token_bucket import TokenBucket
 from aiorchd.core.token_estimate import TokenEstimator
-from aiorchd.runtime.turnstile import TargetTurnstile
 from aiorchd.stages.admit import Admit
 from aiorchd.stages.deadline import Deadline
 from aiorchd.stages.dispatch import AttemptTimes, Dispatch
@@ -57,7 +57,7 @@ class House:
     """The lower half of the pipeline, over one or more providers."""
 
     def __init__(self, providers, *, chance, max_attempts=4, **limits):
-        self.turnstiles = {name: TargetTurnstile(name, **limits) for name in providers}
+        self.turnstiles = {name: a_turnstile(name=name, **limits) for name in providers}
         self.gates, self.retries, self.dispatches = {}, {}, {}
         for name, provider in providers.items():
             self.dispatches[name] = Dispatch(provider, AttemptTimes(30.0))
