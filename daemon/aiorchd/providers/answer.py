@@ -14,7 +14,12 @@ DEEPEST: Final = 64
 
 
 class Unreadable(Exception):
-    """The answer is not what the dialect promises; the text completes «main answered …»."""
+    """The answer is not what the dialect promises; the text completes «main answered …». ``usage`` is what it told of its
+    tokens all the same, None when nothing: they are paid for."""
+
+    def __init__(self, message: str, usage: Usage | None = None) -> None:
+        super().__init__(message)
+        self.usage = usage
 
 
 @dataclass(frozen=True, slots=True)

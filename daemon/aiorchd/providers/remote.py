@@ -11,7 +11,7 @@ import trio
 from aiorch.errors import CallError, ContentFiltered, IncompleteStream, ProviderAuth, ProviderError
 from aiorchd.calls.call import Attempt
 from aiorchd.calls.ports import DeltaSink, ProviderCheck, WallClock
-from aiorchd.calls.reply import Reply
+from aiorchd.calls.reply import Reply, Usage
 from aiorchd.providers.answer import DEEPEST, ChatAnswer, Unreadable, parse_json
 from aiorchd.providers.dialect import Dialect, WireRequest
 from aiorchd.providers.errors import (
@@ -177,7 +177,8 @@ class RemoteProvider:
             raise self._nonsense(attempt, Unreadable(f"with a stream that cannot be read: {too_large}")) from too_large
         if not assembler.complete:
             damaged = f" ({assembler.malformed} of its events could not be read)" if assembler.malformed else ""
-            raise self._nonsense(attempt, Unreadable(f"with a stream that ends before the answer does{damaged}"))
+            message = f"with a stream that ends before the answer does{damaged}"
+            raise self._nonsense(attempt, Unreadable(message, _told_of_nothing(assembler)))
 
     async def _pass_on(self, attempt: Attempt, delta: Delta, sink: DeltaSink, began: float) -> None:
         if "first_token_s" not in attempt.notes:
@@ -260,8 +261,19 @@ class RemoteProvider:
         )
 
     def _nonsense(self, attempt: Attempt, error: Unreadable) -> ProviderError:
+        if error.usage is not None:
+            attempt.notes["cost_usd"] = cost_usd(error.usage, attempt.target.price)
         details = {"provider": self.name, "phase": "reading", "sent": True, "status": attempt.notes.get("status")}
         return ProviderError(f"{self.name} answered {error}", details=details)
+
+
+def _told_of_nothing(assembler: Assembler) -> Usage | None:
+    """What a stream told of its tokens although there is no answer in it."""
+    try:
+        assembler.answer()
+    except Unreadable as empty:
+        return empty.usage
+    return None  # part of an answer: what was told of its tokens may be part of them
 
 
 def _with(fixed: Headers, further: Headers) -> Headers:

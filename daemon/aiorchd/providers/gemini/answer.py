@@ -47,7 +47,7 @@ def read_chat(payload: Any) -> ChatAnswer:
     if isinstance(feedback, Mapping) and isinstance(feedback.get("blockReason"), str) and not candidates:
         return _blocked(payload, feedback)
     if not isinstance(candidates, list) or not candidates or not isinstance(candidates[0], Mapping):
-        raise Unreadable("without any candidate")
+        raise Unreadable("without any candidate", read_usage(payload.get("usageMetadata")))
     candidate = candidates[0]
     parts = parts_of(candidate)
     text = "".join(part["text"] for part in parts if is_said(part))

@@ -20,7 +20,7 @@ def read_chat(payload: Any) -> ChatAnswer:
         raise Unreadable("with JSON that is not an object")
     choices = payload.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-        raise Unreadable("without any choice")
+        raise Unreadable("without any choice", read_usage(payload.get("usage")))
     choice = choices[0]
     message = choice.get("message")
     if not isinstance(message, Mapping):
