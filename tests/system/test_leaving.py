@@ -1,127 +1,83 @@
-"""A caller who leaves: the provider sees its connection closed within 100 ms, wherever the call was; nothing is left behind."""
+"""A caller who leaves: the provider's connection is closed at once, on every path, and nothing is held afterwards.
+
+The bar is 100 ms (`benchmarks/failure.py` measures it). Here it is wider, since other tests run beside these.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator
-from typing import Any
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import msgpack
 import pytest
 import trio
-from processes import DaemonProcess, daemon
+from leaving import Leaver, a_leaver
+from processes import ROOT
 
-from aiorch import AsyncClient
-from aiorchsim.process import Simulator, start_simulator
+import aiorch
 
-DIALECTS = {"openai": "v1", "anthropic": "v1", "gemini": "v1beta"}
-BOUND_S = 0.1
-TRIES = 3
-"""A busy machine may hold anybody up for as long as that; not each time."""
-QUESTION = "Summarize in one sentence: A caller who leaves gives back all that was held for it. " * 4
-FAULTS = {"hang": "waiting", "stall": "answering", "slow_first_token=60": None}
-"""Where a call is when its caller leaves, and what the provider was doing; None: waiting when plain, else answering."""
-
-
-def configuration(simulator: Simulator) -> str:
-    text = "[retry]\nbackoff_s = [60.0]\n[concurrency]\nmax = 1\n"
-    for dialect, version in DIALECTS.items():
-        text += f'[providers.{dialect}]\ndialect = "{dialect}"\nbase_url = "{simulator.url}/{version}"\napi_key_env = "SIM_KEY"\n'
-        for fault in (*FAULTS, "error_503"):
-            text += f'[[models]]\nname = "{dialect}:{fault}"\nid = "{dialect}+{fault}"\nprovider = "{dialect}"\n'
-    return text
+WITHIN_S = 1.0
+HOST = """
+import sys, aiorch
+client = aiorch.Client(sys.argv[1])
+pieces = client.stream("What is 1 + 1? Then write a long story.", model="stalling")
+next(iter(pieces))
+print("came", flush=True)
+next(iter(pieces))
+"""
 
 
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with start_simulator("[[models]]\nlatency_s = 0.0\nstream_chunk_tokens = 1\n") as simulator:
-        folder = tmp_path_factory.mktemp("leaving")
-        with daemon(folder, configuration(simulator), environment={"SIM_KEY": "sk-sim"}) as running:
-            yield simulator, running
+async def test_on_every_path(tmp_path: Path) -> None:
+    async with a_leaver(tmp_path) as leaver:
+        took = {}
+        with trio.fail_after(90):
+            for name, path in leaver.paths.items():
+                took[name] = await path()
+                await leaver.assert_idle()
+        assert {name: took_s for name, took_s in took.items() if took_s > WITHIN_S} == {}
 
 
-@pytest.fixture
-async def client(house: tuple[Simulator, DaemonProcess]) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(house[1].socket) as opened:
-        yield opened
+async def test_by_every_way(tmp_path: Path) -> None:
+    async with a_leaver(tmp_path) as leaver:
+        with trio.fail_after(60):
+            await by_its_deadline(leaver)
+            await by_closing_its_connection(leaver)
+            await by_being_killed(leaver)
 
 
-async def ask(client: AsyncClient, model: str, streamed: bool, begun: trio.Event) -> None:
-    options: dict[str, Any] = {"model": model, "cache": "bypass", "timeout_s": 120}
-    if not streamed:
-        await client.complete(QUESTION, **options)
-        return
-    async for _ in client.stream(QUESTION, **options):
-        begun.set()
+async def by_its_deadline(leaver: Leaver) -> None:
+    with pytest.raises(aiorch.DeadlineExceeded):
+        await leaver.client.complete("What is 1 + 1?", model="slow", timeout_s=0.3)
+    await gone(leaver)
 
 
-async def until(simulator: Simulator, condition: Any) -> dict[str, Any]:
-    with trio.fail_after(10):
-        while not condition(stats := await trio.to_thread.run_sync(simulator.stats)):
-            await trio.sleep(0.005)
-    return stats
+async def by_closing_its_connection(leaver: Leaver) -> None:
+    async with await trio.open_unix_socket(str(leaver.running.socket)) as stream:
+        question = {"prompt": "What is 2 + 2?", "model": "slow", "timeout_s": 50}
+        await stream.send_all(msgpack.packb([0, 1, "complete", [question]]))
+        await leaver.until(lambda calls: calls["in_flight"] == 1)
+    await gone(leaver)
 
 
-async def idle(client: AsyncClient) -> bool:
-    status = await client.status()
-    return status["stages"]["observe"]["inside"] == 0 and all(
-        model["live"]["in_use"] == model["live"]["waiting"] == 0 for model in status["models"]
+async def by_being_killed(leaver: Leaver) -> None:
+    host = subprocess.Popen(
+        [sys.executable, "-c", HOST, str(leaver.running.socket)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "client")},
     )
+    assert host.stdout is not None
+    assert await trio.to_thread.run_sync(host.stdout.readline) == b"came\n"
+    host.send_signal(signal.SIGKILL)
+    await gone(leaver)
+    host.wait()
+    host.stdout.close()
 
 
-async def waiting(client: AsyncClient, count: int) -> None:
-    with trio.fail_after(5):
-        while sum(model["live"]["waiting"] for model in (await client.status())["models"]) != count:
-            await trio.sleep(0.005)
-
-
-@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("dialect", DIALECTS)
-async def test_the_providers_connection_is_closed_at_once(
-    house: tuple[Simulator, DaemonProcess], client: AsyncClient, dialect: str, fault: str, streamed: bool
-) -> None:
-    simulator, _ = house
-    took_s = []
-    for _ in range(TRIES):
-        await trio.to_thread.run_sync(simulator.reset)
-        begun = trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ask, client, f"{dialect}:{fault}", streamed, begun)
-            await until(simulator, lambda stats: stats["calls"]["in_flight"] == 1)
-            if streamed and fault == "stall":
-                await begun.wait()
-            left_at = time.monotonic()
-            nursery.cancel_scope.cancel()
-        stats = await until(simulator, lambda stats: stats["calls"]["in_flight"] == 0)
-        (gone,) = stats["left"]
-        assert gone["while"] == (FAULTS[fault] or ("answering" if streamed else "waiting"))
-        took_s.append(gone["at_s"] - left_at)
-        if took_s[-1] <= BOUND_S:
-            break
-    assert min(took_s) <= BOUND_S, took_s
-    with trio.fail_after(5):
-        while not await idle(client):
-            await trio.sleep(0.005)
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-async def test_who_leaves_while_waiting_is_asked_for_no_more(
-    house: tuple[Simulator, DaemonProcess], client: AsyncClient, dialect: str
-) -> None:
-    simulator, _ = house
-    await trio.to_thread.run_sync(simulator.reset)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(ask, client, f"{dialect}:error_503", False, trio.Event())  # asleep between two attempts
-        nursery.start_soon(ask, client, f"{dialect}:hang", False, trio.Event())
-        await until(simulator, lambda stats: stats["calls"]["received"] == 2)
-        async with trio.open_nursery() as queued:
-            queued.start_soon(ask, client, f"{dialect}:hang", False, trio.Event())  # in the queue behind it
-            await waiting(client, 1)
-            queued.cancel_scope.cancel()
-        await waiting(client, 0)
-        nursery.cancel_scope.cancel()
-    stats = await until(simulator, lambda stats: stats["calls"]["in_flight"] == 0)
-    with trio.fail_after(5):
-        while not await idle(client):
-            await trio.sleep(0.005)
-    assert stats["calls"]["received"] == 2
+async def gone(leaver: Leaver) -> None:
+    with trio.fail_after(WITHIN_S):
+        await leaver.until(lambda calls: calls["in_flight"] == 0)
+    await trio.sleep(0.05)
+    await leaver.assert_idle()
