@@ -24,6 +24,7 @@ SCRIPTS = (
     "edits",
     "kill9",
     "budget",
+    "failure",
     "full_disk",
     "damaged_files",
     "malformed_frames",

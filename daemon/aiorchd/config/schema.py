@@ -356,7 +356,8 @@ class Breaker(Section, frozen=True):
         span(0.01, 1),
         key(
             "Share of a model's attempts that must have failed for it to be left alone.",
-            effect="Lower reacts to half-broken models, and to chance.",
+            effect="Lower reacts to half-broken models, and to chance. When min_calls in a row have failed, it is left alone "
+            "at once.",
             unit="share, 0 to 1",
         ),
     ] = 0.5

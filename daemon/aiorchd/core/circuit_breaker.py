@@ -1,7 +1,8 @@
 """Leave a target alone while it fails, and find out by single probes when it has recovered.
 
     closed      everything passes; outcomes are counted over the last ``window_s`` seconds. At least ``min_calls`` of them,
-                and a share of ``failure_rate`` or more failed: open
+                and a share of ``failure_rate`` or more failed: open. So too when the latest ``min_calls`` all failed: who dies
+                under load is known long before the successes of the minute before are outweighed
     open        nothing passes for a while: ``open_s`` the first time, twice as long each further time, at most
                 ``max_open_s``; then half open
     half open   one call passes, as a probe. Failed: open again, for longer. Answered: recovering
@@ -112,7 +113,8 @@ class CircuitBreaker:
         """Slices of the window, oldest first: when it began, answered, failed."""
         self._opened_until = 0.0
         self._open_rate = 0.0
-        self._in_a_row = 0
+        self._openings_in_a_row = 0
+        self._failed_in_a_row = 0
         self._since = 0.0
         """When the present state began."""
         self._probing = False
@@ -150,9 +152,14 @@ class CircuitBreaker:
                 self._open(now, 1.0)
             return
         answered, failed = self._count(now, outcome)
+        self._failed_in_a_row = self._failed_in_a_row + 1 if outcome is Outcome.FAILED else 0
+        if outcome is Outcome.ANSWERED:
+            return
         total = answered + failed
         least = self._policy.min_calls if self._state is State.CLOSED else min(_RECOVERY_SAMPLE, self._policy.min_calls)
-        if outcome is Outcome.FAILED and total >= least and failed >= self._policy.failure_rate * total:
+        if min(self._failed_in_a_row, failed) >= least:
+            self._open(now, 1.0)
+        elif total >= least and failed >= self._policy.failure_rate * total:
             self._open(now, failed / total)
 
     def would_refuse(self, now: float) -> Refused | None:
@@ -222,11 +229,11 @@ class CircuitBreaker:
 
     def _open(self, now: float, rate: float) -> None:
         if self._state is State.CLOSED and now - self._since >= self._policy.window_s:
-            self._in_a_row = 0
-        self._in_a_row += 1
+            self._openings_in_a_row = 0
+        self._openings_in_a_row += 1
         self._openings += 1
         self._open_rate = rate
-        doubled = self._policy.open_s * 2.0 ** min(self._in_a_row - 1, 32)
+        doubled = self._policy.open_s * 2.0 ** min(self._openings_in_a_row - 1, 32)
         self._opened_until = now + min(doubled, max(self._policy.max_open_s, self._policy.open_s))
         self._enter(State.OPEN, now)
 
@@ -238,6 +245,7 @@ class CircuitBreaker:
         self._state, self._since = state, now
         self._generation += 1
         self._probing = False
+        self._failed_in_a_row = 0
         self._window.clear()
 
     def _count(self, now: float, outcome: Outcome) -> tuple[int, int]:

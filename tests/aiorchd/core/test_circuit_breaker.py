@@ -50,6 +50,19 @@ def test_it_stays_closed_below_the_rate():
     assert statistics.failure_rate == pytest.approx(0.4)
 
 
+def test_as_many_failures_in_a_row_open_it_whatever_went_before():
+    breaker = CircuitBreaker(POLICY)
+    for _ in range(1000):
+        send(breaker, 0.0, Outcome.ANSWERED)
+    for _ in range(3):
+        send(breaker, 1.0, Outcome.FAILED)
+    send(breaker, 1.0, Outcome.ANSWERED)
+    for number in range(4):
+        assert state(breaker, 1.0) == "closed", number
+        send(breaker, 1.0, Outcome.FAILED)
+    assert state(breaker, 1.0) == "open"
+
+
 def test_what_is_older_than_the_window_does_not_count():
     breaker = CircuitBreaker(POLICY)
     for _ in range(3):
