@@ -1,0 +1,117 @@
+"""A budget with real processes: many callers, faults, a kill in the middle; the provider's own count is the witness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+from processes import DaemonProcess
+
+import aiorch
+from aiorchsim.process import start_simulator
+
+BUDGET_USD = 0.3
+PROFILE = """
+[[models]]
+name = "main"
+latency_s = 0.01
+input_usd_per_1m = 60.0
+output_usd_per_1m = 240.0
+fault = "cut_stream"
+fault_rate = 0.2
+[[models]]
+name = "spare"
+input_usd_per_1m = 60.0
+output_usd_per_1m = 240.0
+"""
+CONFIG = """
+[providers.sim]
+base_url = "{url}"
+[[models]]
+name = "main"
+provider = "sim"
+input_usd_per_1m = 60.0
+output_usd_per_1m = 240.0
+[[models]]
+name = "spare"
+provider = "sim"
+input_usd_per_1m = 60.0
+output_usd_per_1m = 240.0
+[routing]
+fallback = ["spare"]
+[retry]
+backoff_s = [0.01]
+[concurrency]
+max = 32
+[budget]
+per_day_usd = {budget}
+"""
+pytestmark = pytest.mark.slow
+
+
+async def crowd(process: DaemonProcess, *, kill_after: int | None = None) -> tuple[int, aiorch.BudgetExceeded | None]:
+    """Ask until the budget is used up; gives how often it was answered, and what was said in the end."""
+    answered, said = 0, None
+    enough = trio.Event()
+
+    async def caller(number: int) -> None:
+        nonlocal answered, said
+        async with aiorch.AsyncClient(str(process.socket)) as client:
+            turn = 0
+            while True:
+                turn += 1
+                try:
+                    await client.complete(f"What is {number} + {turn}?", max_tokens=20, timeout_s=20)
+                    answered += 1
+                    if answered == kill_after:
+                        enough.set()
+                except aiorch.BudgetExceeded as error:
+                    if not error.retryable:
+                        said = error
+                        return
+                except aiorch.AiorchError:
+                    await trio.sleep(0.01)
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for number in range(32):
+                nursery.start_soon(caller, number)
+            if kill_after is not None:
+                await enough.wait()
+                assert process.process is not None
+                process.process.kill()
+                process.process.wait()
+                await trio.to_thread.run_sync(process.start)
+    return answered, said
+
+
+@pytest.mark.parametrize("kill_after", [None, 10])
+async def test_the_provider_never_bills_more_than_the_budget(tmp_path: Path, kill_after: int | None) -> None:
+    with start_simulator(PROFILE, seed=3) as simulator:
+        process = DaemonProcess(tmp_path, CONFIG.format(url=simulator.base_url, budget=BUDGET_USD), (), {})
+        process.start()
+        try:
+            answered, said = await crowd(process, kill_after=kill_after)
+            assert answered > 5
+            assert said is not None
+            assert said.details["budget"] == "all"
+            assert 0 < (said.retry_after_s or 0) <= 86_400
+            billed = simulator.stats()["cost_usd"]
+            assert 0 < billed <= BUDGET_USD
+            with aiorch.Client(str(process.socket)) as client:
+                [budget] = client.call("stats", own=True)["budgets"]
+                assert billed <= budget["spent_usd"] + 1e-9 <= BUDGET_USD + 1e-9
+                assert budget["held_usd"] == 0
+                status = client.status()
+                assert status["budgets"]["on_exhausted"] == "refuse"
+                purse = status["stages"]["purse"]
+                assert (purse["open"], purse["waiting"], purse["committing"]) == (0, 0, 0)
+                # More money, live.
+                client.config_override("budget.per_day_usd", BUDGET_USD * 3)
+                reply = client.complete("What is 6 * 7?", model="spare", max_tokens=20)
+                story = client.explain(reply.id)["story"]["attempts"][-1]
+                assert 0 < story["settled_usd"] <= story["reserved_usd"]
+                assert story["price_source"] == "configuration"
+        finally:
+            assert process.stop() == 0
