@@ -115,3 +115,45 @@ async def test_the_provider_never_bills_more_than_the_budget(tmp_path: Path, kil
                 assert story["price_source"] == "configuration"
         finally:
             assert process.stop() == 0
+
+
+LISTED = """
+[providers.openai]
+base_url = "https://api.openai.com/v1"
+[providers.mine]
+base_url = "http://localhost:9/v1"
+[[models]]
+name = "listed"
+provider = "openai"
+id = "gpt-4o-mini"
+[[models]]
+name = "own"
+provider = "openai"
+id = "gpt-4o-mini"
+input_usd_per_1m = 0.1
+[[models]]
+name = "unknown"
+provider = "mine"
+id = "gpt-4o-mini"
+[budget]
+per_day_usd = 5.0
+"""
+
+
+def test_where_a_price_is_from_and_what_is_said_of_unknown_ones(tmp_path: Path) -> None:
+    process = DaemonProcess(tmp_path, LISTED, (), {})
+    process.start()
+    try:
+        with aiorch.Client(str(process.socket)) as client:
+            listed, own, unknown = client.models_list()
+        assert (listed["input_usd_per_1m"], listed["output_usd_per_1m"]) == (0.15, 0.6)
+        assert listed["cache_read_usd_per_1m"] == 0.075
+        assert listed["context_tokens"] == 128_000
+        assert listed["price_source"].startswith("genai-prices")
+        # One price of its own, and the table is not asked for the others.
+        assert (own["input_usd_per_1m"], own["output_usd_per_1m"], own["price_source"]) == (0.1, None, "configuration")
+        assert (unknown["input_usd_per_1m"], unknown["price_source"]) == (None, None)
+        [said] = [line for line in process.said().splitlines() if "unknown price" in line]
+        assert "own, unknown" in said
+    finally:
+        assert process.stop() == 0
