@@ -32,6 +32,7 @@ from aiorchd.config.later import NOT_YET
 from aiorchd.config.load import load_text
 from aiorchd.config.schema import CallerTable, Model, Provider, sections, top_keys
 from aiorchd.doors.methods import method_table
+from aiorchd.runtime.host_models import HostModels
 from aiorchsim import options as simulator_options
 from aiorchsim.process import start_simulator
 
@@ -90,6 +91,8 @@ METHODS = method_table(
             ("models", "cache_stats", "config_reload", "status")
         ),
     ),
+    HostModels(),
+    lambda: QUESTIONS,
 )
 TOLD_METHODS = {code_words(row[0])[0].strip(): row for row in table(document("protocol.md"), "### The other methods")}
 
@@ -326,7 +329,17 @@ def known_key(key: str) -> bool:
 KEY = re.compile(r"(?:[a-z_]+\.)+[a-z0-9_*]+")
 IN_SECTION = re.compile(r"\[([a-z.]+)\] ([a-z_0-9]+)")
 NOT_KEYS = frozenset(
-    ("cache.stats", "cache.clear", "cache.forget", "cache.db", "metrics.db", "models.list", "limits.rules")
+    (
+        "cache.stats",
+        "cache.clear",
+        "cache.forget",
+        "cache.db",
+        "metrics.db",
+        "models.list",
+        "models.register",
+        "models.remove",
+        "limits.rules",
+    )
 )
 
 

@@ -8,19 +8,20 @@ generation.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import trio
 
 from aiorch.errors import InvalidRequest
 from aiorchd.calls.call import Attempt, Call
 from aiorchd.calls.caller import UNMAPPED_UID, Caller
+from aiorchd.calls.host_model import HOST, HostModel
 from aiorchd.calls.journal import Hit, Journal
 from aiorchd.calls.ports import AnswerStore, DeltaSink, Provider, RecordSink, Service, SpendingStore, WallClock
 from aiorchd.calls.question import Prepared, Question
@@ -42,6 +43,7 @@ from aiorchd.core.retry_budget import RetryBudget
 from aiorchd.core.spending import Spending
 from aiorchd.core.token_estimate import TokenEstimator
 from aiorchd.runtime.cpu_limit import CpuLimit
+from aiorchd.runtime.host_models import HostModels
 from aiorchd.runtime.logs import Log
 from aiorchd.runtime.purse import Purse
 from aiorchd.runtime.turnstile import TargetTurnstile, TurnstileStatistics
@@ -55,6 +57,7 @@ from aiorchd.stages.deadline import Deadline
 from aiorchd.stages.dispatch import AttemptTimes, Dispatch
 from aiorchd.stages.gate import Gate
 from aiorchd.stages.hedge import Alarms, Hedge
+from aiorchd.stages.host_routes import HostRoutes
 from aiorchd.stages.json_schema import JsonSchemas
 from aiorchd.stages.keys import Keys, KeyWay
 from aiorchd.stages.observe import Observe, record_end
@@ -69,6 +72,8 @@ _REMEMBERED_BYTES: Final = 4 * 1024 * 1024
 _KEYED_ENTRIES: Final = 10_000
 _KEYED_BYTES: Final = 32 * 1024 * 1024
 _SCHEMA_CPU_S: Final = 0.25
+_MOST_OWN: Final = 1024
+"""Models of host processes about which something is remembered, besides those that are in use."""
 
 _ID_PAIR: Final = b"\xa2id"
 # {"queue_s": 0.0, "provider_s": 0.0, "overhead_s": X, "total_s": X} of a hit: all its time is overhead.
@@ -106,6 +111,8 @@ class Plan:
     """One object for each key, of the providers that have keys."""
     listed: Mapping[str, ListedModel] = field(default_factory=dict)
     """By the name of the model: what the bundled table says of those that have no price of their own."""
+    host: Provider | None = None
+    """Asks processes of the host, for the models that these answer for."""
 
 
 class Names:
@@ -119,6 +126,26 @@ class Names:
         """Make one."""
         self._count += 1
         return f"{self._boot}{self._count:x}"
+
+
+OwnPlace: TypeAlias = tuple[int, str, bool]
+"""Whose model, its name, and whether its caller answers for it in that very call, without having registered it."""
+
+
+@dataclass(slots=True)
+class OwnTarget:
+    """What is kept of one model that a process of the host answers for, as of any target."""
+
+    model: HostModel
+    turnstile: TargetTurnstile
+    breaker: CircuitBreaker
+    retry_budget: RetryBudget
+    estimator: TokenEstimator
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for it and nobody is asked."""
+        return self.turnstile.idle and self.breaker.idle
 
 
 @dataclass(slots=True)
@@ -149,6 +176,10 @@ class Lasting:
     model_accounts: dict[str, QuotaAccount] = field(default_factory=dict)
     key_accounts: dict[str, QuotaAccount] = field(default_factory=dict)
     """By the name of the provider."""
+    host_models: HostModels = field(default_factory=HostModels)
+    """Who answers for which models."""
+    own: dict[OwnPlace, OwnTarget] = field(default_factory=dict)
+    """What is known of the models that processes of the host answer for."""
 
     def reconfigure(self, config: Config) -> None:
         """Follow a configuration that came into force; what runs or waits goes on."""
@@ -198,6 +229,30 @@ class Lasting:
             pace.reconfigure(_hedge_policy(config))
         for name in [name for name in self.hedge_paces if name not in names]:
             del self.hedge_paces[name]
+        for place in [place for place, own in self.own.items() if own.idle]:
+            del self.own[place]  # made anew, by the new configuration, when it is asked
+
+    def own_target(self, place: OwnPlace, config: Config, model: HostModel) -> OwnTarget:
+        """Find or make what is known of a model that a process of the host answers for."""
+        own = self.own.get(place)
+        if own is None or (own.model != model and own.idle):
+            if own is None and len(self.own) >= _MOST_OWN:
+                for other in [other for other, each in self.own.items() if each.idle]:
+                    del self.own[other]
+            own = self.own[place] = OwnTarget(
+                model,
+                _own_turnstile(config, model),
+                CircuitBreaker(_breaker_policy(config)),
+                RetryBudget(config.retry.budget_share, config.retry.budget_retries),
+                TokenEstimator(),
+            )
+        return own
+
+    def forget_own(self, uid: int, name: str) -> None:
+        """Nobody answers for a registered model any more; who comes back begins anew."""
+        own = self.own.get((uid, name, False))
+        if own is not None and own.idle:
+            del self.own[uid, name, False]
 
     def key_ring(self, provider: str, keys: Sequence[KeyedProvider]) -> KeyRing:
         """Find or make what is known of a provider's keys, and tell it which they are."""
@@ -273,6 +328,7 @@ def lasting_state(
     rng: random.Random,
     spending: Spending | None = None,
     spending_store: SpendingStore | None = None,
+    host_models: HostModels | None = None,
 ) -> Lasting:
     """Make the state that generations hand on. Without a ``spending_store`` budgets are kept as long as the process lives."""
     lasting = Lasting(
@@ -288,7 +344,9 @@ def lasting_state(
         schemas=JsonSchemas(cpu_limit=CpuLimit(_SCHEMA_CPU_S)),
         turnstiles={},
         purse=Purse(config, spending=spending or Spending(), store=spending_store, wall_clock=wall_clock),
+        host_models=host_models if host_models is not None else HostModels(),
     )
+    lasting.host_models.on_gone = lasting.forget_own
     lasting.reconfigure(config)
     return lasting
 
@@ -368,8 +426,17 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             max_attempts=config.retry.max_attempts,
             estimator=lasting.estimator,
         )
+
+        def own_stack(own: OwnTarget) -> Service[Attempt]:
+            assert plan.host is not None
+            gate = Gate(Spend(Dispatch(plan.host, times), lasting.purse), own.turnstile)
+            return Afford(Retry(Breaker(gate, own.breaker), backoff, own.retry_budget), lasting.purse)
+
+        own_routes = _OwnRoutes(plan, lasting, policies, stacks, chains, own_stack)
+        # Beside the router: a model of a host process is its user's own, and has a router of its own.
+        host_routes = HostRoutes(route, own_routes.find)
         # Outside the router: a bad answer may be asked for again elsewhere.
-        validate = Validate(route, lasting.schemas, max_reasks=config.validation.max_reasks)
+        validate = Validate(host_routes, lasting.schemas, max_reasks=config.validation.max_reasks)
         # Outside validation: a re-ask is still the same call inside the house.
         admit = Admit(validate, lasting.occupancy)
         # Outside the house's bounds: who shares a flight takes no room of their own.
@@ -399,12 +466,13 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             "coalesce": coalesce,
             "admit": admit,
             "validate": validate,
+            "host routes": host_routes,
             "route": route,
             "purse": lasting.purse,
             **inner_stages,
         }
         try:
-            yield Pipeline(config, lasting, policies, observe, cache, stages)
+            yield Pipeline(config, lasting, policies, own_routes, observe, cache, stages)
         finally:
             alarms.close()
 
@@ -417,6 +485,7 @@ class Pipeline:
         config: Config,
         lasting: Lasting,
         policies: _Policies,
+        own_routes: _OwnRoutes,
         observe: Observe,
         cache: Cache,
         stages: Mapping[str, Any],
@@ -424,6 +493,7 @@ class Pipeline:
         self._config = config
         self._lasting = lasting
         self._policies = policies
+        self._own_routes = own_routes
         self._observe = observe
         self._cache = cache
         self._stages = stages
@@ -441,13 +511,20 @@ class Pipeline:
 
     def prepare(self, caller: Caller, question: Question) -> Prepared:
         """Work out the identity of a question. Raises `InvalidRequest` for what has none."""
+        policies = self._policies
+        if question.host is None and (question.model is None or question.model in policies):
+            policy = policies.form(question.model)
+        else:
+            if question.host is not None and question.model is None:
+                question = replace(question, model=self._own_routes.usual_name)
+            policy = self._own_routes.form(caller.uid, question) or policies.form(question.model)
         try:
             key = request_key(
                 question.kind,
                 question.request,
                 uid=caller.uid,
                 partition=question.partition,
-                policy=self._policies.form(question.model),
+                policy=policy,
                 task=question.task,
                 quality_threshold=question.quality_threshold,
             )
@@ -471,8 +548,11 @@ class Pipeline:
 
     def remember(self, caller: Caller, argument_bytes: bytes, prepared: Prepared) -> None:
         """Keep a prepared question for when the same bytes come again."""
-        if not prepared.quick:
+        question = prepared.question
+        if not prepared.quick or question.host is not None:
             return
+        if question.model is not None and question.model not in self._policies:
+            return  # what this name stands for changes with who registers it
         remembered = self._remembered
         while remembered and (
             len(remembered) >= _REMEMBERED_ENTRIES or self._remembered_bytes + len(argument_bytes) > _REMEMBERED_BYTES
@@ -540,6 +620,7 @@ class Pipeline:
             session=question.session,
             quality_threshold=question.quality_threshold,
             cost_limit_usd=question.cost_limit_usd,
+            by_host=question.host is not None,
         )
 
     async def answer(self, call: Call) -> Reply:
@@ -568,6 +649,20 @@ class Pipeline:
             for target in self._policies.targets
         }
 
+    def dialect_of(self, model: str) -> str | None:
+        """Give the dialect that a configured model is asked in, enabled or not; None when there is no such model."""
+        return self._own_routes.dialect_of(model)
+
+    def own_models(self, uid: int) -> list[tuple[HostModel, int, TurnstileStatistics | None]]:
+        """List what a user has registered: each model, how many connections answer for it, and who waits."""
+        lasting = self._lasting
+        return [
+            (model, connections, own.turnstile.statistics() if own is not None else None)
+            for model, connections in lasting.host_models.of(uid)
+            if self.dialect_of(model.name) is None
+            for own in (lasting.own.get((uid, model.name, False)),)
+        ]
+
     def cache_statistics(self) -> CacheStatistics:
         """Tell what both tiers hold."""
         return self._cache.statistics()
@@ -582,6 +677,13 @@ class _Policies:
         self._chains = chains
         self._forms: dict[str | None, PolicyForm] = {name: self._form(name) for name in (None, *self._by_name)}
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def candidates(self, names: Iterable[str]) -> list[Candidate]:
+        """Give what makes the answers of some targets their own."""
+        return [_candidate(self._by_name[name]) for name in names]
+
     def form(self, asked: str | None) -> PolicyForm:
         """Give the form for a model asked for by name, or None. An unknown one has no candidates; Route will refuse it."""
         known = self._forms.get(asked)
@@ -590,7 +692,138 @@ class _Policies:
     def _form(self, asked: str | None) -> PolicyForm:
         first = asked if asked is not None else next(iter(self._by_name), None)
         names = () if first is None else self._chains.candidates(first)
-        return policy_form(asked, [_candidate(self._by_name[name]) for name in names])
+        return policy_form(asked, self.candidates(names))
+
+
+class _OwnRoutes:
+    """Routers for the models that processes of the host answer for, made when they are first asked."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        lasting: Lasting,
+        policies: _Policies,
+        stacks: Mapping[str, Service[Attempt]],
+        chains: FallbackChains,
+        own_stack: Callable[[OwnTarget], Service[Attempt]],
+    ) -> None:
+        self._plan = plan
+        self._lasting = lasting
+        self._policies = policies
+        self._stacks = stacks
+        self._chains = chains
+        self._own_stack = own_stack
+        self._configured = {model.name: model for model in plan.config.models}
+        self._routes: dict[OwnPlace, tuple[OwnTarget, Route]] = {}
+        self._forms: dict[tuple[HostModel, bool], PolicyForm] = {}
+
+    @property
+    def usual_name(self) -> str:
+        """What the model is called of a call that names none and brings its own function."""
+        return next((target.name for target in self._policies.targets), HOST)
+
+    def dialect_of(self, name: str) -> str | None:
+        """Give the dialect that a configured model is asked in; None when there is no such model."""
+        model = self._configured.get(name)
+        return None if model is None else self._plan.config.providers[model.provider].dialect
+
+    def find(self, call: Call) -> Service[Call] | None:
+        """Find the router of a call's model; None when no process of the host has to do with it."""
+        model = self._model(call.caller.uid, call.model, offered=call.by_host)
+        if model is None or self._plan.host is None:
+            return None
+        place = (call.caller.uid, model.name, call.by_host)
+        own = self._lasting.own_target(place, self._plan.config, model)
+        known = self._routes.get(place)
+        if known is not None and known[0] is own:
+            return known[1]
+        if len(self._routes) >= _MOST_OWN:
+            self._routes.clear()  # those in use are held by their calls
+        target = self._target(own.model, offered=call.by_host)
+        others = [each for each in self._policies.targets if each.name != target.name]
+        route = Route(
+            {**self._stacks, target.name: self._own_stack(own)},
+            [target, *others],
+            chains=self._chains_of(own.model),
+            max_attempts=self._plan.config.retry.max_attempts,
+            estimator=own.estimator,
+        )
+        self._routes[place] = own, route
+        return route
+
+    def form(self, uid: int, question: Question) -> PolicyForm | None:
+        """Give the policy under which answers for such a model are kept; None when no process has to do with it."""
+        offered = question.host is not None
+        model = self._model(uid, question.model, offered=offered)
+        if model is None:
+            return None
+        form = self._forms.get((model, offered))
+        if form is None:
+            if len(self._forms) >= _MOST_OWN:
+                self._forms.clear()
+            following = [name for name in self._chains_of(model).candidates(model.name) if name != model.name]
+            own: Candidate = (_address(model, offered=offered), model.name)
+            form = policy_form(model.name, [own, *self._policies.candidates(following)])
+            self._forms[model, offered] = form
+        return form
+
+    def _model(self, uid: int, name: str | None, *, offered: bool) -> HostModel | None:
+        if name is None:
+            return None
+        configured = self._configured.get(name)
+        if not offered:  # what is configured is never shadowed
+            return self._lasting.host_models.find(uid, name) if configured is None else None
+        if configured is None:
+            return HostModel(name=name, fallback=())
+        # The function reaches the model of that name in another way; it costs and takes the same.
+        return HostModel(
+            name=name,
+            price=price_of(configured, self._plan.listed),
+            context_tokens=context_of(configured, self._plan.listed),
+            max_output_tokens=configured.max_output_tokens,
+            fallback=(),
+        )
+
+    def _chains_of(self, model: HostModel) -> FallbackChains:
+        chains, name, following = self._chains, model.name, model.fallback
+        return replace(
+            chains,
+            enabled=(name, *(other for other in chains.enabled if other != name)),
+            own={**chains.own, name: Fallbacks(following, following, following)},
+        )
+
+    def _target(self, model: HostModel, *, offered: bool) -> Target:
+        return Target(
+            name=model.name,
+            provider=HOST,
+            dialect=HOST,
+            provider_model=model.name,
+            address=_address(model, offered=offered),
+            price=model.price,
+            context_tokens=model.context_tokens,
+            max_output_tokens=model.max_output_tokens,
+        )
+
+
+def _address(model: HostModel, *, offered: bool) -> str:
+    """Tell functions apart, as far as their owners do: a registered one by its version, one that comes with a call not."""
+    return f"{HOST} call" if offered else f"{HOST} {model.version}"
+
+
+def _own_turnstile(config: Config, model: HostModel) -> TargetTurnstile:
+    """Make the turnstile of a model that processes of the host answer for; nobody else draws on its account."""
+    described = Model(
+        name=model.name,
+        provider=HOST,
+        max_concurrency=model.max_concurrency,
+        requests_per_minute=model.requests_per_minute,
+        tokens_per_minute=model.tokens_per_minute,
+    )
+    account = QuotaAccount(f"model {model.name}")
+    account.reconfigure(trio.current_time(), _limits(config, described))
+    return TargetTurnstile(
+        model.name, bounds=_bounds(config, described), accounts=(account,), max_waiting=config.queue.max_waiting
+    )
 
 
 def _chains(config: Config, targets: Mapping[str, Target]) -> FallbackChains:
@@ -610,7 +843,10 @@ def _chains(config: Config, targets: Mapping[str, Target]) -> FallbackChains:
     )
 
 
-def _candidate(target: Target) -> tuple[str, str] | tuple[str, str, Mapping[str, Any]]:
+Candidate: TypeAlias = tuple[str, str] | tuple[str, str, Mapping[str, Any]]
+
+
+def _candidate(target: Target) -> Candidate:
     """What makes the answers of a target its own. What its configuration adds to each request counts like what a caller
     adds; the edit of a running daemon's file must not give anybody the answers from before.
     """

@@ -94,7 +94,12 @@ def test_every_error_code_is_in_the_table_as_the_code_has_it() -> None:
 
 def test_every_argument_of_complete_is_in_the_table() -> None:
     told = {name for row in rows("### `complete`") if len(row) == 3 for name in names(row[0])}
-    assert told == (set(CompleteOptions.__annotations__) - {"retries"}) | {"prompt", "stream", "notify"}
+    assert told == (set(CompleteOptions.__annotations__) - {"retries", "model_call_func"}) | {
+        "prompt",
+        "stream",
+        "notify",
+        "host",
+    }
 
 
 def test_every_argument_of_embed_is_in_the_table() -> None:

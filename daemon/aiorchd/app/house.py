@@ -17,6 +17,7 @@ from aiorchd.app.places import Places
 from aiorchd.app.plain import plain
 from aiorchd.app.supply import Supply
 from aiorchd.app.surroundings import Surroundings
+from aiorchd.calls.host_model import HOST, HostModel
 from aiorchd.calls.target import Price
 from aiorchd.config.address import AddressError
 from aiorchd.config.compare import find_value, flatten
@@ -27,6 +28,7 @@ from aiorchd.insight.stats import GroupBy, report
 from aiorchd.pipeline import Lasting, Pipeline, Plan, context_of, price_of
 from aiorchd.runtime.generations import Generations
 from aiorchd.runtime.reloading import Reloading
+from aiorchd.runtime.turnstile import TurnstileStatistics
 from aiorchd.runtime.watch import FileWatch
 from aiorchd.store.opening import Store
 
@@ -82,7 +84,7 @@ class House:
             },
             "socket": {"path": plain(at.places.socket.path), "rule": at.places.socket.rule},
             "state": {"path": str(at.places.state.path), "rule": at.places.state.rule},
-            "models": await self.models(),
+            "models": await self.models(None),
             "budgets": {**self._at.lasting.purse.settings(), "limits": self.budgets()},
             "stages": plain(at.generations.current.statistics()),
             "generations": plain(at.generations.statistics()),
@@ -112,8 +114,9 @@ class House:
         """Tell the story of one call."""
         return await explain(self._at.store.records, request_id)
 
-    async def models(self) -> list[dict[str, Any]]:
-        """List the models of the file in its order, with the live state of those that are enabled."""
+    async def models(self, uid: int | None) -> list[dict[str, Any]]:
+        """List the models of the file in its order, with the live state of those that are enabled; and what processes of the
+        user ``uid`` have registered."""
         at = self._at
         config = at.reloading.loaded.config
         live = at.generations.current.target_statistics()
@@ -142,6 +145,11 @@ class House:
                     "live": live_state(model.name, ways),
                 }
             )
+        if uid is not None:
+            listed += [
+                registered(model, connections, waiting)
+                for model, connections, waiting in at.generations.current.own_models(uid)
+            ]
         return listed
 
     async def cache_stats(self) -> dict[str, Any]:
@@ -210,6 +218,26 @@ class House:
         concerns += [f"provider {name}: {problem}" for name, problem in at.supply.key_problems().items()]
         concerns += key_concerns(at.supply, at.lasting.key_rings, trio.current_time())
         return concerns
+
+
+def registered(model: HostModel, connections: int, waiting: TurnstileStatistics | None) -> dict[str, Any]:
+    """Tell of a model that processes of the host answer for, in the fields of a configured one."""
+    return {
+        "name": model.name,
+        "provider": HOST,
+        "dialect": HOST,
+        "id": model.name,
+        "enabled": True,
+        **price_fields(model.price),
+        "requests_per_minute": model.requests_per_minute,
+        "tokens_per_minute": model.tokens_per_minute,
+        "context_tokens": model.context_tokens,
+        "max_output_tokens": model.max_output_tokens,
+        "simulated": False,
+        "key_problem": None,
+        "connections": connections,
+        "live": None if waiting is None else live_state(model.name, {model.name: waiting}),
+    }
 
 
 def price_fields(price: Price) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from aiorchd.doors.unix import DoorPolicy, UnixDoor
 from aiorchd.pipeline import Lasting, Pipeline, Plan, lasting_state, open_pipeline
 from aiorchd.runtime.descriptors import most_connections
 from aiorchd.runtime.generations import Generations
+from aiorchd.runtime.host_models import HostModels
 from aiorchd.runtime.logs import Log, Logging
 from aiorchd.runtime.notify import Notifier, feed_watchdog
 from aiorchd.runtime.reloading import Reloading, Verdict
@@ -62,6 +63,7 @@ async def live(launch: Launch) -> int:
     config = launch.loaded.config
     launch.logging.set_levels(config.daemon.log_level, config.daemon.log_levels)
     stop = _Stop()
+    host_models = HostModels()
     # The socket is there first, so that clients who come while the rest is opened wait instead of being refused.
     listening = launch.listening.open()
     async with (
@@ -72,7 +74,7 @@ async def live(launch: Launch) -> int:
             answers=_answer_bounds(config),
             records=_record_bounds(config),
         ) as store,
-        open_supply(launch.environ, config.pool, time.time) as supply,
+        open_supply(launch.environ, config.pool, time.time, host_models) as supply,
         trio.open_nursery() as background,
     ):
         lasting = lasting_state(
@@ -83,13 +85,14 @@ async def live(launch: Launch) -> int:
             rng=random.SystemRandom(),
             spending=store.spending.spending,
             spending_store=store.spending,
+            host_models=host_models,
         )
         generations: Generations[Plan, Pipeline] = Generations(lambda plan: open_pipeline(plan, lasting), background)
         household = await _household(launch, store, supply, lasting, generations)
-        questions = Questions(generations)
+        questions = Questions(generations, host_models)
         policy = _Policy(config)
         household.on_applied = policy.follow
-        methods = method_table(questions, House(household))
+        methods = method_table(questions, House(household), host_models, lambda: generations.current)
         door = household.door = UnixDoor(
             listening,
             methods,
@@ -252,6 +255,8 @@ def _door_policy(config: Config) -> DoorPolicy:
         session=SessionLimits(
             wire=Limits(daemon.max_frame_bytes, daemon.max_elements),
             max_in_flight=daemon.max_in_flight_per_connection,
+            max_host_calls=daemon.max_host_calls_per_connection,
+            max_host_models=daemon.max_host_models_per_connection,
             max_pending_write_bytes=daemon.max_pending_write_bytes,
             write_stall_s=daemon.write_stall_s,
             frame_timeout_s=daemon.frame_timeout_s,

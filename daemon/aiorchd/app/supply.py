@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from aiorchd.app.plain import plain
+from aiorchd.calls.host_model import HOST
 from aiorchd.calls.ports import Provider as ProviderPort
 from aiorchd.calls.ports import WallClock
 from aiorchd.calls.target import ListedModel
@@ -22,10 +23,12 @@ from aiorchd.config.schema import Config, Pool, Provider
 from aiorchd.config.secrets import ProviderKey, find_keys
 from aiorchd.pipeline import KeyedProvider, Plan, own_price
 from aiorchd.providers.dialect import Dialect
+from aiorchd.providers.host import HostProvider
 from aiorchd.providers.price_table import look_up, read_table
 from aiorchd.providers.remote import RemoteProvider
 from aiorchd.providers.secret import MissingKey, Secret
 from aiorchd.providers.transport import PoolLimits, Timeouts, Transport, TransportStatistics, open_transport
+from aiorchd.runtime.host_models import HostModels
 
 SIMULATED_ADDRESS: Final = "simulated"
 
@@ -35,10 +38,13 @@ _Word = TypeVar("_Word", bound=str)
 class Supply:
     """Makes plans of configurations. Providers' connections are the transport's and survive a reload."""
 
-    def __init__(self, transport: Transport, environ: Mapping[str, str], wall_clock: WallClock) -> None:
+    def __init__(
+        self, transport: Transport, environ: Mapping[str, str], wall_clock: WallClock, host_models: HostModels
+    ) -> None:
         self._transport = transport
         self._environ = environ
         self._wall_clock = wall_clock
+        self._host_models = host_models
         self._salt = os.urandom(16)
         self._keys: Mapping[str, Mapping[str, ProviderKey]] = {}
         """By provider, and by what the key's place is called."""
@@ -65,6 +71,9 @@ class Supply:
 
                 made[name], addresses[name] = {"": SimulatedProvider(name)}, SIMULATED_ADDRESS
                 continue
+            if provider.dialect == HOST:
+                made[name], addresses[name] = {"": self._host(name, config)}, f"{HOST} {name}"
+                continue
             try:
                 made[name] = {place: self._remote(name, provider, key, config) for place, key in keys[name].items()}
                 addresses[name] = f"{provider.dialect} {provider.address}"
@@ -81,6 +90,7 @@ class Supply:
             simulated=loaded.simulated,
             listed=listed,
             keyed={name: self._keyed(keys[name], each) for name, each in made.items() if "" not in each},
+            host=self._host(HOST, config),
         )
 
     def _keyed(self, keys: Mapping[str, ProviderKey], made: Mapping[str, ProviderPort]) -> tuple[KeyedProvider, ...]:
@@ -160,6 +170,9 @@ class Supply:
         """Tell about connections."""
         return self._transport.statistics()
 
+    def _host(self, name: str, config: Config) -> HostProvider:
+        return HostProvider(name, self._host_models, attempt_s=config.timeouts.attempt_s)
+
     def _remote(self, name: str, provider: Provider, key: ProviderKey, config: Config) -> RemoteProvider:
         times = config.timeouts
         return RemoteProvider(
@@ -178,10 +191,12 @@ class Supply:
 
 
 @asynccontextmanager
-async def open_supply(environ: Mapping[str, str], pool: Pool, wall_clock: WallClock) -> AsyncIterator[Supply]:
+async def open_supply(
+    environ: Mapping[str, str], pool: Pool, wall_clock: WallClock, host_models: HostModels
+) -> AsyncIterator[Supply]:
     """Have a supply for the length of the block; leaving it closes every connection."""
     async with open_transport(_limits(pool), environ) as transport:
-        yield Supply(transport, environ, wall_clock)
+        yield Supply(transport, environ, wall_clock, host_models)
 
 
 def _listed(config: Config, addresses: Mapping[str, str], now: float) -> dict[str, ListedModel]:

@@ -52,6 +52,8 @@ class Call:
     quality_threshold: float | None = None
     cost_limit_usd: float | None = None
     avoid: tuple[str, ...] = ()
+    by_host: bool = False
+    """Whether its model is answered for by whoever asks this, and not by what the configuration says."""
 
     @property
     def streamed(self) -> bool:

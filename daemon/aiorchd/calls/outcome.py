@@ -75,6 +75,16 @@ RULES: Final = MappingProxyType(
             "nothing",
             "refused here, nothing was sent: a budget could not be written down",
         ),
+        "host_error": Rule(
+            Verdict.RETRYABLE,
+            True,
+            True,
+            "failed",
+            "a function in a host process failed (not asked again), or its connection was lost",
+        ),
+        "no_models": Rule(
+            Verdict.IGNORED, False, True, "nothing", "refused here, nothing was sent: no process answers for the model"
+        ),
         "context_exceeded": Rule(
             Verdict.FAULT, False, True, "answered", "too long for this model; goes to [routing] context_window_fallback"
         ),
@@ -94,11 +104,11 @@ RULES: Final = MappingProxyType(
         "internal": Rule(Verdict.IGNORED, False, False, "nothing", "a defect here"),
     }
 )
-"""By error code. ``overloaded``, ``budget_exceeded`` and ``storage`` are our own refusals before anything was sent. An error that
-is marked as not retryable is not asked again on the same target whatever its row says: a provider's ``x-should-retry:
-false``, a 429 that says the account's credit is used up, a certificate that is not accepted."""
+"""By error code. ``overloaded``, ``budget_exceeded``, ``storage`` and ``no_models`` are our own refusals before anything was
+sent. An error that is marked as not retryable is not asked again on the same target whatever its row says: a provider's
+``x-should-retry: false``, a 429 that says the account's credit is used up, a certificate that is not accepted."""
 
-REFUSED_BY_US: Final = frozenset({"overloaded", "budget_exceeded", "storage"})
+REFUSED_BY_US: Final = frozenset({"overloaded", "budget_exceeded", "no_models", "storage"})
 """Codes of our own refusals: nothing was sent, so they are no attempt and use up none."""
 
 _OTHERWISE: Final = Rule(Verdict.FAULT, False, False, "nothing", "anything else")

@@ -12,6 +12,7 @@ from aiorchd.calls.reply import Reply, Usage
 
 if TYPE_CHECKING:
     from aiorchd.calls.call import Attempt
+    from aiorchd.calls.host_model import HostOffer
     from aiorchd.calls.journal import CallRecord, Hit
     from aiorchd.calls.rate_limits import LimitsTold
 
@@ -95,6 +96,33 @@ class ProviderCheck:
     listed: int | None = None
     missing: tuple[str, ...] = ()
     clock_s: float | None = None
+
+
+class HostPeer(Protocol):
+    """A connection to a process of the host that may be asked something."""
+
+    @property
+    def asked(self) -> int:
+        """How many questions it has not answered yet."""
+        ...
+
+    async def ask(self, method: str, params: list[Any], *, cancels: bool = True) -> Any:
+        """Ask and wait for the result, whatever that is.
+
+        Raises `HostError`: what the other side said; marked as retryable when the connection went, `Overloaded` when it has
+        as many open questions as it may. An error of the other side with a code of ours is raised as that. A cancelled wait
+        tells the other side, unless it does not understand that.
+        """
+        ...
+
+
+class HostDirectory(Protocol):
+    """Who answers for which models. A model is seen by its own user only."""
+
+    def choose(self, attempt: Attempt) -> HostOffer | None:
+        """Find who is to be asked: for a call that its caller answers for itself, that one, or another one who waits for the
+        same answer; else the least busy connection of the caller's user that has registered for the model."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

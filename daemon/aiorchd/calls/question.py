@@ -38,6 +38,9 @@ class Question:
     quality_threshold: float | None = None
     cost_limit_usd: float | None = None
     vectors_as_bytes: bool = False
+    host: tuple[Any, ...] | None = None
+    """Not None: the caller itself answers for the model of this call. Empty, or the method and the leading arguments by
+    which it wants to be asked."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from aiorchd.config.findings import Findings
 from aiorchd.config.lines import Path
-from aiorchd.config.schema import Provider
+from aiorchd.config.schema import WITHOUT_ADDRESS, Provider
 from aiorchd.config.secrets import looks_secret, names_secret
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -30,9 +30,10 @@ _OWN_HEADERS: Final = frozenset(
 
 def check_provider(path: Path, provider: Provider, findings: Findings) -> None:
     """Note everything about one provider that cannot work or would show a secret."""
-    if provider.dialect == "simulated":
+    if provider.dialect in WITHOUT_ADDRESS:
         if provider.base_url is not None:
-            findings.wrong((*path, "base_url"), "the simulated dialect has no address: it answers inside the daemon.")
+            why = WITHOUT_ADDRESS[provider.dialect]
+            findings.wrong((*path, "base_url"), f"the {provider.dialect} dialect has no address: {why}.")
     elif provider.base_url is not None:
         _base_url((*path, "base_url"), provider, findings)
     elif provider.address is None:
@@ -54,7 +55,7 @@ def _of_the_dialect(path: Path, provider: Provider, findings: Findings) -> None:
         if getattr(provider, name) != usual and dialect != "openai":
             findings.wrong((*path, name), f"is a setting of the dialect openai; the dialect {dialect} has none.")
     known = _STRUCTURED_OUTPUTS.get(dialect, ())
-    if provider.structured_output not in known and dialect != "simulated":
+    if provider.structured_output not in known and dialect not in WITHOUT_ADDRESS:
         findings.wrong(
             (*path, "structured_output"),
             f'the dialect {dialect} has no "{provider.structured_output}".',
@@ -128,8 +129,8 @@ def _key_places(path: Path, provider: Provider, findings: Findings) -> None:
             seen.add(one)
     for name in given[1:]:
         findings.wrong((*path, name), f"stands beside {given[0]}; one of the two says where the key is.")
-    if provider.dialect == "simulated" and given:
-        findings.doubtful(path, "the simulated dialect needs no key; the one named is never looked for.")
+    if provider.dialect in WITHOUT_ADDRESS and given:
+        findings.doubtful(path, f"the {provider.dialect} dialect needs no key; the one named is never looked for.")
 
 
 def _key_place(path: Path, name: str, value: str, findings: Findings) -> None:

@@ -19,7 +19,16 @@ from msgspec import inspect
 
 from aiorchd.config.key import Field, fields_of
 from aiorchd.config.manual import facts
-from aiorchd.config.schema import DEFAULT_BASE_URLS, CallerTable, Model, Provider, Section, sections, top_keys
+from aiorchd.config.schema import (
+    DEFAULT_BASE_URLS,
+    WITHOUT_ADDRESS,
+    CallerTable,
+    Model,
+    Provider,
+    Section,
+    sections,
+    top_keys,
+)
 
 DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 PROVIDER_NAME: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -30,9 +39,9 @@ def json_schema() -> dict[str, Any]:
     properties: dict[str, Any] = {name: _key(name, field) for name, field in top_keys().items()}
     properties |= {name: _table(name, kind) for name, kind in sections().items()}
     provider = _table("providers.NAME", Provider)
-    simulated = {"properties": {"dialect": {"const": "simulated"}}, "required": ["dialect"]}
+    near = {"properties": {"dialect": {"enum": list(WITHOUT_ADDRESS)}}, "required": ["dialect"]}
     addressed = {"properties": {"dialect": {"enum": list(DEFAULT_BASE_URLS)}}, "required": ["dialect"]}
-    provider["if"] = simulated
+    provider["if"] = near
     provider["then"] = {"properties": {"base_url": False}}
     provider["else"] = {"anyOf": [addressed, {"required": ["base_url"]}]}
     places = ("api_key_env", "api_keys_env", "api_key_credential", "api_keys_credential")

@@ -134,6 +134,25 @@ class Daemon(Section, frozen=True):
             unit="requests",
         ),
     ] = 256
+    max_host_calls_per_connection: Annotated[
+        int,
+        span(1, 1_000_000),
+        key(
+            "Questions to one connection that answers for models, awaiting their answers at once.",
+            effect="Beyond it calls for its models are refused with overloaded; max_concurrency of a model keeps below it. New "
+            "connections take a change.",
+            unit="requests",
+        ),
+    ] = 256
+    max_host_models_per_connection: Annotated[
+        int,
+        span(1, 100_000),
+        key(
+            "Models that one connection may register.",
+            effect="More are refused with too_large. New connections take a change.",
+            unit="models",
+        ),
+    ] = 100
     max_pending_write_bytes: Annotated[
         int,
         span(64 * 1024, 1024 * MIB),
@@ -721,6 +740,13 @@ DEFAULT_BASE_URLS: Final[Mapping[str, str]] = {
 """Where a dialect is spoken when the file does not say."""
 
 
+WITHOUT_ADDRESS: Final[Mapping[str, str]] = {
+    "simulated": "it answers inside the daemon",
+    "host": "a process of the host answers, over its own connection to the daemon",
+}
+"""Dialects that are spoken with nobody far away, and why; they need no key either."""
+
+
 class Provider(Section, frozen=True):
     """An endpoint that speaks one wire dialect. NAME is yours to choose; models refer to it.
 
@@ -729,13 +755,13 @@ class Provider(Section, frozen=True):
     """
 
     dialect: Annotated[
-        Literal["openai", "anthropic", "gemini", "simulated"],
+        Literal["openai", "anthropic", "gemini", "simulated", "host"],
         key(
             "What it speaks: openai (also Azure, Ollama, vLLM, llama.cpp, DeepSeek, Mistral, Groq, OpenRouter, ...), "
-            "anthropic (the Messages API), gemini (Google's generateContent) or simulated (inside the daemon, without a "
-            "network).",
-            effect="docs/providers.md says what each supports. Simulated answers say so and are never written to disk.",
-            later=("host",),
+            "anthropic (the Messages API), gemini (Google's generateContent), simulated (inside the daemon, without a "
+            "network) or host (a process of the caller's own user that registered for the model).",
+            effect="docs/providers.md says what each supports, docs/host-models.md what host is. Simulated answers say so and "
+            "are never written to disk.",
             guarded=True,
         ),
     ] = "openai"

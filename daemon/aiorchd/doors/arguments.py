@@ -64,6 +64,7 @@ def parse_complete(arguments: dict[str, Any]) -> Question:
             request["extra"] = {name: _plain(name, arguments[name]), **request.get("extra", {})}
     stream = _flag("stream", arguments.get("stream"))
     notify = arguments.get("notify")
+    host = asked_by(arguments.get("host"))
     call_id = arguments.get("call_id")
     if call_id is not None and type(call_id) not in (str, int):
         raise InvalidRequest("call_id: must be text or an integer, chosen by the caller")
@@ -97,6 +98,7 @@ def parse_complete(arguments: dict[str, Any]) -> Question:
         session=_label("session", arguments.get("session")),
         quality_threshold=_share("quality_threshold", arguments.get("quality_threshold")),
         cost_limit_usd=_not_negative("cost_limit", arguments.get("cost_limit")),
+        host=host,
     )
 
 
@@ -129,6 +131,20 @@ def parse_embed(arguments: dict[str, Any]) -> Question:
         tags=_tags(arguments.get("tags")),
         vectors_as_bytes=_one_of("encoding", arguments.get("encoding"), ("list", "bytes"), "list") == "bytes",
     )
+
+
+def asked_by(value: Any) -> tuple[Any, ...] | None:
+    """Read how a host process wants to be asked: None for not at all, empty for `host.complete`, else a method and its
+    leading arguments."""
+    if value is None or value is False or value == 0:
+        return None
+    if value is True or value == 1:
+        return ()
+    if type(value) is not list or not value or type(value[0]) is not str or not value[0]:
+        raise InvalidRequest(
+            "host: must be true, or an array of a method name and the arguments that come before the question"
+        )
+    return tuple(_plain("host", value))
 
 
 def _messages(arguments: dict[str, Any]) -> list[dict[str, Any]]:
@@ -308,6 +324,25 @@ def _label(name: str, value: Any) -> str | None:
     return _repaired(value) or None
 
 
+def label(name: str, value: Any) -> str | None:
+    """Read a short text; None when it is not there or empty."""
+    return _label(name, value)
+
+
+def number_within(name: str, value: Any, least: float, most: float, *, whole: bool = False) -> float | int | None:
+    """Read a number between two bounds; None when it is not there."""
+    if value is None:
+        return None
+    number = _number(name, value)
+    if whole and type(number) is float:
+        if not number.is_integer():
+            raise InvalidRequest(f"{name}: must be a whole number, got {number:g}")
+        number = int(number)
+    if not least <= number <= most:
+        raise InvalidRequest(f"{name}: must be between {least:g} and {most:g}, got {number:g}")
+    return number
+
+
 def _tags(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
@@ -368,7 +403,7 @@ COMPLETE_ARGUMENTS: Final = frozenset(
     (
         "prompt messages operation input model task quality_threshold cost_limit timeout_s priority stream cache "
         "cache_ttl_s batch session partition key call_id notify tags output_schema tools tool_choice temperature "
-        "max_tokens seed stop extra user metadata"
+        "max_tokens seed stop extra user metadata host"
     ).split()
 )
 EMBED_ARGUMENTS: Final = frozenset(

@@ -10,8 +10,10 @@ from aiorch.errors import Forbidden, InvalidRequest, NotFound
 from aiorch.version import PROTOCOL, __version__
 from aiorchd.calls.outcome import rules
 from aiorchd.doors.arguments import COMPLETE_ARGUMENTS, EMBED_ARGUMENTS, named_arguments, take
+from aiorchd.doors.host_models import Configured, RegisterModels, RemoveModels
 from aiorchd.doors.questions import Questions
 from aiorchd.doors.session import Asked
+from aiorchd.runtime.host_models import HostModels
 
 
 class House(Protocol):
@@ -29,8 +31,8 @@ class House(Protocol):
         """Tell the story of one call; None when it is not known (any more)."""
         ...
 
-    async def models(self) -> list[dict[str, Any]]:
-        """List the models with their live state."""
+    async def models(self, uid: int) -> list[dict[str, Any]]:
+        """List the models with their live state: those of the configuration, and those that this user has registered."""
         ...
 
     async def cache_stats(self) -> dict[str, Any]:
@@ -89,14 +91,18 @@ def _row(handler: _Handler, *, admin_only: bool = False) -> Row:
     return Row(handler, admin_only, handler.takes)
 
 
-def method_table(questions: Questions, house: House) -> Mapping[str, Row]:
-    """Build the table."""
+def method_table(
+    questions: Questions, house: House, host_models: HostModels, current: Callable[[], Configured]
+) -> Mapping[str, Row]:
+    """Build the table. ``current`` gives the pipeline in force."""
     return {
         "hello": Row(_hello, takes=_HELLO),
         "ping": Row(_ping),
         "complete": Row(questions.complete, takes=COMPLETE_ARGUMENTS),
         "embed": Row(questions.embed, takes=EMBED_ARGUMENTS),
-        "models.list": _row(_Plain(house.models)),
+        "models.list": _row(_ModelsList(house)),
+        "models.register": _row(RegisterModels(host_models, current)),
+        "models.remove": _row(RemoveModels(host_models)),
         "cache.stats": _row(_Plain(house.cache_stats)),
         "cache.clear": _row(_CacheClear(house), admin_only=True),
         "cache.forget": _row(_CacheForget(house)),
@@ -155,6 +161,16 @@ class _Plain:
     async def __call__(self, asked: Asked) -> Any:
         take(named_arguments(asked.params), self.takes)
         return await self.ask()
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelsList:
+    takes: ClassVar[frozenset[str]] = frozenset()
+    house: House
+
+    async def __call__(self, asked: Asked) -> list[dict[str, Any]]:
+        take(named_arguments(asked.params), self.takes)
+        return await self.house.models(asked.session.caller.uid)
 
 
 @dataclass(frozen=True, slots=True)

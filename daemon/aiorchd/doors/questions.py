@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import array
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Protocol
 
 import trio
@@ -14,11 +15,13 @@ from aiorch.protocol import Request
 from aiorchd.calls.answer import fixed_fields, own_fields, timing_fields
 from aiorchd.calls.call import Call
 from aiorchd.calls.caller import Caller
+from aiorchd.calls.host_model import HostOffer
 from aiorchd.calls.ports import DeltaSink
 from aiorchd.calls.question import Prepared, Question
 from aiorchd.calls.reply import Reply
 from aiorchd.doors.arguments import named_arguments, parse_complete, parse_embed
 from aiorchd.doors.session import Asked, Deltas, Packed
+from aiorchd.runtime.host_models import HostModels
 
 _REMEMBERED_BYTES: Final = 8192
 """Longer requests are not remembered by their bytes; working out their key is little beside sending them."""
@@ -68,8 +71,9 @@ class InForce(Protocol):
 class Questions:
     """The handlers of ``complete`` and ``embed``, and the recall that spares a hit its task."""
 
-    def __init__(self, generations: InForce) -> None:
+    def __init__(self, generations: InForce, host_models: HostModels) -> None:
         self._generations = generations
+        self._host_models = host_models
 
     def recall(self, caller: Caller, request: Request, received_at: float) -> Packed | object:
         """Answer from memory, or hand on the prepared question. What is wrong with it, the handler will find and say."""
@@ -108,8 +112,23 @@ class Questions:
             if question.stream:
                 sink = Deltas(asked.session.outbox, question.call_id, question.notify)
             call = pipeline.open_call(caller, prepared, asked.received_at, sink)
-            reply = await pipeline.answer(call)
+            if question.host is None:
+                reply = await pipeline.answer(call)
+            else:
+                with self._answered_by(asked, question, call):
+                    reply = await pipeline.answer(call)
         return {**fixed_fields(reply), **own_fields(reply), **_addressed(call, reply, asked.received_at)}
+
+    @contextmanager
+    def _answered_by(self, asked: Asked, question: Question, call: Call) -> Iterator[None]:
+        """Let the connection that asks answer for the model of this call, while it lasts."""
+        session = asked.session
+        fields: dict[str, Any] = {"msgid": asked.msgid}
+        if question.call_id is not None:
+            fields["call_id"] = question.call_id
+        offer = HostOffer(session.callbacks, question.host or (), fields)
+        with session.answers(), self._host_models.offered(call, offer):
+            yield
 
     async def embed(self, asked: Asked) -> Any:
         """Handle ``embed``."""

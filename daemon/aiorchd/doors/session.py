@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -24,12 +26,14 @@ from aiorch.errors import (
     InternalError,
     InvalidRequest,
     LocalProtocolError,
+    Overloaded,
     RemoteProtocolError,
     TooLarge,
     UnknownMethod,
 )
-from aiorch.protocol import Connection, Limits, Notification, Request, pack, pack_unchecked
+from aiorch.protocol import Connection, Limits, Notification, Request, Response, pack, pack_unchecked
 from aiorchd.calls.caller import Caller
+from aiorchd.doors.callbacks import Callbacks
 from aiorchd.doors.follow_on import AT_ONCE, FollowOn
 from aiorchd.doors.intake import Intake
 from aiorchd.doors.outbox import Outbox, PeerStalledError
@@ -39,6 +43,8 @@ _HANG_UP_CHECK_S: Final = 0.5
 _PARTING_S: Final = 1.0
 _MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """What every client takes, as docs/protocol.md has it; beyond it they would close the connection, and lose all its calls."""
+_BACKLOG_FACTOR: Final = 16
+"""So many times the requests in flight may wait on a connection that must be read on, because it answers, too."""
 _KNOWN_BYTES: Final = 8 * 1024
 """No more is looked up by its bytes: many requests at once, or a long one, are decoded all the same."""
 
@@ -100,6 +106,8 @@ class SessionLimits:
 
     wire: Limits
     max_in_flight: int = 256
+    max_host_calls: int = 256
+    max_host_models: int = 100
     max_pending_write_bytes: int = 1024 * 1024
     write_stall_s: float = 30.0
     frame_timeout_s: float = 10.0
@@ -144,6 +152,9 @@ class Session:
         self.errors_as_map = False
         self._socket = connection
         self._wire = Connection(limits.wire)
+        self.callbacks = Callbacks(self._wire, self.outbox, at_most=limits.max_host_calls)
+        """What the daemon asks this peer."""
+        self.callbacks.on_quiet = self._part_if_drained
         self._methods = methods
         self._recall = recall
         self._recall_known = recall_known
@@ -154,6 +165,11 @@ class Session:
         # This is all the mutable state: what runs, by msgid and by the call_id its caller chose.
         self._running: dict[int, trio.CancelScope] = {}
         self._call_ids: dict[str | int, int] = {}
+        # Answers must be read from a peer that is asked something, so what it asks beyond its bound waits here.
+        self._answering = 0
+        self._backlog: deque[tuple[Asked, str, int]] = deque()
+        self._backlog_bytes = 0
+        self._at_end: Callable[[Callbacks], object] | None = None
         self._eager = FollowOn()
         self._clock = trio.lowlevel.current_clock().current_time
         self._leaving = False
@@ -173,6 +189,32 @@ class Session:
         """What is taken of this peer."""
         return self._limits.wire
 
+    @property
+    def max_host_models(self) -> int:
+        """Models that this peer may register."""
+        return self._limits.max_host_models
+
+    def answer_from_now_on(self, at_end: Callable[[Callbacks], object]) -> None:
+        """Mark that the peer may be asked something for as long as the connection lasts; ``at_end`` hears when that is over.
+        What is said again changes nothing."""
+        if self._at_end is None:
+            self._at_end = at_end
+            self._begin_answering()
+
+    def _begin_answering(self) -> None:
+        """Mark that the peer may be asked something from now on; see `answers`."""
+        self._answering += 1
+        self._slot.set()
+
+    @contextmanager
+    def answers(self) -> Iterator[None]:
+        """Mark that the peer may be asked something, for the length of the block: it is read from however much it asks."""
+        self._begin_answering()
+        try:
+            yield
+        finally:
+            self._answering -= 1
+
     async def run(self) -> None:
         """Serve until the peer leaves, breaks the protocol or takes nothing; or until drained after `say_going_away`."""
         try:
@@ -186,6 +228,9 @@ class Session:
         finally:
             self._intake.hold(self, 0)
             self._socket.close()
+            self.callbacks.close()
+            if self._at_end is not None:
+                self._at_end(self.callbacks)
 
     def say_going_away(self, deadline_s: float) -> None:
         """Tell the peer that the daemon stops; refuse new requests; end once those in flight are answered."""
@@ -262,19 +307,37 @@ class Session:
                         size = 0
                         await self.outbox.room()
                     continue
+                asked = Asked(self, event.msgid, event.params, received_at, prepared)
                 if len(self._running) >= self._limits.max_in_flight:
                     self.outbox.write(b"".join(answers))
                     answers.clear()
                     size = 0
                     if not await self._slot_is_free():
                         return False
-                self._start(nursery, Asked(self, event.msgid, event.params, received_at, prepared), event.method)
+                    if len(self._running) >= self._limits.max_in_flight:
+                        self._queue(asked, event.method, len(data) // len(events))
+                        continue
+                self._start(nursery, asked, event.method)
             elif type(event) is Notification:
                 self._take_notification(event)
-            # Answers to requests nobody made are ignored, as the protocol says.
+            elif type(event) is Response:
+                self.callbacks.take(event)
         if answers:
             self.outbox.write(answers[0] if len(answers) == 1 else b"".join(answers))
         return True
+
+    def _queue(self, asked: Asked, method: str, size: int) -> None:
+        """Let a request wait until another is answered."""
+        most = _BACKLOG_FACTOR * self._limits.max_in_flight
+        if len(self._backlog) >= most or self._backlog_bytes + size > self._limits.wire.max_frame_bytes:
+            refusal = Overloaded(
+                f"this connection has {len(self._running)} requests in flight and {len(self._backlog)} waiting already",
+                retry_after_s=1.0,
+            )
+            self._answer_error(asked.msgid, refusal)
+            return
+        self._backlog.append((asked, method, size))
+        self._backlog_bytes += size
 
     async def _rest_comes(self) -> bool:
         """Wait for more of a message that has come in part; False when that took too long, and the peer was told so."""
@@ -344,7 +407,7 @@ class Session:
             self._agree_on_errors(asked.params)
         scope = trio.CancelScope()
         self._running[asked.msgid] = scope
-        nursery.start_soon(self._answer, asked, method, scope)
+        nursery.start_soon(self._answer, nursery, asked, method, scope)
 
     def _agree_on_errors(self, params: list[Any]) -> None:
         """Take the wished form of errors as it is read: tasks run in any order, and what follows may be refused first."""
@@ -353,7 +416,7 @@ class Session:
         if form in (None, "map", "text"):
             self.errors_as_map = form == "map"
 
-    async def _answer(self, asked: Asked, method: str, scope: trio.CancelScope) -> None:
+    async def _answer(self, nursery: trio.Nursery, asked: Asked, method: str, scope: trio.CancelScope) -> None:
         msgid = asked.msgid
         try:
             with scope:
@@ -386,6 +449,10 @@ class Session:
             for call_id in [known for known, owner in self._call_ids.items() if owner == msgid]:
                 del self._call_ids[call_id]
             self._slot.set()
+            while self._backlog and len(self._running) < self._limits.max_in_flight and not self._scope.cancel_called:
+                following, name, size = self._backlog.popleft()
+                self._backlog_bytes -= size
+                self._start(nursery, following, name)
             self._part_if_drained()
 
     async def _carry_out(self, asked: Asked, name: str) -> Any:
@@ -412,9 +479,18 @@ class Session:
         call_id = named.get("call_id")
         if isinstance(call_id, (str, int)):
             msgid = self._call_ids.get(call_id, msgid)
-        scope = self._running.get(msgid) if type(msgid) is int else None
+        if type(msgid) is not int:
+            return
+        scope = self._running.get(msgid)
         if scope is not None:
             scope.cancel()
+            return
+        for place, (asked, _, size) in enumerate(self._backlog):
+            if asked.msgid == msgid:
+                del self._backlog[place]
+                self._backlog_bytes -= size
+                self._answer_error(msgid, Cancelled("cancelled by the caller"))
+                return
 
     def _answer_error(self, msgid: int, error: CallError) -> None:
         try:
@@ -433,8 +509,9 @@ class Session:
             await self.outbox.emptied()
 
     async def _slot_is_free(self) -> bool:
-        """Wait for a request to be answered. Nothing is read meanwhile, so look now and then whether the peer hung up."""
-        while len(self._running) >= self._limits.max_in_flight:
+        """Wait for a request to be answered. Nothing is read meanwhile, so look now and then whether the peer hung up. From a
+        peer that answers, too, reading goes on: then this does not wait."""
+        while len(self._running) >= self._limits.max_in_flight and not self._answering:
             self._slot = trio.Event()
             with trio.move_on_after(_HANG_UP_CHECK_S):
                 await self._slot.wait()
@@ -461,7 +538,7 @@ class Session:
         instead. What it sent before is still read, and refused as not begun; then the reader finds the end. Closing
         outright would leave the peer in doubt about what was on its way.
         """
-        if not self._leaving or self._running or self._parting:
+        if not self._leaving or self._running or self._parting or self.callbacks.asked:
             return
         self._parting = True
         try:

@@ -16,6 +16,7 @@ from aiorch.errors import ProviderError
 from aiorchd.app.supply import Supply, open_supply
 from aiorchd.config.load import load_text
 from aiorchd.config.schema import Pool
+from aiorchd.runtime.host_models import HostModels
 
 ENVIRON = {"KEY": "k-0123456789"}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
@@ -28,7 +29,7 @@ async def surroundings() -> AsyncIterator[tuple[RawServer, Supply]]:
             await wire.read_request()
             await wire.send(http(b"{}", 500))
 
-    async with raw_server(refusing) as server, open_supply(ENVIRON, Pool(), lambda: 0.0) as supply:
+    async with raw_server(refusing) as server, open_supply(ENVIRON, Pool(), lambda: 0.0, HostModels()) as supply:
         yield server, supply
 
 

@@ -14,6 +14,7 @@ from aiorchd.app.supply import Supply, open_supply
 from aiorchd.app.surroundings import Surroundings, needed_descriptors
 from aiorchd.config.load import Loaded, load_text
 from aiorchd.config.schema import Config, Daemon, Pool
+from aiorchd.runtime.host_models import HostModels
 
 CONFIG = """
 [providers.gone]
@@ -62,7 +63,7 @@ async def listing(wire: Wire) -> None:
 @asynccontextmanager
 async def supplied(config: str, clock: Clock) -> AsyncIterator[tuple[Supply, Loaded]]:
     loaded = load_text(config.encode(), __import__("pathlib").Path("/x.toml"), {})
-    async with open_supply({"MAIN_KEY": "sk-canary-123456"}, loaded.config.pool, clock) as supply:
+    async with open_supply({"MAIN_KEY": "sk-canary-123456"}, loaded.config.pool, clock, HostModels()) as supply:
         await supply.plan(loaded)
         yield supply, loaded
 

@@ -142,7 +142,7 @@ backoff_s = [0.5, "x", -1]
 [cache]
 strategy = "ram"
 [providers.main]
-dialect = "host"
+dialect = "hsot"
 [[models]]
 name = "small"
 provider = "mian"
@@ -169,8 +169,8 @@ total_s = 4000
             'For instance base_url = "https://api.openai.com/v1"'
         ),
         (
-            ':8: providers.main.dialect: "host" is not part of this release: it must be one of "openai", "anthropic", '
-            '"gemini", "simulated".'
+            ':8: providers.main.dialect: must be one of "openai", "anthropic", "gemini", "simulated", "host", not "hsot". '
+            'Did you mean "host"?'
         ),
         ':11: models[0].provider: there is no provider "mian". Did you mean "main"?',
         ":12: models[0].requests_per_minute: must be a whole number from 1 to 100000000 (requests per minute), not 0.",
@@ -270,9 +270,9 @@ def test_what_is_not_utf8_is_told_with_its_place() -> None:
         ),
         (
             "[providers.m]\ndialect = 'opneai'",
-            'must be one of "openai", "anthropic", "gemini", "simulated", not "opneai".',
+            'must be one of "openai", "anthropic", "gemini", "simulated", "host", not "opneai".',
         ),
-        ("[providers.m]\ndialect = 'host'", '"host" is not part of this release'),
+        ("[providers.m]\ndialect = 'host'\nbase_url = 'http://h'", "the host dialect has no address"),
         ("[providers.m]\ndialect = 'simulated'\nbase_url = 'http://h'", "the simulated dialect has no address"),
         (
             "[providers.m]\ndialect = 'anthropic'\nstructured_output = 'json_object'",

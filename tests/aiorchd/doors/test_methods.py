@@ -9,6 +9,7 @@ import pytest
 
 from aiorch.errors import InvalidRequest
 from aiorchd.doors.methods import _Doctor, method_table
+from aiorchd.runtime.host_models import HostModels
 
 
 class House:
@@ -29,10 +30,23 @@ QUESTIONS: Any = SimpleNamespace(complete=None, embed=None)
 
 
 def test_who_may_call_what() -> None:
-    table = method_table(QUESTIONS, House())
+    table = method_table(QUESTIONS, House(), HostModels(), lambda: QUESTIONS)
     admins = {name for name, row in table.items() if row.admin_only}
     assert {"cache.clear", "config.get", "config.reload", "doctor"} <= admins
-    assert admins.isdisjoint({"hello", "ping", "complete", "embed", "models.list", "stats", "status", "explain"})
+    assert admins.isdisjoint(
+        {
+            "hello",
+            "ping",
+            "complete",
+            "embed",
+            "models.list",
+            "models.register",
+            "models.remove",
+            "stats",
+            "status",
+            "explain",
+        }
+    )
 
 
 async def test_doctor_has_a_time_limit() -> None:
