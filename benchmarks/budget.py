@@ -70,6 +70,9 @@ max_reasks = 2
 enabled = false
 [hedge]
 enabled = true
+quantile = 0.6
+min_samples = 5
+max_share = 0.5
 [concurrency]
 max = 64
 [cache]
@@ -108,9 +111,10 @@ def main() -> None:
 def told_of(runs: list[dict]) -> str:
     """What stands beside: how much happened, and what the ledger believes."""
     counted, estimated = ([run[name] for run in runs] for name in ("counted", "estimated"))
+    attempts, hedges, answered = (sum(run[name] for run in runs) for name in ("attempts", "hedges", "answered"))
     return (
-        f"{len(runs)} seeds, {sum(run['attempts'] for run in runs):,} attempts, {sum(run['answered'] for run in runs):,} calls "
-        f"answered; the ledger counted {min(counted):.3f} to {max(counted):.3f}, of it at most {max(estimated):.3f} by estimate"
+        f"{len(runs)} seeds, {attempts:,} attempts ({hedges} of them hedges), {answered:,} calls answered; the ledger counted "
+        f"{min(counted):.3f} to {max(counted):.3f}, of it at most {max(estimated):.3f} by estimate (callers who left, hedges)"
     )
 
 
@@ -131,7 +135,8 @@ class Race:
         trio.run(self._crowd, seed, tally, 0.6 if kill else None)
         with aiorch.Client(str(self.daemon.socket)) as client:
             limits = client.status()["budgets"]["limits"][0]
-            hedges = client.call("stats", own=True).get("hedges")
+            stages = client.status()["stages"]
+            hedges = sum(stage["started"] for name, stage in stages.items() if name.startswith("hedge "))
         assert self.daemon.stop() == 0, self.daemon.said()
         stats = self.simulator.stats()
         return {

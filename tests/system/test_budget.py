@@ -157,3 +157,60 @@ def test_where_a_price_is_from_and_what_is_said_of_unknown_ones(tmp_path: Path) 
         assert "own, unknown" in said
     finally:
         assert process.stop() == 0
+
+
+CHAIN = """
+[providers.sim]
+base_url = "{url}"
+[[models]]
+name = "large"
+provider = "sim"
+id = "main"
+input_usd_per_1m = 60.0
+output_usd_per_1m = 240.0
+[[models]]
+name = "small"
+provider = "sim"
+id = "spare"
+input_usd_per_1m = 0.1
+output_usd_per_1m = 0.4
+[routing]
+fallback = ["small"]
+cost_limit_usd = 10
+[budget]
+per_day_usd = 0.2
+on_exhausted = "cheapest"
+"""
+
+
+def test_a_cheaper_model_answers_what_the_dear_one_cannot_be_paid_for(tmp_path: Path) -> None:
+    with start_simulator('[[models]]\nname = "main"\n[[models]]\nname = "spare"\n') as simulator:
+        process = DaemonProcess(tmp_path, CHAIN.format(url=simulator.base_url), (), {})
+        process.start()
+        try:
+            with aiorch.Client(str(process.socket)) as client:
+                # The limit of a call goes along the chain, whatever the budget says.
+                reply = client.complete("What is 1 + 1?", model="large", max_tokens=500, cost_limit=0.01)
+                assert reply.model == "small"
+                with pytest.raises(aiorch.BudgetExceeded) as caught:
+                    client.complete("What is 1 + 2?", model="large", max_tokens=500, cost_limit=0.000001)
+                assert caught.value.details["budget"] == "cost_limit"
+                # 1000 tokens of the dear one are more than the budget has.
+                reply = client.complete("What is 2 + 2?", model="large", max_tokens=1000)
+                assert reply.model == "small"
+                client.config_override("budget.on_exhausted", "refuse")
+                with pytest.raises(aiorch.BudgetExceeded) as caught:
+                    client.complete("What is 2 + 3?", model="large", max_tokens=1000)
+                assert caught.value.details["on_exhausted"] == "refuse"
+                assert client.complete("What is 2 + 4?", model="small", max_tokens=1000).model == "small"
+                client.config_override("budget.on_exhausted", "cache_only")
+                with pytest.raises(aiorch.BudgetExceeded):
+                    client.complete("What is 2 + 5?", model="large", max_tokens=1000)
+                with pytest.raises(aiorch.BudgetExceeded):  # nothing more is sent
+                    client.complete("What is 2 + 6?", model="small", max_tokens=10)
+                assert client.complete("What is 2 + 4?", model="small", max_tokens=1000).cache == "exact"
+            by_model = simulator.stats()["by_model"]
+            assert by_model.get("main", {"received": 0})["received"] == 0
+            assert by_model["spare"]["received"] == 3
+        finally:
+            assert process.stop() == 0
