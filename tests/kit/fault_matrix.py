@@ -324,7 +324,7 @@ in [simulator.md](simulator.md).
 | primary asked | how often the primary's provider was sent the call, by its own count |
 | answered by | who gave the answer |
 | billed by the primary | what the primary's provider bills by its own count: the prompt, and the answer as far as it was sent |
-| our cost | what the daemon says that the call cost, beside what both providers bill: `only what was told` leaves out attempts that failed without saying what they cost |
+| our cost | what the daemon says that the call cost, beside what both providers bill: `only what was told` leaves out attempts that failed without saying what they cost; budgets count the most that these can have cost |
 
 | fault | call | dialect | caller sees | primary asked | answered by | billed by the primary | our cost |
 | --- | --- | --- | --- | --- | --- | --- | --- |
