@@ -71,6 +71,9 @@ base_url = "http://127.0.0.1:{closed_port}/v1"
 [pool]
 max_keepalive = 0
 
+[concurrency]
+initial = 10
+
 [retry]
 max_attempts = 2
 backoff_s = [0.01]

@@ -119,10 +119,11 @@ def _refusal(error: CallError, status: int, listing: Listing) -> tuple[str, str]
 
 def _names(payload: Any) -> frozenset[str] | None:
     """Find the ids in a list of models, in OpenAI's form or bare, or the names in Google's; None when it is no list."""
+    google = isinstance(payload, Mapping) and "data" not in payload
     rows = payload.get("data", payload.get("models")) if isinstance(payload, Mapping) else payload
     if not isinstance(rows, list):
         return None
-    named = [row.get("id", row.get("name")) for row in rows if isinstance(row, Mapping)]
+    named = [row.get("id", row.get("name") if google else None) for row in rows if isinstance(row, Mapping)]
     return frozenset(name for name in named if isinstance(name, str))
 
 
