@@ -66,6 +66,14 @@ SHOWN_ELSEWHERE = {
     "providers.embedding_encoding",
     "models.cache_read_usd_per_1m",
     "models.cache_write_usd_per_1m",
+    "models.cache_write_1h_usd_per_1m",
+    "models.tier_above_tokens",
+    "models.tier_cache_read_usd_per_1m",
+    "models.tier_cache_write_usd_per_1m",
+    "models.tier_input_usd_per_1m",
+    "models.tier_output_usd_per_1m",
+    # Given to the purse together with its neighbours; what days it makes: tests/aiorchd/core and tests/aiorchd/runtime.
+    "budget.timezone",
     # Handed to the store together with cache.disk_max_entries.
     "cache.disk_max_bytes",
 }
@@ -423,6 +431,59 @@ async def test_models_come_and_go_and_change_their_price(tmp_path: Path, simulat
         assert reply.model == "new", "the first enabled one serves calls that name none"
         await host.edit_model("fast", enabled=True)
         assert (await host.client.complete("What is 8 + 8?")).model == "fast"
+
+
+@changes(
+    "routing.cost_limit_usd",
+    "models.max_output_tokens",
+    "budget.per_day_usd",
+    "budget.per_month_usd",
+    "budget.on_exhausted",
+    "budget.assumed_usd_per_1m",
+)
+async def test_budgets_and_what_one_call_may_cost(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        async def is_refused(number: int, model: str = "fast") -> bool:
+            try:
+                await host.ask(number, model)
+            except aiorch.BudgetExceeded:
+                return True
+            return False
+
+        await host.edit_model("fast", input_usd_per_1m=0.0, output_usd_per_1m=1000.0, max_output_tokens=500)
+        await host.edit_model("slow", input_usd_per_1m=0.0, output_usd_per_1m=0.0)
+        assert not await is_refused(1)  # reserves half a dollar
+        await host.edit("routing", cost_limit_usd=0.05)
+        assert await is_refused(2)
+        await host.edit_model("fast", max_output_tokens=10)
+        assert not await is_refused(2)
+        for number, budget in ((10, "per_day_usd"), (20, "per_month_usd")):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(host.ask, number, "slow")
+                await host.wait_for(lambda calls: calls["in_flight"] == 1)
+                await host.edit("budget", **{budget: 0.005})
+                assert await is_refused(number + 1)
+                assert not await is_refused(2), "what is kept costs nothing"
+                assert not await is_refused(number + 2, "slow"), "nor does this one"
+            await host.edit("budget", on_exhausted="cache_only")
+            assert await is_refused(number + 3)
+            assert await is_refused(number + 3, "slow"), "from then on nothing is sent"
+            await host.edit("routing", fallback=["slow"])
+            await host.edit("budget", on_exhausted="cheapest")
+            assert (await host.ask(number + 4)).model == "slow"
+            await host.edit("routing", fallback=[])
+            host.tables["budget"] = {}
+            await host.edit()
+            assert not await is_refused(number + 4)
+        # One of unknown price, for which a price is assumed.
+        host.tables["budget"] = {"per_day_usd": 0.02}
+        for name in ("input_usd_per_1m", "output_usd_per_1m"):
+            del host.tables["models"][0][name]
+        await host.edit()
+        assert not await is_refused(30)
+        await host.edit("budget", assumed_usd_per_1m=5000.0)
+        assert await is_refused(31)
 
 
 @changes("providers.base_url", "models.provider")
