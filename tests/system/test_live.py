@@ -413,6 +413,7 @@ async def test_timeouts(tmp_path: Path, simulator: Simulator) -> None:
 async def test_models_come_and_go_and_change_their_price(tmp_path: Path, simulator: Simulator) -> None:
     async with a_host(tmp_path, simulator) as host:
         assert (await host.ask(1)).cost_usd is None
+        await host.edit("routing", cost_limit_usd=1e6)
         await host.edit_model("fast", input_usd_per_1m=1e6, output_usd_per_1m=0.0)
         reply = await host.ask(2)
         assert reply.usage is not None
