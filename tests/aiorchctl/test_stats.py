@@ -107,10 +107,18 @@ def test_unknown_prices_are_never_zero(stats, ctl):
 
 
 def test_trouble(stats, ctl):
-    stats |= {"throttled": 1234, "fallbacks": 5, "errors": {}}
+    stats |= {"throttled": 1234, "fallbacks": 5, "errors": {}, "hedges": 0, "fallbacks_by_kind": {"failure": 5}}
     assert ctl("stats").out.endswith(
         "refused by providers (429)  1,234\nfallbacks to another model  5\nerrors                      none\n"
     )
+
+
+def test_fallbacks_by_what_for_and_second_tries(stats, ctl):
+    kinds = {"failure": 2, "context_window": 2, "content_filter": 1}
+    stats |= {"fallbacks": 5, "fallbacks_by_kind": kinds, "hedges": 4}
+    out = ctl("stats").out
+    assert "  5 (2 for a prompt that was too long, 1 for an answer that was withheld)\n" in out
+    assert "second tries                4\n" in out
 
 
 def test_groups(stats, ctl):

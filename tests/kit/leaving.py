@@ -40,6 +40,9 @@ strategy = "off"
 [retry]
 backoff_s = [60.0]
 jitter = 0
+budget_retries = 1000
+[breaker]
+enabled = false
 [hedge]
 enabled = true
 min_samples = 2

@@ -181,12 +181,23 @@ def _troubles(result: Mapping[str, Any], calls: int) -> list[tuple[str, Cell]]:
         told = f"{count(failed)} ({share(failed, calls)}): " + ", ".join(
             f"{count(n)} {code}" for code, n in errors.items()
         )
-    throttled, fallbacks = (int(number_of(result, name) or 0) for name in ("throttled", "fallbacks"))
+    throttled, fallbacks, hedges = (int(number_of(result, name) or 0) for name in ("throttled", "fallbacks", "hedges"))
+    kinds = _counts(result, "fallbacks_by_kind")
+    why = [f"{count(kinds[kind])} {words}" for kind, words in _KINDS if kinds.get(kind)]
+    elsewhere = count(fallbacks) + (f" ({', '.join(why)})" if why else "")
+    second = [("second tries", count(hedges))] if hedges else []
     return [
         ("refused by providers (429)", Words(count(throttled), "doubtful") if throttled else "none"),
-        ("fallbacks to another model", count(fallbacks) if fallbacks else "none"),
+        ("fallbacks to another model", elsewhere if fallbacks else "none"),
+        *second,
         ("errors", Words(told, "bad" if failed else "plain")),
     ]
+
+
+_KINDS: Final = (
+    ("context_window", "for a prompt that was too long"),
+    ("content_filter", "for an answer that was withheld"),
+)
 
 
 def _groups(by: str, groups: list[dict[str, Any]]) -> Table:

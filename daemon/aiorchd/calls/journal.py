@@ -59,6 +59,10 @@ class Journal:
     throttled: int = 0
     """Answers that said not now: 429s and 529s."""
     fallbacks: int = 0
+    context_fallbacks: int = 0
+    """Of these, because the prompt was too long."""
+    filter_fallbacks: int = 0
+    """Of these, because the answer was withheld."""
     hedges: int = 0
     """Second tries that were begun because the first was late."""
     committed_usd: float = 0.0
@@ -97,6 +101,9 @@ class CallRecord:
     attempts: int = 0
     throttled: int = 0
     fallbacks: int = 0
+    context_fallbacks: int = 0
+    filter_fallbacks: int = 0
+    hedges: int = 0
     input_tokens: int | None = None
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None

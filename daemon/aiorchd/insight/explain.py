@@ -85,6 +85,7 @@ def tell(record: CallRecord) -> dict[str, Any]:
         "attempts": record.attempts,
         "throttled": record.throttled,
         "fallbacks": record.fallbacks,
+        "hedges": record.hedges,
         "usage": None if all(count is None for count in usage.values()) else usage,
         "cost_usd": record.cost_usd,
         "saved_usd": record.saved_usd,

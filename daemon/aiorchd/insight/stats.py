@@ -62,7 +62,7 @@ class Line:
     ``spent_usd`` leaves out ``cost_unknown_calls`` and is None when it would leave out everything; ``saved_usd`` and
     ``saving_unknown_calls`` likewise. ``total`` is how long the calls took, ``overhead`` how much of it was neither
     waiting for quotas nor for a provider (of calls that shared another's it is not told). ``throttled`` answers were 429s
-    and the like.
+    and the like. ``fallbacks_by_kind`` says what another model was asked for; ``hedges`` are second tries beside a first.
     """
 
     calls: int
@@ -78,6 +78,8 @@ class Line:
     overhead: Percentiles
     throttled: int
     fallbacks: int
+    fallbacks_by_kind: Mapping[str, int]
+    hedges: int
     errors: Mapping[str, int]
     tokens: Tokens
 
@@ -156,6 +158,12 @@ def line_of(tallies: Mapping[Series, Tally]) -> Line:
         overhead=_percentiles(sums.overhead_times()),
         throttled=sums.throttled,
         fallbacks=sums.fallbacks,
+        fallbacks_by_kind={
+            "failure": sums.fallbacks - sums.context_fallbacks - sums.filter_fallbacks,
+            "context_window": sums.context_fallbacks,
+            "content_filter": sums.filter_fallbacks,
+        },
+        hedges=sums.hedges,
         errors=_most_first(errors),
         tokens=_tokens(sums),
     )
@@ -198,6 +206,8 @@ def _line_to_wire(line: Line) -> dict[str, Any]:
         "overhead_s": _percentiles_to_wire(line.overhead),
         "throttled": line.throttled,
         "fallbacks": line.fallbacks,
+        "fallbacks_by_kind": dict(line.fallbacks_by_kind),
+        "hedges": line.hedges,
         "errors": dict(line.errors),
         "tokens": {
             "calls": line.tokens.calls,

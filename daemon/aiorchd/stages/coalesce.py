@@ -234,4 +234,6 @@ def _hand_over(flown: Journal, journal: Journal) -> None:
     journal.provider_s += flown.provider_s
     journal.throttled += flown.throttled
     journal.fallbacks += flown.fallbacks
+    journal.context_fallbacks += flown.context_fallbacks
+    journal.filter_fallbacks += flown.filter_fallbacks
     journal.hedges += flown.hedges

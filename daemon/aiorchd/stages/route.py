@@ -207,9 +207,12 @@ class Route:
 
     def _go_on(self, call: Call, why: str, following: str, kind: FallbackKind) -> None:
         self._fallbacks[kind] += 1
-        call.journal.fallbacks += 1
+        journal = call.journal
+        journal.fallbacks += 1
+        journal.context_fallbacks += kind == "context_window"
+        journal.filter_fallbacks += kind == "content_filter"
         what = "" if kind in ("failure", "switched_off") else f" ({kind.replace('_', ' ')} fallback)"
-        call.journal.note(trio.current_time(), "route", f"{why}; asking {following} instead{what}")
+        journal.note(trio.current_time(), "route", f"{why}; asking {following} instead{what}")
 
     def _chain_of(self, call: Call) -> tuple[str, ...]:
         """Find the targets to ask, in order; at least one. Those whose answer to this call was no good come last."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aiorchd.calls.journal import CallRecord
 from aiorchd.store.bulk import insert_many
+from aiorchd.store.metrics_schema import KINDS
 from aiorchd.store.plain import plain_count, plain_dollars, plain_text
 
 STORY_BYTES: Final = 64 * 1024
@@ -31,6 +32,9 @@ _COUNTS: Final = (
     "attempts",
     "throttled",
     "fallbacks",
+    "context_fallbacks",
+    "filter_fallbacks",
+    "hedges",
     "input_tokens",
     "cache_read_tokens",
     "cache_write_tokens",
@@ -74,6 +78,8 @@ def read_call(connection: sqlite3.Connection, call_id: str) -> CallRecord | None
     if row is None:
         return None
     values = dict(zip(_COLUMNS, row, strict=True))
+    for name in KINDS:  # not known of a call from before they were counted
+        values[name] = values[name] or 0
     values["simulated"], values["streamed"] = bool(values["simulated"]), bool(values["streamed"])
     values["tags"] = tuple(_parsed(values["tags"]) or ())
     values["story"] = _parsed(values["story"])

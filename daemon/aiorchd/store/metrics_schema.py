@@ -23,7 +23,7 @@ from aiorchd.store.kinds import FileKind, Table
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-SUMS: Final = (
+_FIRST_SUMS: Final = (
     "calls",
     "attempts",
     "throttled",
@@ -41,7 +41,13 @@ SUMS: Final = (
     "output_tokens",
     "reasoning_tokens",
 )
-"""What is added up for each series, in the order of the columns."""
+"""What is added up for each series since the first release, in the order of the columns."""
+
+KINDS: Final = ("context_fallbacks", "filter_fallbacks", "hedges")
+"""What came later: why another model was asked, and second tries beside a first."""
+
+SUMS: Final = (*_FIRST_SUMS, *KINDS)
+"""Both."""
 
 TIMES: Final = ("total_calls", "overhead_calls")
 """What is added up for each bucket of durations."""
@@ -109,7 +115,7 @@ def create_sums(database: Database) -> None:
         not_null={*names, "last_at"},
     )
     series.create_index(list(names), unique=True)
-    columns = ", ".join(f"{name} {'REAL' if name in DOLLARS else 'INTEGER'} NOT NULL" for name in SUMS)
+    columns = ", ".join(f"{name} {'REAL' if name in DOLLARS else 'INTEGER'} NOT NULL" for name in _FIRST_SUMS)
     for span in ("minute", "hour"):
         database.execute(
             f"""
@@ -145,6 +151,13 @@ def create_sums(database: Database) -> None:
     )
 
 
+def add_kinds(database: Database) -> None:
+    """Count fallbacks by what went wrong, and second tries."""
+    for name in KINDS:
+        for table, rule in (("calls", ""), ("minutes", " NOT NULL DEFAULT 0"), ("hours", " NOT NULL DEFAULT 0")):
+            database.execute(f"ALTER TABLE {table} ADD COLUMN {name} INTEGER{rule}")
+
+
 METRICS: Final = FileKind(
     name="metrics",
     application_id=0x61696F6D,  # "aiom"
@@ -152,7 +165,7 @@ METRICS: Final = FileKind(
     disposable=True,
     foreign_keys=False,  # they are there for readers; one writer keeps them true
     secure_delete="FAST",
-    steps=(create_calls, create_sums),
+    steps=(create_calls, create_sums, add_kinds),
     tables=(
         Table(
             "calls",
@@ -175,6 +188,7 @@ METRICS: Final = FileKind(
                 "attempts",
                 "throttled",
                 "fallbacks",
+                *KINDS,
                 "input_tokens",
                 "cache_read_tokens",
                 "cache_write_tokens",

@@ -79,6 +79,9 @@ class Tally:
     attempts: int
     throttled: int
     fallbacks: int
+    context_fallbacks: int
+    filter_fallbacks: int
+    hedges: int
     costs_known: int
     costs_unknown: int
     spent_usd: float
@@ -120,6 +123,9 @@ class Tally:
         self.attempts += record.attempts
         self.throttled += record.throttled
         self.fallbacks += record.fallbacks
+        self.context_fallbacks += record.context_fallbacks
+        self.filter_fallbacks += record.filter_fallbacks
+        self.hedges += record.hedges
         if record.attempts:
             if record.cost_usd is None or not math.isfinite(record.cost_usd):
                 self.costs_unknown += 1

@@ -45,6 +45,7 @@ async def test_a_call_that_a_provider_answered(records: Records, written: bool) 
         "attempts": 1,
         "throttled": 0,
         "fallbacks": 0,
+        "hedges": 0,
         "usage": {"input": 100, "cache_read": 0, "cache_write": 0, "output": 20, "reasoning": 0},
         "cost_usd": 0.25,
         "saved_usd": 0.0,

@@ -33,7 +33,19 @@ def a_day(records: Records) -> None:
     """Ten calls: three asked a provider, one failed there, one was refused, four hits and a shared one."""
     records.record(a_record(1, operation="tag", provider_s=1.0, queue_s=0.5, total_s=1.6))
     records.record(a_record(2, operation="tag", cost_usd=None, attempts=2, throttled=1))
-    records.record(a_record(3, model="large", cost_usd=1.0, fallbacks=1, attempts=3, uid=2, unit="web.service"))
+    records.record(
+        a_record(
+            3,
+            model="large",
+            cost_usd=1.0,
+            fallbacks=2,
+            context_fallbacks=1,
+            hedges=3,
+            attempts=3,
+            uid=2,
+            unit="web.service",
+        )
+    )
     records.record(
         a_record(
             4,
@@ -66,7 +78,8 @@ async def test_everything_a_person_wants_to_know_first(records: Records, written
     assert line.cost_unknown_calls == 2
     assert line.saved_usd == 1.0
     assert line.saving_unknown_calls == 1
-    assert (line.throttled, line.fallbacks) == (1, 1)
+    assert (line.throttled, line.fallbacks, line.hedges) == (1, 2, 3)
+    assert line.fallbacks_by_kind == {"failure": 1, "context_window": 1, "content_filter": 0}
     assert line.errors == {"overloaded": 1, "provider_error": 1}
     assert (line.tokens.calls, line.tokens.input, line.tokens.output) == (3, 300, 60)
     assert line.total.p99 == pytest.approx(1.6, rel=0.05)

@@ -70,7 +70,7 @@ async def sums(records: Records | Store, since: float = 0.0, uid: int | None = N
 
 async def test_a_call_is_counted_at_once_when_written_and_after_a_restart(opened: Opener) -> None:
     async with opened() as store:
-        store.records.record(a_record(1, throttled=2, fallbacks=1, attempts=3))
+        store.records.record(a_record(1, throttled=2, fallbacks=1, context_fallbacks=1, hedges=2, attempts=3))
         at_once = await sums(store)
         assert at_once["calls"] == 1
         assert at_once["attempts"] == 3
