@@ -17,6 +17,7 @@ from rig.figures import HEAD, read
 SCRIPTS = (
     "hit_latency",
     "hit_throughput",
+    "memory_tier",
     "miss_open_loop",
     "miss_closed_loop",
     "start_and_size",

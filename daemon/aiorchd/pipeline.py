@@ -40,6 +40,7 @@ from aiorchd.core.occupancy import Occupancy
 from aiorchd.core.quota_account import Limits, QuotaAccount
 from aiorchd.core.request_key import PolicyForm, UncanonicalError, policy_form, relevant, request_key, samples
 from aiorchd.core.retry_budget import RetryBudget
+from aiorchd.core.s3_fifo import S3FifoCache
 from aiorchd.core.spending import Spending
 from aiorchd.core.token_estimate import TokenEstimator
 from aiorchd.runtime.cpu_limit import CpuLimit
@@ -332,7 +333,7 @@ def lasting_state(
 ) -> Lasting:
     """Make the state that generations hand on. Without a ``spending_store`` budgets are kept as long as the process lives."""
     lasting = Lasting(
-        memory=MemoryCache(config.cache.max_entries, config.cache.max_bytes),
+        memory=S3FifoCache(config.cache.max_entries, config.cache.max_bytes),
         keyed=KeyedCalls(MemoryCache(_KEYED_ENTRIES, _KEYED_BYTES)),
         answers=answers,
         records=records,

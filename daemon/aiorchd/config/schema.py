@@ -574,7 +574,7 @@ class Cache(Section, frozen=True):
     max_entries: Annotated[
         Count,
         key(
-            "Answers kept in memory; the least recently used goes first.",
+            "Answers kept in memory; what is seldom used goes first (S3-FIFO).",
             effect="More hits without the disk, for more memory.",
             unit="answers",
         ),

@@ -8,6 +8,8 @@ Wall time is handed in, since lifetimes are in wall time and entries move to and
 A clock may be set back; an entry from the future by more than `CLOCK_TOLERANCE_S` counts as expired, otherwise setting
 the clock back by a day would keep yesterday's answers for a day more.
 
+This is for what is promised for a time, so that nothing but age decides. Answers are kept by uses instead: `s3_fifo`.
+
 Values are opaque; whoever puts them says what they weigh.
 """
 
@@ -42,16 +44,22 @@ class MemoryCacheStatistics:
     refused: int
 
 
-class _Entry(Generic[ValueT]):
-    __slots__ = ("expires_at", "size_bytes", "stored_at", "value")
+class Entry(Generic[ValueT]):
+    """One value with its weight and its times."""
+
+    __slots__ = ("expires_at", "settled", "size_bytes", "stored_at", "uses", "value")
 
     def __init__(self, value: ValueT, size_bytes: int, stored_at: float, expires_at: float) -> None:
         self.value = value
         self.size_bytes = size_bytes
         self.stored_at = stored_at
         self.expires_at = expires_at
+        # For a policy that counts uses (see `s3_fifo`); the plain order of use needs neither.
+        self.uses = 0
+        self.settled = False
 
     def is_fresh(self, now: float) -> bool:
+        """Tell whether it may be given out."""
         return self.stored_at - CLOCK_TOLERANCE_S <= now < self.expires_at
 
 
@@ -60,7 +68,7 @@ class MemoryCache(Generic[ValueT]):
 
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         # This is all the mutable state; the first in the order is the one used longest ago.
-        self._entries: OrderedDict[bytes, _Entry[ValueT]] = OrderedDict()
+        self._entries: OrderedDict[bytes, Entry[ValueT]] = OrderedDict()
         self._bytes = 0
         self._epoch = 0
         self._hits = self._misses = self._evictions = self._expired = self._refused = 0
@@ -115,10 +123,10 @@ class MemoryCache(Generic[ValueT]):
         if size_bytes > self._max_bytes or self._max_entries == 0:
             self._refused += 1
             return False
-        self._entries[key] = _Entry(value, size_bytes, stored_at, expires_at)
         self._bytes += size_bytes
+        self._insert(key, Entry(value, size_bytes, stored_at, expires_at))
         self._evict()
-        return True
+        return key in self._entries
 
     def delete(self, key: bytes) -> bool:
         """Forget one entry; tell whether it was there."""
@@ -165,6 +173,11 @@ class MemoryCache(Generic[ValueT]):
             expired=self._expired,
             refused=self._refused,
         )
+
+    # What another policy does otherwise: where a new entry goes, which ones leave.
+
+    def _insert(self, key: bytes, entry: Entry[ValueT]) -> None:
+        self._entries[key] = entry
 
     def _sweep(self, now: float) -> None:
         for _ in range(_SWEPT_PER_PUT):

@@ -30,6 +30,7 @@ from aiorchd.calls.call import Call
 from aiorchd.calls.ports import StoredAnswer
 from aiorchd.calls.reply import Reply
 from aiorchd.core.memory_cache import MemoryCache
+from aiorchd.core.s3_fifo import S3FifoCache
 from aiorchd.stages.cache import MAX_TTL_S, Cache, Kept, _pieces
 from aiorchd.stages.coalesce import Coalesce
 
@@ -97,7 +98,7 @@ class House:
 
     def __init__(self, strategy: Any = "hybrid", ttl_s: float = 3600.0, inner: Any = None) -> None:
         self.clock = Clock()
-        self.memory: MemoryCache[Kept] = MemoryCache(100, 10_000_000)
+        self.memory: MemoryCache[Kept] = S3FifoCache(100, 10_000_000)
         self.disk = Disk()
         self.inner: InnerService[Any] = inner if inner is not None else InnerService()
         self.cache = self.rebuilt(strategy, ttl_s)

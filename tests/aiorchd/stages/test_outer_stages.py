@@ -14,6 +14,7 @@ from aiorchd.calls.call import Call
 from aiorchd.calls.journal import AttemptRecord, CallRecord, Hit
 from aiorchd.calls.reply import Reply
 from aiorchd.core.memory_cache import MemoryCache
+from aiorchd.core.s3_fifo import S3FifoCache
 from aiorchd.stages.cache import Cache, Kept
 from aiorchd.stages.coalesce import Coalesce
 from aiorchd.stages.deadline import Deadline
@@ -41,7 +42,7 @@ class Stack:
         self.records = Records()
         self.validate = Validate(self.inner, JsonSchemas())
         self.coalesce = Coalesce(self.validate, nursery, KeptLog())
-        memory: MemoryCache[Kept] = MemoryCache(100, 10**7)
+        memory: MemoryCache[Kept] = S3FifoCache(100, 10**7)
         self.cache = Cache(
             self.coalesce, strategy="memory", memory=memory, store=None, wall_clock=lambda: 1_700_000_000.0, ttl_s=60.0
         )
