@@ -676,7 +676,9 @@ class _Policies:
         self.targets = targets
         self._by_name = {target.name: target for target in targets}
         self._chains = chains
-        self._forms: dict[str | None, PolicyForm] = {name: self._form(name) for name in (None, *self._by_name)}
+        self._forms: dict[str | None, PolicyForm] = {
+            name: self._form(name) for name in (None, *self._by_name, *chains.own)
+        }
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name

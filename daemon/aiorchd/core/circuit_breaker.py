@@ -5,7 +5,8 @@
                 under load is known long before the successes of the minute before are outweighed
     open        nothing passes for a while: ``open_s`` the first time, twice as long each further time, at most
                 ``max_open_s``; then half open
-    half open   one call passes, as a probe. Failed: open again, for longer. Answered: recovering
+    half open   one call passes, as a probe; another one when the probe has said nothing for ``max_open_s``, for a target that
+                swallows calls does not tell by them that it is back. Failed: open again, for longer. Answered: recovering
     recovering  a share of the calls passes that grows evenly from a tenth to all over ``recovery_s``. Too many of them fail
                 again: open, for longer; else closed
 
@@ -118,6 +119,7 @@ class CircuitBreaker:
         self._since = 0.0
         """When the present state began."""
         self._probing = False
+        self._probe_at = 0.0
         self._credit = 0.0
         self._in_flight = self._openings = self._probes = self._refused = self._forced = 0
 
@@ -129,9 +131,9 @@ class CircuitBreaker:
                 self._refused += 1
                 return refusal
             self._forced += 1
-        probe = self._state is State.HALF_OPEN and not self._probing
+        probe = self._state is State.HALF_OPEN and not self._awaits_probe(now)
         if probe:
-            self._probing = True
+            self._probing, self._probe_at = True, now
             self._probes += 1
         self._in_flight += 1
         return BreakerTicket(self._generation, probe)
@@ -168,7 +170,7 @@ class CircuitBreaker:
             return None
         if self._state is State.OPEN and now < self._opened_until:
             return Refused(self._state, self._open_rate, self._opened_until - now)
-        if self._state is State.HALF_OPEN and self._probing:
+        if self._state is State.HALF_OPEN and self._awaits_probe(now):
             return Refused(self._state, self._open_rate, _PROBE_GUESS_S)
         return None
 
@@ -209,7 +211,7 @@ class CircuitBreaker:
         self._advance(now)
         if self._state is State.OPEN:
             return Refused(self._state, self._open_rate, self._opened_until - now)
-        if self._state is State.HALF_OPEN and self._probing:
+        if self._state is State.HALF_OPEN and self._awaits_probe(now):
             return Refused(self._state, self._open_rate, _PROBE_GUESS_S)
         if self._state is State.RECOVERING:
             grown = (now - self._since) / self._policy.recovery_s
@@ -218,6 +220,9 @@ class CircuitBreaker:
                 return Refused(self._state, self._open_rate, self._since + self._policy.recovery_s - now)
             self._credit -= 1.0
         return None
+
+    def _awaits_probe(self, now: float) -> bool:
+        return self._probing and now < self._probe_at + self._policy.max_open_s
 
     def _advance(self, now: float) -> None:
         """Let time do its part."""

@@ -49,6 +49,17 @@ def test_a_wrong_key(tmp_path: Path, doctor: Doctor, provider: Simulator) -> Non
     assert found["remedy"] == "Set MAIN_KEY to the right key in the environment of the daemon, and restart it."
 
 
+def test_each_of_several_keys(tmp_path: Path, doctor: Doctor, provider: Simulator) -> None:
+    config = KEYED.format(base_url=provider.base_url).replace(
+        'api_key_env = "MAIN_KEY"', 'api_keys_env = ["ONE", "TWO"]'
+    )
+    looked = look(tmp_path, doctor, config, ONE="sk-wrong-0123456789", TWO=RIGHT)
+    assert looked.of("key", "main by TWO")["result"] == "ok"
+    found = looked.of("key", "main by ONE")
+    assert (looked.code, found["result"]) == (78, "failed")
+    assert found["remedy"] == "Set ONE to the right key in the environment of the daemon, and restart it."
+
+
 def test_no_key(tmp_path: Path, doctor: Doctor, provider: Simulator) -> None:
     looked = look(tmp_path, doctor, KEYED.format(base_url=provider.base_url))
     assert looked.of("provider", "main")["result"] == "not_checked"

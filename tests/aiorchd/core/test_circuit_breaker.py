@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,6 +94,18 @@ def test_one_probe_at_a_time():
     assert isinstance(another, BreakerTicket)
     assert another.probe
     assert breaker.statistics(5.2).probes == 2
+
+
+def test_a_probe_that_is_swallowed_does_not_keep_the_target_shut():
+    breaker = opened()
+    swallowed = breaker.admit(5.0)
+    assert isinstance(breaker.admit(16.9), Refused)
+    another = breaker.admit(17.0)
+    assert isinstance(another, BreakerTicket)
+    assert another.probe
+    breaker.settle(another, 17.1, Outcome.ANSWERED)
+    breaker.settle(swallowed, 65.0, Outcome.FAILED)
+    assert (state(breaker, 65.0), breaker.idle) == ("closed", True)
 
 
 def test_repeated_openings_last_longer_up_to_the_cap_and_are_forgotten():
@@ -213,12 +227,12 @@ def test_whatever_happens_tickets_add_up_one_probe_is_out_and_it_is_never_shut_f
             if isinstance(ticket, Refused):
                 assert 0.0 < ticket.retry_after_s <= POLICY.max_open_s
             else:
-                out.append(ticket)
+                out.append((ticket, now))
         elif out:
-            breaker.settle(out.pop(), now, Outcome(what))
+            breaker.settle(out.pop()[0], now, Outcome(what))
         statistics = breaker.statistics(now)
         assert statistics.in_flight == len(out)
-        latest = max((ticket.generation for ticket in out if ticket.probe), default=-1)
-        assert sum(ticket.probe and ticket.generation == latest for ticket in out) <= 1
+        probes = [at for ticket, at in out if ticket.probe and ticket.generation == out[-1][0].generation]
+        assert all(later - sooner >= POLICY.max_open_s for sooner, later in pairwise(probes)), "one probe at a time"
     now += 1000.0
     assert isinstance(breaker.admit(now), BreakerTicket) or breaker.statistics(now).state == "half_open"
