@@ -94,6 +94,14 @@ class RateLimits:
         self._tokens = _bucket(tokens_per_minute, burst_s, now)
         self._count_refused = count_refused
 
+    def change(
+        self, requests_per_minute: int | None, tokens_per_minute: int | None, burst_s: float, now: float
+    ) -> None:
+        """Other limits from now on; what is left in a bucket stays, cut to its new size, and a new bucket begins full."""
+        self._requests = _changed(self._requests, requests_per_minute, burst_s, now)
+        self._tokens = _changed(self._tokens, tokens_per_minute, burst_s, now)
+        self._requests_per_minute, self._tokens_per_minute = requests_per_minute, tokens_per_minute
+
     def admit(self, tokens: int, now: float) -> Refused | None:
         """Let a call in and charge it, or say why not; then nothing is charged (but see `count_refused`)."""
         requests_wait_s = self._requests.wait_s(1, now) if self._requests else 0.0
@@ -173,3 +181,10 @@ def _bucket(per_minute: int | None, burst_s: float, now: float) -> TokenBucket |
 
 def _told(kind: str, limit: int, bucket: TokenBucket, now: float) -> Told:
     return Told(kind, limit, max(0, math.floor(bucket.level(now) + EPSILON)), bucket.full_in_s(now))
+
+
+def _changed(bucket: TokenBucket | None, per_minute: int | None, burst_s: float, now: float) -> TokenBucket | None:
+    changed = _bucket(per_minute, burst_s, now)
+    if bucket is not None and changed is not None:
+        changed.take(max(0.0, changed.capacity - bucket.level(now)), now)
+    return changed

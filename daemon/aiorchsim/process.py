@@ -64,6 +64,14 @@ class Simulator:
         """
         self._asked("POST", "/sim/faults", {"faults": list(rules)})
 
+    def set_limits(
+        self, *, model: str = "*", requests_per_minute: int | None = None, tokens_per_minute: int | None = None
+    ) -> None:
+        """Allow a model of the profile that has limits other ones from now on."""
+        wanted: dict[str, Any] = {"model": model, "requests_per_minute": requests_per_minute}
+        wanted["tokens_per_minute"] = tokens_per_minute
+        self._asked("POST", "/sim/limits", {key: value for key, value in wanted.items() if value is not None})
+
     def take_down(self, for_s: float) -> None:
         """Refuse connections and drop those there are; it listens again after so many seconds."""
         self._asked("POST", "/sim/down", {"for_s": for_s})

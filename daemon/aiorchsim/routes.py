@@ -26,6 +26,7 @@ from aiorchsim.dialects.openai import OPENAI
 from aiorchsim.fault_rules import read_rules
 from aiorchsim.http1 import Request
 from aiorchsim.models import Work
+from aiorchsim.profile import ANY_MODEL
 from aiorchsim.responses import Dialect, Refusal, Response
 from aiorchsim.simulation import Simulation
 
@@ -48,6 +49,7 @@ _ADMINISTERED: Final[Mapping[str, tuple[str, ...]]] = {
     "/sim/reset": ("POST",),
     "/sim/faults": ("GET", "POST"),
     "/sim/down": ("POST",),
+    "/sim/limits": ("POST",),
 }
 
 
@@ -102,6 +104,8 @@ def _administered(simulation: Simulation, request: Request, now: float) -> Respo
             return _faults_set(simulation, request, now)
         case "/sim/down", _:
             return _taken_down(simulation, request)
+        case "/sim/limits", _:
+            return _limits_changed(simulation, request, now)
     if request.path.startswith("/sim/redirected/"):
         simulation.statistics.redirects_followed += 1
     paths = ", ".join(f"{method} {path}" for path, methods in _ADMINISTERED.items() for method in methods)
@@ -122,6 +126,25 @@ def _faults_set(simulation: Simulation, request: Request, now: float) -> Respons
         return _wrong(*problems)
     simulation.faults.replace(rules, now)
     return _told({"faults": simulation.faults.told()})
+
+
+def _limits_changed(simulation: Simulation, request: Request, now: float) -> Response:
+    """Other limits of one model that has some, from now on."""
+    document = _document(request)
+    known = ("model", "requests_per_minute", "tokens_per_minute")
+    problems = [f"{key}: unknown key; there are {', '.join(known)}" for key in sorted(set(document) - set(known))]
+    name = document.get("model", ANY_MODEL)
+    model = simulation.model_named(name) if isinstance(name, str) else None
+    if model is None or model.limits is None:
+        problems.append("model: must be one of the profile that has limits")
+    values = [document.get(key) for key in known[1:]]
+    for key, value in zip(known[1:], values, strict=True):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 10**12):
+            problems.append(f"{key}: must be a whole number above 0, or left out for no limit")
+    if problems or model is None or model.limits is None:
+        return _wrong(*problems)
+    model.limits.change(values[0], values[1], model.profile.burst_s, now)
+    return _told({"model": name, **dict(zip(known[1:], values, strict=True))})
 
 
 def _taken_down(simulation: Simulation, request: Request) -> Response:
