@@ -25,6 +25,7 @@ _PLACES: Final[Mapping[str, str]] = {
     "stats": "aiorchctl.commands.stats:stats",
     "explain": "aiorchctl.commands.explain:explain",
     "models": "aiorchctl.commands.models:models",
+    "limits": "aiorchctl.commands.limits:limits",
     "cache": "aiorchctl.commands.cache:cache",
     "config": "aiorchctl.commands.config.group:config",
     "ping": "aiorchctl.commands.ping:ping",

@@ -43,11 +43,12 @@ from aiorchd.core.retry_budget import RetryBudget
 from aiorchd.core.s3_fifo import S3FifoCache
 from aiorchd.core.spending import Spending
 from aiorchd.core.token_estimate import TokenEstimator
+from aiorchd.runtime.caller_shares import CallerShares
 from aiorchd.runtime.cpu_limit import CpuLimit
 from aiorchd.runtime.host_models import HostModels
 from aiorchd.runtime.logs import Log
 from aiorchd.runtime.purse import Purse
-from aiorchd.runtime.turnstile import TargetTurnstile, TurnstileStatistics
+from aiorchd.runtime.turnstile import TargetTurnstile, TurnstileStatistics, by_uid
 from aiorchd.stages.admit import Admit
 from aiorchd.stages.afford import Afford
 from aiorchd.stages.breaker import Breaker
@@ -75,6 +76,7 @@ _KEYED_BYTES: Final = 32 * 1024 * 1024
 _SCHEMA_CPU_S: Final = 0.25
 _MOST_OWN: Final = 1024
 """Models of host processes about which something is remembered, besides those that are in use."""
+_THROTTLE_BURST_S: Final = 1.0
 
 _ID_PAIR: Final = b"\xa2id"
 # {"queue_s": 0.0, "provider_s": 0.0, "overhead_s": X, "total_s": X} of a hit: all its time is overhead.
@@ -176,11 +178,13 @@ class Lasting:
     """By the name of the model: how long it took lately, while hedging is on."""
     model_accounts: dict[str, QuotaAccount] = field(default_factory=dict)
     key_accounts: dict[str, QuotaAccount] = field(default_factory=dict)
-    """By the name of the provider."""
+    """By the name of the provider, and of the key where it has several."""
     host_models: HostModels = field(default_factory=HostModels)
     """Who answers for which models."""
     own: dict[OwnPlace, OwnTarget] = field(default_factory=dict)
     """What is known of the models that processes of the host answer for."""
+    throttle: QuotaAccount = field(default_factory=lambda: QuotaAccount("all models", learns=False))
+    shares: CallerShares | None = None
 
     def reconfigure(self, config: Config) -> None:
         """Follow a configuration that came into force; what runs or waits goes on."""
@@ -190,6 +194,11 @@ class Lasting:
         names = {model.name for model in config.models}
         ways = {way: model for model in config.models for way in ways_of(config, model)}
         now = trio.current_time()
+        if self.shares is None:
+            self.shares = CallerShares(config)
+        else:
+            self.shares.reconfigure(config)
+        self.throttle.reconfigure(now, _throttle(config))
         kept_keys = set()
         for way, model in ways.items():
             key = _key_of(model, way)
@@ -205,6 +214,7 @@ class Lasting:
                 bounds=_bounds(config, model),
                 accounts=self._accounts(model, way),
                 max_waiting=config.queue.max_waiting,
+                trickle=config.queue.low_priority_share,
             )
         for name in [name for name in self.turnstiles if name not in ways]:
             # While somebody is there, who comes back with a later configuration must find it: its permits are taken.
@@ -293,6 +303,8 @@ class Lasting:
                 bounds=_bounds(config, model),
                 accounts=self._accounts(model, way),
                 max_waiting=config.queue.max_waiting,
+                trickle=config.queue.low_priority_share,
+                share_of=by_uid if self.shares is None else self.shares.share_of,
             )
         return turnstile
 
@@ -306,18 +318,18 @@ class Lasting:
 
     def _accounts(self, model: Model, way: str) -> tuple[QuotaAccount, ...]:
         """The model's own account first. The key's only where it has limits: others draw on it too."""
-        key = self.key_account(_key_of(model, way))
-        return (self.model_account(way), key) if key.limited else (self.model_account(way),)
+        shared = (self.key_account(_key_of(model, way)), self.throttle)
+        return (self.model_account(way), *(account for account in shared if account.limited))
 
     def _introduce(self, ways: Mapping[str, Model]) -> None:
         """Let the turnstiles know who draws on the same account."""
         by_key: dict[str, list[TargetTurnstile]] = {}
         for way, model in ways.items():
-            key = _key_of(model, way)
-            if self.key_account(key).limited:
+            key = "" if self.throttle.limited else _key_of(model, way)
+            if self.throttle.limited or self.key_account(key).limited:
                 by_key.setdefault(key, []).append(self.turnstiles[way])
         for way, model in ways.items():
-            self.turnstiles[way].beside(by_key.get(_key_of(model, way), ()))
+            self.turnstiles[way].beside(by_key.get("" if self.throttle.limited else _key_of(model, way), ()))
 
 
 def lasting_state(
@@ -637,6 +649,16 @@ class Pipeline:
     def statistics(self) -> dict[str, Any]:
         """Tell the present state of every stage, outermost first."""
         return {name: stage.statistics() for name, stage in self._stages.items()}
+
+    def limits(self, uid: int | None) -> list[dict[str, Any]]:
+        """Tell of each way to a model its permits, its quotas and who waits; with ``uid``, of the waiting only that user's."""
+        models = {model.name: model for model in self._config.models}
+        return [
+            {"model": target.name, "provider": target.provider, "way": way, **turnstile.limits(uid=uid)}
+            for target in self._policies.targets
+            for way in ways_of(self._config, models[target.name])
+            if (turnstile := self._lasting.turnstiles.get(way)) is not None
+        ]
 
     def target_statistics(self) -> dict[str, dict[str, TurnstileStatistics]]:
         """Tell, by model and by way to it, who waits and what was granted."""
@@ -962,6 +984,11 @@ def _bounds(config: Config, model: Model) -> ConcurrencyBounds:
         most=most,
         algorithm=concurrency.algorithm,
     )
+
+
+def _throttle(config: Config) -> Limits:
+    per_second = config.queue.calls_per_second
+    return Limits(None if per_second is None else per_second * 60.0, burst_s=_THROTTLE_BURST_S)
 
 
 def _limits(config: Config, section: Model | ProviderSection) -> Limits:

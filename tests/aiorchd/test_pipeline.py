@@ -21,7 +21,7 @@ from aiorchd.calls.journal import CallRecord, Hit
 from aiorchd.calls.ports import StoredAnswer
 from aiorchd.calls.question import Question
 from aiorchd.calls.reply import Reply
-from aiorchd.config.schema import Concurrency, Config, Model, Provider, Retry, Routing
+from aiorchd.config.schema import CallerTable, Concurrency, Config, Model, Provider, Queue, Retry, Routing
 from aiorchd.pipeline import Lasting, Pipeline, Plan, lasting_state, open_pipeline
 
 
@@ -352,6 +352,37 @@ async def test_a_target_taken_out_while_it_is_busy_comes_back_with_its_permits_t
         await trio.testing.wait_all_tasks_blocked()
         it.lasting.reconfigure(less)
         assert "large" not in it.lasting.turnstiles
+
+
+async def test_the_throttle_the_key_s_limits_and_weights_act_live(autojump_clock: trio.testing.MockClock) -> None:
+    async with house() as it:
+        await it.ask("one")
+        provider = CONFIG.providers["main"]
+        changed = replace(
+            CONFIG,
+            queue=Queue(calls_per_second=1.0),
+            providers={"main": replace(provider, requests_per_minute=6000)},
+            callers={"1000": CallerTable(weight=3.0)},
+        )
+        it.lasting.reconfigure(changed)
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for number in range(4):
+                nursery.start_soon(it.ask, f"throttled {number}")
+            await trio.testing.wait_all_tasks_blocked()
+            [small, _] = it.pipeline.limits(None)
+            assert [account["owner"] for account in small["accounts"]] == ["model small", "key of main", "all models"]
+            assert [each["waits_for"] for each in small["who_waits"]][:1] == ["requests a minute"]
+            assert small["permits"]["algorithm"] == "aimd"
+            assert it.pipeline.limits(4321)[0]["who_waits"] == []
+        assert trio.current_time() - began == pytest.approx(3.0, abs=0.01)
+        assert it.lasting.shares is not None
+        assert it.lasting.shares.share_of(a_caller(1000)) == (1000, 3.0)
+        it.lasting.reconfigure(CONFIG)
+        began = trio.current_time()
+        await it.ask("open again")
+        await it.ask("and again")
+        assert trio.current_time() == began
 
 
 async def test_a_key_names_the_same_question_whatever_the_file_makes_of_it() -> None:

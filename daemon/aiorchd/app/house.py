@@ -114,6 +114,10 @@ class House:
         """Tell the story of one call."""
         return await explain(self._at.store.records, request_id)
 
+    async def limits(self, uid: int | None) -> dict[str, Any]:
+        """Tell what paces each model, and who waits; with ``uid``, of the waiting only that user's."""
+        return {"targets": self._at.generations.current.limits(uid)}
+
     async def models(self, uid: int | None) -> list[dict[str, Any]]:
         """List the models of the file in its order, with the live state of those that are enabled; and what processes of the
         user ``uid`` have registered."""

@@ -58,8 +58,9 @@ def _later(planned: str, remedy: str = "") -> DocumentName:
     return DocumentName(why=f"it comes with {planned}", remedy=remedy)
 
 
-_THROTTLING: Final = _later(
-    "one throttle over all models", "Until then give each of [[models]] its requests_per_minute: it is paced by that."
+_THROTTLING: Final = DocumentName(
+    why="every model is paced anyway",
+    remedy="MAX_REQUESTS_PER_SECOND or queue.calls_per_second throttles all together.",
 )
 _BATCHING: Final = _later(NOT_YET["batch"])
 
@@ -76,7 +77,7 @@ DOCUMENT_NAMES: Final[Mapping[str, DocumentName]] = MappingProxyType(
         "OPTIMIZATION_MAX_WORKERS": DocumentName("concurrency.max", meaning="attempts at once"),
         "OPTIMIZATION_PARALLEL": DocumentName("concurrency.max", _only_false("1"), meaning="false: one at a time"),
         "REQUEST_THROTTLING": _THROTTLING,
-        "MAX_REQUESTS_PER_SECOND": _THROTTLING,
+        "MAX_REQUESTS_PER_SECOND": DocumentName("queue.calls_per_second", meaning="attempts a second, over all models"),
         "BATCH_PROCESSING": _BATCHING,
         "BATCH_SIZE": _BATCHING,
         "MAX_BATCH_WAIT_TIME": _BATCHING,

@@ -237,6 +237,25 @@ class Queue(Section, frozen=True):
             unit="calls",
         ),
     ] = 1000
+    calls_per_second: Annotated[
+        Annotated[float, span(0.01, 100_000)] | None,
+        key(
+            "A throttle over all models together: so many attempts may be sent in a second.",
+            effect="Further ones wait their turn, fair between callers. Left out, only the models' own limits pace. Cached "
+            "answers do not count.",
+            unit="attempts per second",
+            example="100.0",
+        ),
+    ] = None
+    low_priority_share: Annotated[
+        float,
+        span(0.001, 0.5),
+        key(
+            "What calls of a lower priority get at least while higher ones wait.",
+            effect="A flood of interactive calls slows bulk work down to this share of what goes before it, and never stops it.",
+            unit="share, 0.001 to 0.5",
+        ),
+    ] = 0.05
 
 
 class Concurrency(Section, frozen=True):
@@ -920,6 +939,17 @@ class CallerTable(Section, frozen=True):
 
     A unit is for accounting, not for authority: whoever may start processes in it counts as it.
     """
+
+    weight: Annotated[
+        Annotated[float, span(0.01, 100)] | None,
+        key(
+            "Its share of a model's permits and quotas while others wait too, against 1 for everybody else.",
+            effect="2 gets twice as much, 0.5 half. A unit with a weight is served beside its user's other processes. "
+            "Left out, 1.",
+            unit="times the usual share",
+            example="2.0",
+        ),
+    ] = None
 
     per_day_usd: Annotated[
         Usd | None,

@@ -82,10 +82,13 @@ class Blocked:
 
 
 class QuotaAccount:
-    """All quotas of one owner. ``name`` is shown to people. Starts full and open."""
+    """All quotas of one owner. ``name`` is shown to people. Starts full and open. One that is our own rule and no provider's,
+    does not learn: nobody hands it what answers say.
+    """
 
-    def __init__(self, name: str = "", limits: Limits | None = None) -> None:
+    def __init__(self, name: str = "", limits: Limits | None = None, *, learns: bool = True) -> None:
         self.name: Final = name
+        self.learns: Final = learns
         # This is all the mutable state.
         self._limits = limits or Limits()
         self._quotas: list[PacedQuota] = []

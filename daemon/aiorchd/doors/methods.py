@@ -65,6 +65,10 @@ class House(Protocol):
         """Take an override away, or (None) all; returns the verdict and what is left."""
         ...
 
+    async def limits(self, uid: int | None) -> dict[str, Any]:
+        """Tell what paces each model, and who waits; with ``uid``, of the waiting only that user's."""
+        ...
+
     async def doctor(self, timeout_s: float) -> dict[str, Any]:
         """Tell what only the daemon can see of its surroundings, its providers included: clock, limits, libraries, keys."""
         ...
@@ -113,6 +117,7 @@ def method_table(
         "stats": _row(_Stats(house)),
         "explain": _row(_Explain(house)),
         "status": _row(_Plain(house.status)),
+        "limits": _row(_Limits(house)),
         "limits.rules": Row(_rules),
         "doctor": _row(_Doctor(house), admin_only=True),
     }
@@ -171,6 +176,17 @@ class _ModelsList:
     async def __call__(self, asked: Asked) -> list[dict[str, Any]]:
         take(named_arguments(asked.params), self.takes)
         return await self.house.models(asked.session.caller.uid)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    takes: ClassVar[frozenset[str]] = frozenset()
+    house: House
+
+    async def __call__(self, asked: Asked) -> dict[str, Any]:
+        take(named_arguments(asked.params), self.takes)
+        caller = asked.session.caller
+        return await self.house.limits(None if caller.admin else caller.uid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,7 +218,8 @@ class Turn:
 class TargetTurnstile:
     """Permits, quotas and the queue of one target; satisfies the port `Turnstile`.
 
-    ``accounts`` are those it draws on: first the model's own, then that of the provider's key, which others draw on as well.
+    ``accounts`` are those it draws on: first the model's own, then that of the provider's key and the throttle over all models,
+    which others draw on as well.
     ``max_waiting`` attempts wait (0: none ever waits), those of the lowest priority get at least the share ``trickle``.
     ``share_of`` gives a caller's flow, in which first come is first served, and its weight against others.
     """
@@ -453,8 +454,10 @@ class TargetTurnstile:
 
     def _owner(self, kind: Kind) -> int:
         """Find the account that a quota of this kind belongs to."""
-        if len(self._accounts) > 1 and self._accounts[1].configures(kind) and not self._accounts[0].configures(kind):
-            return 1
+        if len(self._accounts) > 1:
+            key = self._accounts[1]
+            if key.learns and key.configures(kind) and not self._accounts[0].configures(kind):
+                return 1
         return 0
 
     def _earliest_s(self, now: float, before: int) -> float:
