@@ -290,7 +290,7 @@ def check_line(line: str) -> None:
             command = inner[0] or command
 
 
-COMING = frozenset(("limits",))
+COMING: frozenset[str] = frozenset()
 """Commands that documents tell of already. One that has come must leave this list."""
 
 

@@ -64,11 +64,11 @@ def test_the_example_of_the_performance_guide_starts_and_tells_what_has_no_effec
         },
     )
     assert (loaded.config.profile, loaded.config.concurrency.max) == ("moderate", 4)
+    assert loaded.config.queue.calls_per_second == 100
     told = {warning.key: str(warning) for warning in loaded.warnings}
     assert set(told) == {
         "DISK_CACHE_PATH",
         "REQUEST_THROTTLING",
-        "MAX_REQUESTS_PER_SECOND",
         "BATCH_PROCESSING",
         "BATCH_SIZE",
         "MAX_BATCH_WAIT_TIME",

@@ -26,9 +26,14 @@ FIXED: dict[str, dict[str, Any]] = {
         "concurrency.max": 100,
         "pool.max_connections": 100,
     },
-    "real_time_validation": {"cache.strategy": "memory", "cache.max_entries": 1000, "concurrency.max": 10},
+    "real_time_validation": {
+        "cache.strategy": "memory",
+        "cache.max_entries": 1000,
+        "concurrency.max": 10,
+        "queue.calls_per_second": 100,
+    },
     "batch_processing": {"cache.strategy": "disk", "concurrency.max": 1},
-    "api_heavy_workload": {"pool.max_connections": 100, "pool.max_keepalive": 50},
+    "api_heavy_workload": {"pool.max_connections": 100, "pool.max_keepalive": 50, "queue.calls_per_second": 100},
 }
 
 
