@@ -398,7 +398,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
                 gate = Gate(spend, turnstile)
                 # Above the gate: who is refused for a sick target never queues for it.
                 circuit = lasting.breaker(way, config)
-                inner = breaker = Breaker(gate, circuit)
+                inner = breaker = Breaker(gate, circuit, Log("breaker"))
                 inner_stages |= {f"breaker {way}": breaker, f"gate {way}": gate}
                 inner_stages |= {f"spend {way}": spend, f"dispatch {way}": dispatch}
                 if keyed:
@@ -443,7 +443,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
         def own_stack(own: OwnTarget) -> Service[Attempt]:
             assert plan.host is not None
             gate = Gate(Spend(Dispatch(plan.host, times), lasting.purse), own.turnstile)
-            return Afford(Retry(Breaker(gate, own.breaker), backoff, own.retry_budget), lasting.purse)
+            return Afford(Retry(Breaker(gate, own.breaker, Log("breaker")), backoff, own.retry_budget), lasting.purse)
 
         own_routes = _OwnRoutes(plan, lasting, policies, stacks, chains, own_stack)
         # Beside the router: a model of a host process is its user's own, and has a router of its own.

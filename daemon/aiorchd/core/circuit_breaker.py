@@ -112,6 +112,10 @@ class CircuitBreaker:
         self._generation = 0
         self._window: deque[list[float]] = deque()
         """Slices of the window, oldest first: when it began, answered, failed."""
+        self._answered = self._failed = 0
+        """What is in all slices together."""
+        self._usual = BreakerTicket(0)
+        """The ticket of this generation that is no probe: all of them are alike."""
         self._opened_until = 0.0
         self._open_rate = 0.0
         self._openings_in_a_row = 0
@@ -136,7 +140,7 @@ class CircuitBreaker:
             self._probing, self._probe_at = True, now
             self._probes += 1
         self._in_flight += 1
-        return BreakerTicket(self._generation, probe)
+        return BreakerTicket(self._generation, probe=True) if probe else self._usual
 
     def settle(self, ticket: BreakerTicket, now: float, outcome: Outcome) -> None:
         """Take a ticket back, with what came of it."""
@@ -200,6 +204,11 @@ class CircuitBreaker:
         )
 
     @property
+    def state(self) -> State:
+        """The state as the last call left it; time may have moved on."""
+        return self._state
+
+    @property
     def idle(self) -> bool:
         """Whether no ticket is out."""
         return self._in_flight == 0
@@ -249,6 +258,8 @@ class CircuitBreaker:
     def _enter(self, state: State, now: float) -> None:
         self._state, self._since = state, now
         self._generation += 1
+        self._usual = BreakerTicket(self._generation)
+        self._answered = self._failed = 0
         self._probing = False
         self._failed_in_a_row = 0
         self._window.clear()
@@ -258,10 +269,17 @@ class CircuitBreaker:
         length_s = self._policy.window_s / _SLICES
         if not self._window or now >= self._window[-1][0] + length_s:
             self._window.append([now, 0, 0])
-        self._window[-1][1 if outcome is Outcome.ANSWERED else 2] += 1
+        if outcome is Outcome.ANSWERED:
+            self._window[-1][1] += 1
+            self._answered += 1
+        else:
+            self._window[-1][2] += 1
+            self._failed += 1
         return self._sums(now)
 
     def _sums(self, now: float) -> tuple[int, int]:
         while self._window and self._window[0][0] <= now - self._policy.window_s:
-            self._window.popleft()
-        return int(sum(part[1] for part in self._window)), int(sum(part[2] for part in self._window))
+            _, answered, failed = self._window.popleft()
+            self._answered -= int(answered)
+            self._failed -= int(failed)
+        return self._answered, self._failed

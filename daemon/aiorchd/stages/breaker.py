@@ -11,6 +11,7 @@ further down, says nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import trio
 
@@ -19,6 +20,7 @@ from aiorchd.calls.call import Attempt
 from aiorchd.calls.outcome import judge
 from aiorchd.calls.ports import Service
 from aiorchd.calls.reply import Reply
+from aiorchd.calls.target import Target
 from aiorchd.core.circuit_breaker import BreakerStatistics, CircuitBreaker, Outcome, Refused, State
 
 
@@ -31,12 +33,26 @@ class BreakerStageStatistics:
     breaker: BreakerStatistics
 
 
-class Breaker:
-    """Ask ``inner`` unless ``breaker`` is open. Raises `Overloaded` with ``retry_after_s`` when it is."""
+class Log(Protocol):
+    """As much of a log as this stage needs."""
 
-    def __init__(self, inner: Service[Attempt], breaker: CircuitBreaker) -> None:
+    def warning(self, event: str, /, **fields: Any) -> Any:
+        """Tell of something that somebody should look at."""
+        ...
+
+    def info(self, event: str, /, **fields: Any) -> Any:
+        """Tell of something that went well again."""
+        ...
+
+
+class Breaker:
+    """Ask ``inner`` unless ``breaker`` is open. Raises `Overloaded` with ``retry_after_s`` when it is. ``log`` is told once when
+    a target is left alone, and once when it answers again."""
+
+    def __init__(self, inner: Service[Attempt], breaker: CircuitBreaker, log: Log) -> None:
         self._inner = inner
         self._breaker = breaker
+        self._log = log
         self._inside = self._refused = 0
 
     async def __call__(self, attempt: Attempt) -> Reply:
@@ -59,11 +75,27 @@ class Breaker:
             raise
         finally:
             self._inside -= 1
-            self._breaker.settle(ticket, trio.current_time(), outcome)
+            before, now = self._breaker.state, trio.current_time()
+            self._breaker.settle(ticket, now, outcome)
+            if self._breaker.state is not before:
+                self._tell(attempt.target, now)
 
     def statistics(self) -> BreakerStageStatistics:
         """Tell who is below, and the state."""
         return BreakerStageStatistics(self._inside, self._refused, self._breaker.statistics(trio.current_time()))
+
+    def _tell(self, target: Target, now: float) -> None:
+        """A call changed the state: it opened, or the target answered after all."""
+        shut = self._breaker.would_refuse(now)
+        if shut is None:
+            self._log.info("model answers again", model=target.name)
+        else:
+            self._log.warning(
+                "model is left alone",
+                model=target.name,
+                for_s=round(shut.retry_after_s, 1),
+                failed_share=round(shut.failure_rate, 3),
+            )
 
 
 def _refusal(attempt: Attempt, refused: Refused) -> Overloaded:

@@ -19,11 +19,23 @@ from aiorchd.calls.outcome import RULES, judge, rules
 from aiorchd.core.circuit_breaker import BreakerPolicy, CircuitBreaker, Outcome
 from aiorchd.stages.breaker import Breaker
 
+
+class Log:
+    def __init__(self):
+        self.told = []
+
+    def warning(self, event, /, **fields):
+        self.told.append((event, fields))
+
+    def info(self, event, /, **fields):
+        self.told.append((event, fields))
+
+
 POLICY = BreakerPolicy(min_calls=3, open_s=5.0, max_open_s=10.0, recovery_s=1.0)
 
 
 def breaker(policy=POLICY):
-    return harness(Breaker, CircuitBreaker(policy))
+    return harness(Breaker, CircuitBreaker(policy), Log())
 
 
 async def fail(service, inner, error, times=3):
@@ -65,6 +77,25 @@ async def test_it_refuses_without_asking_and_says_for_how_long(autojump_clock):
     assert error.details == {"reason": "breaker", "model": "small", "state": "open", "failure_rate": 1.0}
     assert judge(error).fall_back
     assert not judge(error).retry
+
+
+async def test_the_log_is_told_once_each_way(autojump_clock):
+    service, inner = breaker()
+    await fail(service, inner, ProviderError("500"))
+    for _ in range(5):
+        with pytest.raises(Overloaded):
+            await service(an_attempt())
+    left_alone = ("model is left alone", {"model": "small", "for_s": 5.0, "failed_share": 1.0})
+    assert service._log.told == [left_alone]
+    await trio.sleep(5)
+    await fail(service, inner, ProviderError("500"), 1)
+    await trio.sleep(10)
+    inner.answer = lambda attempt: a_reply()
+    await service(an_attempt())
+    assert service._log.told[1:] == [
+        ("model is left alone", {"model": "small", "for_s": 10.0, "failed_share": 1.0}),
+        ("model answers again", {"model": "small"}),
+    ]
 
 
 async def test_one_call_finds_out_and_the_others_are_refused_meanwhile(autojump_clock):
