@@ -30,7 +30,7 @@ SCRIPTS = (
     "damaged_files",
     "malformed_frames",
 )
-LONG = ("soak",)
+LONG = ("soak", "pacing")
 """Run only when named by --only; their figures are in the table all the same."""
 PAGE = ROOT / "docs" / "figures.md"
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from aiorchsim.process import SimulatorFailed
+
 LIMITED = "[[models]]\nlatency_s = 0\nrequests_per_minute = 6\nburst_s = 30\n"  # three at once, then one in ten seconds
 
 
@@ -85,3 +87,23 @@ def test_models_have_limits_of_their_own_and_reset_fills_them(start, ask):
     simulator.reset()
     assert asker.chat(model="a").status == 200
     assert simulator.stats()["calls"]["received"] == 1
+
+
+def test_limits_change_while_it_runs(start, ask):
+    simulator = start(LIMITED)
+    asker = ask(simulator)
+    for _ in range(3):
+        assert asker.chat().status == 200
+    simulator.set_limits(requests_per_minute=60_000)
+    assert asker.chat().headers["x-ratelimit-limit-requests"] == "60000"
+    simulator.set_limits(tokens_per_minute=1)
+    refused = asker.chat()
+    assert (refused.status, refused.error["type"]) == (429, "tokens")
+
+
+def test_limits_that_cannot_be_are_refused(start):
+    simulator = start('[[models]]\nname = "free"\n')
+    with pytest.raises(SimulatorFailed, match="model: must be one of the profile that has limits"):
+        simulator.set_limits(model="free", requests_per_minute=5)
+    with pytest.raises(SimulatorFailed, match="requests_per_minute: must be a whole number above 0"):
+        simulator.set_limits(requests_per_minute=0)

@@ -114,10 +114,11 @@ class FoundPace:
     def take(self, now: float, amount: float) -> float:
         """Take so much; gives how much was let in before, for `refused`."""
         before = self._let_in
-        self._let_in += amount
-        self._recent.append((now, amount))
+        self._let_in = before + amount
         self._mean += 0.05 * (amount - self._mean)
-        if self._rate_per_s < math.inf:
+        if self._rate_per_s == math.inf:
+            self._recent.append((now, amount))
+        else:
             rate = self.rate_per_s
             burst = self._burst(rate)
             level = self._level + max(0.0, now - self._at) * rate

@@ -92,7 +92,9 @@ class QuotaAccount:
         # This is all the mutable state.
         self._limits = limits or Limits()
         self._quotas: list[PacedQuota] = []
-        self._found: dict[Kind, FoundPace] = {"requests": FoundPace(), "tokens": FoundPace()}
+        self._requests_pace, self._tokens_pace = FoundPace(), FoundPace()
+        self._found: dict[Kind, FoundPace] = {"requests": self._requests_pace, "tokens": self._tokens_pace}
+        self._searching = False  # whether any of the two was needed
         self._by_day: set[Kind] = set()  # what the provider counts by the day without saying so
         self._closed_until = -math.inf
         self._closed_why = ""
@@ -104,8 +106,8 @@ class QuotaAccount:
         delay_s = max(0.0, self._closed_until - now)
         for quota in self._quotas:
             delay_s = max(delay_s, quota.delay_s(now, need.of(quota.kind)))
-        for kind, pace in self._found.items():
-            if pace.found:
+        if self._searching:
+            for kind, pace in self._found.items():
                 delay_s = max(delay_s, pace.delay_s(now, need.of(kind)))
         return delay_s
 
@@ -133,7 +135,7 @@ class QuotaAccount:
             rate = quota.rate_per_s()
             if quota.kind == "requests" and rate is not None:
                 delay_s = max(delay_s, (requests - quota.level(now)) / rate)
-        pace = self._found["requests"]
+        pace = self._requests_pace
         if pace.found:
             delay_s = max(delay_s, (requests - pace.level(now)) / pace.rate_per_s)
         return delay_s
@@ -156,15 +158,15 @@ class QuotaAccount:
 
     def take(self, now: float, need: Need) -> Grant:
         """Take one request and its tokens. Only when `delay_s` is 0 at the same moment."""
-        self._number += 1
-        number = self._number
+        self._number = number = self._number + 1
+        quotas = self._quotas
         return Grant(
             number,
             now,
             need,
-            tuple([quota.take(now, number, need.of(quota.kind)) for quota in self._quotas]),
-            self._found["requests"].take(now, 1.0),
-            self._found["tokens"].take(now, need.input_tokens + need.output_tokens),
+            tuple([quota.take(now, number, need.of(quota.kind)) for quota in quotas]) if quotas else (),
+            self._requests_pace.take(now, 1.0),
+            self._tokens_pace.take(now, need.input_tokens + need.output_tokens),
         )
 
     def settle(self, grant: Grant, used: Need, now: float) -> None:
@@ -172,7 +174,7 @@ class QuotaAccount:
         for taken in grant.taken:
             if taken.quota.kind != "requests":
                 taken.quota.settle(taken, used.of(taken.quota.kind), now)
-        self._found["tokens"].correct(grant.need.of("tokens"), used.of("tokens"))
+        self._tokens_pace.correct(sum(grant.need), sum(used))
 
     def cancel(self, grant: Grant, now: float) -> None:
         """Give everything back: nothing was sent."""
@@ -224,6 +226,7 @@ class QuotaAccount:
                 taken.quota.give_back(taken, now)
         if not explained:
             amount, before = (1.0, grant.requests_before) if kind == "requests" else (tokens, grant.tokens_before)
+            self._searching = True
             self._found[kind].refused(now, grant.at, before, amount)
         if kind == "requests":
             self._found["tokens"].correct(tokens, 0.0)

@@ -101,6 +101,7 @@ class Turn:
         "reason",
         "reasons",
         "refusal",
+        "went_well",
     )
 
     def __init__(self, turnstile: TargetTurnstile, attempt: Attempt) -> None:
@@ -115,6 +116,7 @@ class Turn:
         self.reason = ""
         """What it waits for just now; set by the turnstile when it is its turn."""
         self.reasons: list[str] = []
+        self.went_well = False
         self.granted_at = 0.0
         self.refusal: Overloaded | None = None
         """Why it is not let through; set by the turnstile."""
@@ -156,8 +158,8 @@ class Turn:
         self._used = Need(input_tokens, output_tokens)
 
     def succeeded(self) -> None:
-        """An answer came."""
-        self._turnstile.succeeded(self, trio.current_time())
+        """An answer came; takes effect on leaving."""
+        self.went_well = True
 
     def refused(self, *, about: str | None, overloaded: bool) -> None:
         """The provider would not take it now (see `Passage.refused`)."""
@@ -416,10 +418,6 @@ class TargetTurnstile:
                 account, grant = turn.grants[owner]
                 account.hear(grant, told.at, each.quota, each.limit, each.remaining, each.reset_s, each.window_s)
 
-    def succeeded(self, turn: Turn, now: float) -> None:
-        """Let the permits grow."""
-        self._concurrency.succeeded(now, now - turn.granted_at, self._in_use)
-
     def refused(self, turn: Turn, now: float, about: str | None, *, overloaded: bool) -> None:
         """Let the permits shrink; when it is for a rate, let its owner find the pace."""
         self._throttled += 1
@@ -442,8 +440,11 @@ class TargetTurnstile:
 
     def leave(self, turn: Turn, now: float, used: Need | None) -> None:
         """Take back a permit and settle the tokens; None leaves the estimate standing."""
+        held_s = now - turn.granted_at
+        if turn.went_well:
+            self._concurrency.succeeded(now, held_s, self._in_use)
         self._in_use -= 1
-        self._mean_hold_s += _HOLD_SMOOTHING * (now - turn.granted_at - self._mean_hold_s)
+        self._mean_hold_s += _HOLD_SMOOTHING * (held_s - self._mean_hold_s)
         if used is not None and turn.grants is not None:
             for account, grant in turn.grants:
                 account.settle(grant, used, now)
