@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from aiorch import questions
 from aiorch.address import candidates
 from aiorch.aio_connections import AsyncConnections, current_runtime
 from aiorch.aio_link import AsyncLink, Runtime
-from aiorch.exchange import Pending, Resending, whole_answer
+from aiorch.errors import HostError
+from aiorch.exchange import Answering, Pending, Resending, whole_answer
 from aiorch.questions import CompleteOptions, EmbedOptions, Question, too_late
 from aiorch.reply import Delta, Embedding, Reply, Server
+
+if TYPE_CHECKING:
+    from aiorch.host_tasks import HostTasks
+    from aiorch.hosting import ModelOptions
 
 T = TypeVar("T")
 
@@ -41,6 +46,8 @@ class AsyncClient:
         self._grace_s = grace_s
         self._runtime: Runtime | None = None
         self._connections: AsyncConnections | None = None
+        self._host_tasks: HostTasks | None = None
+        """Made when a model is registered."""
 
     async def __aenter__(self) -> Self:
         if self._connections is not None:
@@ -56,6 +63,8 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._opened.close()
+        if self._host_tasks is not None:
+            self._host_tasks.close()
         if self._runtime is not None:
             await self._runtime.close()
 
@@ -63,15 +72,32 @@ class AsyncClient:
 
     async def complete(self, prompt: str | None = None, **options: Unpack[CompleteOptions]) -> Reply:
         """See `Client.complete`."""
-        return await self._ask(questions.complete("complete", prompt, options, self._timeout_s))
+        question = questions.complete("complete", prompt, options, self._timeout_s)
+        return await self._ask(question, options.get("model_call_func"))
 
     def stream(self, prompt: str | None = None, **options: Unpack[CompleteOptions]) -> AsyncStream:
         """Ask for one answer piece by piece: ``async for piece in client.stream(...)``. See `Client.stream`."""
-        return AsyncStream(self._opened, questions.complete("stream", prompt, options, self._timeout_s, streams=True))
+        question = questions.complete("stream", prompt, options, self._timeout_s, streams=True)
+        return AsyncStream(self._opened, question, options.get("model_call_func"))
 
     async def embed(self, input: Sequence[str] | str, **options: Unpack[EmbedOptions]) -> Embedding:  # noqa: A002 - its name
         """See `Client.embed`."""
         return await self._ask(questions.embed(input, options, self._timeout_s))
+
+    async def register_model(
+        self, name: str | Sequence[str], *, call: Callable[[str, Any], Any], **options: Unpack[ModelOptions]
+    ) -> None:
+        """See `Client.register_model`. The function may be ``async``: then it runs in this loop, and is cancelled when nobody
+        waits for its answer any more; any other runs in a thread."""
+        from aiorch.hosting import names_of
+
+        await self._hosting().register(names_of(name), call, cast("dict[str, Any]", options))
+
+    async def unregister_model(self, name: str | Sequence[str]) -> None:
+        """See `Client.unregister_model`."""
+        from aiorch.hosting import names_of
+
+        await self._hosting().remove(names_of(name))
 
     async def ping(self) -> str:
         """See `Client.ping`."""
@@ -152,14 +178,26 @@ class AsyncClient:
             raise RuntimeError("open the client first: async with aiorch.AsyncClient() as client")
         return self._connections
 
-    async def _ask(self, question: Question[T]) -> T:
+    def _hosting(self) -> HostTasks:
+        from aiorch.host_tasks import HostTasks
+
+        if self._host_tasks is None:
+            opened = self._opened
+            self._host_tasks = HostTasks(opened.like_these(), opened.runtime, self._timeout_s)
+        return self._host_tasks
+
+    async def _ask(self, question: Question[T], function: Callable[[str, Any], Any] | None = None) -> T:
         connections = self._opened
         deadline = connections.deadline(question)
         resending: Resending | None = None
         while True:
             link, pending = await connections.send(question, deadline)
+            raised: BaseException | None = None
             try:
                 await link.wait(pending, deadline)
+                while type(pending) is Answering and not pending.answered:
+                    raised = await _answer(connections.runtime, function, link, pending)
+                    await link.wait(pending, deadline)
             except TimeoutError:
                 raise too_late(question) from None
             finally:
@@ -167,6 +205,8 @@ class AsyncClient:
                     link.forget(pending)
             if pending.failure is None:
                 return question.parse(pending.result)
+            if raised is not None and isinstance(pending.failure, HostError):
+                raise pending.failure from raised
             if resending is None:
                 resending = Resending(question)
             question = await connections.again(question, pending, resending, deadline)
@@ -179,7 +219,13 @@ class AsyncStream:
     too, a moment later.
     """
 
-    def __init__(self, connections: AsyncConnections, question: Question[Reply]) -> None:
+    def __init__(
+        self,
+        connections: AsyncConnections,
+        question: Question[Reply],
+        function: Callable[[str, Any], Any] | None = None,
+    ) -> None:
+        self._function = function
         self._connections = connections
         self._question = question
         self._deadline = math.inf
@@ -244,6 +290,8 @@ class AsyncStream:
                 return pending.deltas.popleft()
             elif not pending.answered:
                 await self._wait(link, pending)
+                if type(pending) is Answering and pending.callbacks and not pending.answered:
+                    await self._answer(link, pending)
             elif pending.failure is None:
                 self._over = True
                 self._reply = reply = self._question.parse(pending.result)
@@ -258,6 +306,15 @@ class AsyncStream:
     async def _send(self) -> None:
         self._link, self._pending = await self._connections.send(self._question, self._deadline)
 
+    async def _answer(self, link: AsyncLink, pending: Answering) -> None:
+        done = False
+        try:
+            await _answer(self._connections.runtime, self._function, link, pending)
+            done = True
+        finally:
+            if not done:
+                self._close()
+
     async def _wait(self, link: AsyncLink, pending: Pending) -> None:
         try:
             await link.wait(pending, self._deadline)
@@ -266,6 +323,21 @@ class AsyncStream:
         finally:
             if not pending.moved:
                 self._close()
+
+
+async def _answer(
+    runtime: Runtime, function: Callable[[str, Any], Any] | None, link: AsyncLink, asked: Answering
+) -> BaseException | None:
+    """Answer what was asked back by the function that came with the call; gives what it raised last."""
+    from aiorch.host_tasks import said_by
+    from aiorch.hosting import refusal_of
+
+    raised: BaseException | None = None
+    while asked.callbacks and function is not None:
+        callback = asked.callbacks.popleft()
+        answer, raised = await said_by(runtime, function, callback)
+        link.answer(callback, answer, None if raised is None else refusal_of(raised))
+    return raised
 
 
 class _Events:

@@ -44,7 +44,7 @@ class AsyncConnections:
 
     def __init__(self, paths: tuple[str, ...], runtime: Runtime, *, connect_timeout_s: float, grace_s: float) -> None:
         self._paths = paths
-        self._runtime = runtime
+        self.runtime = runtime
         self._connect_timeout_s = connect_timeout_s
         self._grace_s = grace_s
         self._pid = os.getpid()
@@ -62,7 +62,7 @@ class AsyncConnections:
         """Give the loop's time until which an answer is awaited from now."""
         if question.timeout_s is None:
             return math.inf
-        return self._runtime.now() + question.patience_s(self._grace_s)
+        return self.runtime.now() + question.patience_s(self._grace_s)
 
     async def send(self, question: Question[Any], deadline: float) -> tuple[AsyncLink, Pending]:
         """Send a question on the connection there is, or on a new one.
@@ -74,11 +74,24 @@ class AsyncConnections:
             link = await self._connect(deadline)
         return link, link.ask(question)
 
+    def like_these(self) -> AsyncConnections:
+        """Make others to the same daemon, for another purpose."""
+        return AsyncConnections(
+            self._paths, self.runtime, connect_timeout_s=self._connect_timeout_s, grace_s=self._grace_s
+        )
+
+    async def connected(self, deadline: float) -> AsyncLink:
+        """Give the connection there is, or a new one. Raises `Unreachable`."""
+        link = self._link
+        if link is None or not link.usable or link.pid != os.getpid():
+            link = await self._connect(deadline)
+        return link
+
     async def again(self, question: Question[T], failed: Pending, resending: Resending, deadline: float) -> Question[T]:
         """Give the question to send once more, when it is time to; or raise what failed it."""
-        question, pause_s = resending.again(question, failed, deadline - self._grace_s - self._runtime.now())
+        question, pause_s = resending.again(question, failed, deadline - self._grace_s - self.runtime.now())
         if pause_s:
-            await self._runtime.sleep(pause_s)
+            await self.runtime.sleep(pause_s)
         return question
 
     def cancel(self, call_id: str | int) -> None:
@@ -94,7 +107,7 @@ class AsyncConnections:
                 link.close()
 
     async def _connect(self, deadline: float) -> AsyncLink:
-        runtime = self._runtime
+        runtime = self.runtime
         started = runtime.now()
         give_up_at = min(deadline, started + self._connect_timeout_s)
         self._refuse_if_unusable()

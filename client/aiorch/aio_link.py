@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from aiorch.exchange import Pending
+from aiorch.callbacks import Callback, Serving
+from aiorch.errors import CallError
+from aiorch.exchange import Mover, Pending
 from aiorch.line import READ_BYTES, Line
 from aiorch.questions import Question
 
@@ -28,7 +30,7 @@ class Runtime(Protocol):
         """Make a lock."""
         ...
 
-    async def park(self, pending: Pending, deadline: float) -> None:
+    async def park(self, pending: Mover, deadline: float) -> None:
         """Wait until `wake` is called for it. Raises TimeoutError, and whatever cancels a task."""
         ...
 
@@ -36,7 +38,7 @@ class Runtime(Protocol):
         """Let others run, where the loop's manners ask for it, when there is nothing to wait for."""
         ...
 
-    def wake(self, pending: Pending) -> None:
+    def wake(self, pending: Mover) -> None:
         """Let whoever is parked on it go on; without anybody parked do nothing."""
         ...
 
@@ -58,6 +60,19 @@ class Runtime(Protocol):
 
     def unwatch(self, link: AsyncLink) -> None:
         """Stop all watching: the socket is about to be closed."""
+        ...
+
+    def spawn(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Run something beside, until `close` cancels it. It must not raise."""
+        ...
+
+    async def run(self, callback: Callback, act: Callable[[], Awaitable[Any]]) -> tuple[Any, BaseException | None]:
+        """Run a function of the host for as long as its answer is wanted; gives its answer, or the `Exception` that it raised.
+        Lets the cancellation of the calling task pass."""
+        ...
+
+    async def in_thread(self, act: Callable[[], Any]) -> Any:
+        """Run something that blocks. A cancelled wait leaves it running."""
         ...
 
     async def open(self) -> None:
@@ -97,7 +112,7 @@ class AsyncLink(Line):
             self._runtime.next_turn(self._write_together)
         return pending
 
-    async def wait(self, pending: Pending, deadline: float) -> None:
+    async def wait(self, pending: Mover, deadline: float) -> None:
         """Wait until the question has moved on. Raises TimeoutError; the question then still stands."""
         if pending.moved:
             await self._runtime.step()
@@ -108,6 +123,16 @@ class AsyncLink(Line):
     def forget(self, pending: Pending) -> None:
         """Lose interest in an answer; the daemon is told."""
         self.exchange.forget(pending)
+        self._written(self.flush())
+
+    def serve(self) -> Serving:
+        """Take questions of the daemon to registered models from now on: `wait` for them, and `answer` each."""
+        return self.exchange.serve()
+
+    def answer(self, callback: Callback, answer: Any, error: CallError | None) -> None:
+        """Answer a question of the daemon; what the socket does not take at once leaves in the background. Does nothing when
+        nobody waits for it any more."""
+        self.exchange.answer(callback, answer, error)
         self._written(self.flush())
 
     def cancel(self, call_id: str | int) -> None:
@@ -146,7 +171,7 @@ class AsyncLink(Line):
         self._writes_soon = False
         self._written(self.flush())
 
-    def _written(self, moved: list[Pending]) -> None:
+    def _written(self, moved: list[Mover]) -> None:
         """Wake who moved, and see to it that what was not written will be."""
         if moved:
             self._wake(moved)
@@ -156,7 +181,7 @@ class AsyncLink(Line):
         if not (exchange.written or self.waits_for_room or self.closed):
             self._runtime.watch_for_room(self)
 
-    def _wake(self, moved: list[Pending]) -> None:
+    def _wake(self, moved: list[Mover]) -> None:
         for pending in moved:
             self._runtime.wake(pending)
 

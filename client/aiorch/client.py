@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from aiorch import questions
 from aiorch.address import candidates
 from aiorch.connections import Connections
-from aiorch.errors import ConnectionLost
-from aiorch.exchange import Pending, Resending, whole_answer
+from aiorch.errors import ConnectionLost, HostError
+from aiorch.exchange import Answering, Pending, Resending, whole_answer
 from aiorch.link import Link
 from aiorch.questions import CompleteOptions, EmbedOptions, Question, too_late
 from aiorch.reply import Delta, Embedding, Reply, Server
+
+if TYPE_CHECKING:
+    from aiorch.host_threads import HostThreads
+    from aiorch.hosting import ModelOptions
 
 T = TypeVar("T")
 
@@ -47,6 +51,8 @@ class Client:
         self._connections = Connections(
             candidates(socket, os.environ), connect_timeout_s=connect_timeout_s, grace_s=grace_s
         )
+        self._host_threads: HostThreads | None = None
+        """Made when a model is registered."""
 
     def __enter__(self) -> Self:
         return self
@@ -59,23 +65,49 @@ class Client:
     def close(self) -> None:
         """Close the connection. Calls that other threads wait for fail with `ConnectionLost`; later ones with RuntimeError."""
         self._connections.close()
+        if self._host_threads is not None:
+            self._host_threads.close()
 
     # asking
 
     def complete(self, prompt: str | None = None, **options: Unpack[CompleteOptions]) -> Reply:
         """Ask for one answer; see `CompleteOptions` for the options. Give a prompt, or ``messages=``, or ``operation=``."""
-        return self._ask(questions.complete("complete", prompt, options, self._timeout_s))
+        question = questions.complete("complete", prompt, options, self._timeout_s)
+        if options and (function := options.get("model_call_func")) is not None:
+            return self._ask_answering(question, function)
+        return self._ask(question)
 
     def stream(self, prompt: str | None = None, **options: Unpack[CompleteOptions]) -> Stream:
         """Ask for one answer piece by piece: iterate over the result. Options as in `complete`.
 
         The question is sent when the first piece is asked for.
         """
-        return Stream(self._connections, questions.complete("stream", prompt, options, self._timeout_s, streams=True))
+        question = questions.complete("stream", prompt, options, self._timeout_s, streams=True)
+        return Stream(self._connections, question, options.get("model_call_func"))
 
     def embed(self, input: Sequence[str] | str, **options: Unpack[EmbedOptions]) -> Embedding:  # noqa: A002 - its name
         """Ask for the vectors of some texts, or of one."""
         return self._ask(questions.embed(input, options, self._timeout_s))
+
+    def register_model(
+        self, name: str | Sequence[str], *, call: Callable[[str, Any], Any], **options: Unpack[ModelOptions]
+    ) -> None:
+        """Let a function of this process answer for a model, or for several: ``call(model, request)``.
+
+        They are models for calls of this user, from whichever process, until `unregister_model`, `close` or the end of this
+        process; after a restart of the daemon they are registered anew. Functions run in threads of their own, side by side.
+        See `ModelOptions` for what a model costs and takes, and docs/host-models.md for what the function is given and gives.
+        Raises `InvalidRequest` for a name that is configured.
+        """
+        from aiorch.hosting import names_of
+
+        self._hosting().register(names_of(name), call, cast("dict[str, Any]", options))
+
+    def unregister_model(self, name: str | Sequence[str]) -> None:
+        """Answer for a model no more. Raises `NotFound` when it is not registered by this client."""
+        from aiorch.hosting import names_of
+
+        self._hosting().remove(names_of(name))
 
     def ping(self) -> str:
         """Ask whether the daemon is there; gives ``"pong"``."""
@@ -156,6 +188,38 @@ class Client:
         """Who answered last, as far as it has said so yet; `hello` asks."""
         return self._connections.server
 
+    def _hosting(self) -> HostThreads:
+        """Find or make what serves registered models; a forked child has none of its parent's."""
+        import weakref
+
+        from aiorch.host_threads import HostThreads
+
+        found = self._host_threads
+        if found is None or found.pid != os.getpid():
+            found = self._host_threads = HostThreads(self._connections.like_these(), self._timeout_s)
+            weakref.finalize(self, found.close)
+        return found
+
+    def _ask_answering(self, question: Question[T], function: Callable[[str, Any], Any]) -> T:
+        """Ask, and answer for the model in this thread when the daemon asks back."""
+        from aiorch.hosting import Local
+
+        connections, local = self._connections, Local(function)
+        deadline = connections.deadline(question)
+        resending: Resending | None = None
+        while True:
+            try:
+                pending = connections.ask_answering(question, deadline, local.answer)
+            except TimeoutError:
+                raise too_late(question) from None
+            if pending.failure is None:
+                return question.parse(pending.result)
+            if local.raised is not None and isinstance(pending.failure, HostError):
+                raise pending.failure from local.raised
+            if resending is None:
+                resending = Resending(question)
+            question = connections.again(question, pending, resending, deadline)
+
     def _ask(self, question: Question[T]) -> T:
         connections = self._connections
         deadline = connections.deadline(question)
@@ -180,7 +244,13 @@ class Stream:
     rest. For one thread at a time; it does not survive a fork.
     """
 
-    def __init__(self, connections: Connections, question: Question[Reply]) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        question: Question[Reply],
+        function: Callable[[str, Any], Any] | None = None,
+    ) -> None:
+        self._function = function
         self._connections = connections
         self._question = question
         self._deadline = math.inf
@@ -245,7 +315,10 @@ class Stream:
             elif pending.deltas:
                 return pending.deltas.popleft()
             elif not pending.answered:
-                self._wait(link, pending)
+                if self._function is not None and type(pending) is Answering and pending.callbacks:
+                    self._answer(self._function, link, pending)
+                else:
+                    self._wait(link, pending)
             elif pending.failure is None:
                 self._over = True
                 self._reply = reply = self._question.parse(pending.result)
@@ -256,6 +329,17 @@ class Stream:
 
     def _send(self) -> None:
         self._link, self._pending = self._connections.send(self._question, self._deadline)
+
+    def _answer(self, function: Callable[[str, Any], Any], link: Link, pending: Answering) -> None:
+        from aiorch.hosting import Local
+
+        done = False
+        try:
+            Local(function).answer(link, pending)
+            done = True
+        finally:
+            if not done:
+                self.close()
 
     def _wait(self, link: Link, pending: Pending) -> None:
         try:

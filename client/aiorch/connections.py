@@ -7,10 +7,11 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from aiorch.address import Dial
-from aiorch.exchange import Pending, Resending
+from aiorch.exchange import Answering, Pending, Resending
 from aiorch.link import Link
 from aiorch.questions import Question, too_late
 from aiorch.reply import Server
@@ -74,6 +75,33 @@ class Connections:
             if pending is not None:
                 return link, pending
 
+    def like_these(self) -> Connections:
+        """Make others to the same daemon, for another purpose."""
+        home = self._homes.get(os.getpid())
+        paths = self._paths if home is None else home.paths
+        return Connections(paths, connect_timeout_s=self._connect_timeout_s, grace_s=self._grace_s)
+
+    def connected(self, deadline: float) -> Link:
+        """Give the connection there is, or a new one. Raises `Unreachable`."""
+        home = self._homes.get(os.getpid())
+        link = home.link if home is not None else None
+        return link if link is not None and link.usable else self._connect(deadline)
+
+    def ask_answering(
+        self, question: Question[Any], deadline: float, answer: Callable[[Link, Answering], None]
+    ) -> Pending:
+        """Do as `ask` for a question whose model this process answers for: ``answer`` is called when it is asked back."""
+        link, pending = self.send(question, deadline)
+        try:
+            while not pending.answered:
+                link.wait(pending, deadline)
+                if type(pending) is Answering and not pending.answered:
+                    answer(link, pending)
+        finally:
+            if not pending.answered:
+                link.forget(pending)
+        return pending
+
     def ask(self, question: Question[Any], deadline: float) -> Pending:
         """Send a question that does not stream and wait until it is over; raises what `send` and `Link.wait` raise."""
         home = self._homes.get(os.getpid())
@@ -106,6 +134,12 @@ class Connections:
         home = self._homes.get(os.getpid())
         for link in home.links if home is not None else ():
             link.close()
+
+    def let_go(self) -> None:
+        """In a forked child: close its copies of the parent's sockets, and nothing else."""
+        for home in tuple(self._homes.values()):
+            for link in home.links:
+                link.connection.close()
 
     def _connect(self, deadline: float) -> Link:
         self._refuse_if_closed()

@@ -18,13 +18,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
+from aiorch.callbacks import Callback, Serving
 from aiorch.errors import (
     AiorchError,
     CallError,
     ConnectionLost,
     GoingAway,
+    HostError,
     IncompleteStream,
     LocalProtocolError,
     Overloaded,
@@ -78,6 +80,26 @@ class Pending:
         return self.answered or bool(self.deltas)
 
 
+class Answering(Pending):
+    """One question whose model a function of this process answers for: the daemon may ask back before it answers."""
+
+    __slots__ = ("callbacks",)
+
+    def __init__(self, msgid: int, call_id: str | int | None) -> None:
+        super().__init__(msgid, call_id)
+        self.callbacks: deque[Callback] = deque()
+        """What it asks, and was not picked up yet."""
+
+    @property
+    def moved(self) -> bool:
+        """Whether there is something to pick up."""
+        return self.answered or bool(self.deltas) or bool(self.callbacks)
+
+
+Mover: TypeAlias = "Pending | Serving"
+"""Whatever somebody waits for."""
+
+
 class Exchange:
     """The state of one connection. Not thread-safe: its shell has a lock, or is a single thread."""
 
@@ -94,6 +116,10 @@ class Exchange:
         """What the daemon takes."""
         self._surely_taken_bytes = SMALL_FRAME_BYTES
         """So many need no closer look."""
+        self._callbacks: dict[int, Callback] = {}
+        """What the daemon has asked and was not answered yet."""
+        self.serving: Serving | None = None
+        """Who takes questions to registered models, if any are registered on this connection."""
         self._last_words: CallError | None = None
         self.retiring = False
         """Whether new questions belong elsewhere: the daemon goes away, or nothing can be written any more."""
@@ -107,8 +133,8 @@ class Exchange:
 
     @property
     def in_flight(self) -> int:
-        """Questions that wait for their answers, the greeting aside."""
-        return len(self._waiting) - (self._hello.msgid in self._waiting)
+        """Questions that wait for their answers, the greeting aside; in both directions."""
+        return len(self._waiting) - (self._hello.msgid in self._waiting) + len(self._callbacks)
 
     # asking
 
@@ -133,7 +159,7 @@ class Exchange:
             msgid, data = self._connection.pack_request(question.method, arguments)
         if (wrong := self._too_large(data)) is not None:
             raise TooLarge(f"{wrong}; split the input, or raise its limit", stage="client")
-        pending = Pending(msgid, call_id)
+        pending = Answering(msgid, call_id) if arguments.get("host") else Pending(msgid, call_id)
         self._waiting[msgid] = pending
         (self._queue if self._held is None else self._held).append((data, pending))
         return pending
@@ -186,6 +212,37 @@ class Exchange:
         """Have a call cancelled by the name its caller gave it; whoever waits for it gets `Cancelled`."""
         self._queue.append((Connection.pack_notification("cancel", {"call_id": call_id}), None))
 
+    # being asked
+
+    def serve(self) -> Serving:
+        """Take questions to registered models from now on."""
+        if self.serving is None:
+            self.serving = Serving()
+            self.serving.answered = self.ended is not None
+            self.serving.leaving = self.retiring
+        return self.serving
+
+    def answer(self, callback: Callback, answer: Any, error: CallError | None) -> Pending | None:
+        """Queue the answer to a question of the daemon, or why there is none; gives what tells when it has left. None when
+        nobody waits for it any more."""
+        if self._callbacks.get(callback.msgid) is not callback:
+            return None
+        del self._callbacks[callback.msgid]
+        data = b""
+        if error is None:
+            try:
+                data = Connection.pack_result(callback.msgid, answer)
+            except LocalProtocolError as unsendable:
+                error = HostError(f"the answer of the function cannot be sent ({unsendable})")
+            else:
+                if (wrong := self._too_large(data)) is not None:
+                    error = HostError(wrong.replace("the request", "the answer of the function"))
+        if error is not None:
+            data = Connection.pack_error(callback.msgid, error.to_wire())
+        sent = Pending(-1, None)
+        self._queue.append((data, sent))
+        return sent
+
     # writing
 
     @property
@@ -219,7 +276,7 @@ class Exchange:
                 owner.sent = True
         return not queue
 
-    def cannot_write(self, reason: str) -> list[Pending]:
+    def cannot_write(self, reason: str) -> list[Mover]:
         """The other end takes nothing any more. What never left fails now; answers to the rest may still be read."""
         self.retiring = True
         queued = (*self._queue, *(self._held or ()))
@@ -233,7 +290,7 @@ class Exchange:
 
     # receiving
 
-    def receive(self, data: bytes) -> list[Pending]:
+    def receive(self, data: bytes) -> list[Mover]:
         """Take what was read; gives the questions that moved on. Afterwards there may be something new to write."""
         try:
             events = self._connection.receive_data(data)
@@ -254,7 +311,7 @@ class Exchange:
         self._waiting.pop(pending.msgid, None)
         return True
 
-    def lost(self, reason: str) -> list[Pending]:
+    def lost(self, reason: str) -> list[Mover]:
         """The connection is over; gives the questions that ended with it. What was interrupted in it can be repeated."""
         if self.ended is None:
             self.ended = reason
@@ -263,23 +320,31 @@ class Exchange:
         self._held = None
         self._head_written = 0
         self._waiting.pop(self._hello.msgid, None)
-        moved = list(self._waiting.values())
-        for pending in moved:
-            self._fail(pending, reason, alone=len(moved) == 1)
+        waiting = list(self._waiting.values())
+        for pending in waiting:
+            self._fail(pending, reason, alone=len(waiting) == 1)
+        moved: list[Mover] = [*waiting]
+        if self._callbacks:
+            for callback in self._callbacks.values():
+                callback.call_off()
+            self._callbacks.clear()
+        if self.serving is not None:
+            self.serving.answered = True
+            moved.append(self.serving)
         return moved
 
-    def _handle(self, events: Sequence[Request | Response | Notification]) -> list[Pending]:
-        moved: list[Pending] = []
+    def _handle(self, events: Sequence[Request | Response | Notification]) -> list[Mover]:
+        moved: list[Mover] = []
         for event in events:
             if type(event) is Response:
                 self._take_answer(event, moved)
             elif type(event) is Notification:
                 self._take_notification(event, moved)
             elif type(event) is Request:
-                self._take_request(event)
+                self._take_request(event, moved)
         return moved
 
-    def _take_answer(self, answer: Response, moved: list[Pending]) -> None:
+    def _take_answer(self, answer: Response, moved: list[Mover]) -> None:
         pending = self._waiting.get(answer.msgid)
         if pending is None:
             return  # of a question that was cancelled
@@ -292,7 +357,7 @@ class Exchange:
         else:
             pending.failure = failure = error_from_wire(answer.error)
             if isinstance(failure, GoingAway):
-                self.retiring = True
+                self._retire(moved)
         self._end(pending)
         moved.append(pending)
 
@@ -310,18 +375,23 @@ class Exchange:
             self._queue.extend(self._held)
             self._held = None
 
-    def _take_notification(self, notification: Notification, moved: list[Pending]) -> None:
+    def _take_notification(self, notification: Notification, moved: list[Mover]) -> None:
         content = notification.params[0] if notification.params else None
         if notification.method == "delta":
             if type(content) is dict:
                 self._take_delta(content, moved)
         elif notification.method == "going_away":
-            self.retiring = True
+            self._retire(moved)
+        elif notification.method == "cancel":
+            msgid = content.get("msgid") if type(content) is dict else None
+            callback = self._callbacks.pop(msgid, None) if type(msgid) is int else None
+            if callback is not None:
+                callback.call_off()
         elif notification.method == "error":
             self._last_words = error_from_wire(content)
         # Unknown notifications are ignored, as the protocol says.
 
-    def _take_delta(self, content: dict[str, Any], moved: list[Pending]) -> None:
+    def _take_delta(self, content: dict[str, Any], moved: list[Mover]) -> None:
         call_id = content.get("call_id")
         pending = self._streams.get(call_id) if isinstance(call_id, (str, int)) else None
         if pending is None:
@@ -346,9 +416,26 @@ class Exchange:
             )
         moved.append(pending)
 
-    def _take_request(self, request: Request) -> None:
-        """Answer a request of the daemon. This is where it would call back functions of this process."""
-        refusal = UnknownMethod(f"this client offers no method {request.method[:60]!r}")
+    def _retire(self, moved: list[Mover]) -> None:
+        if self.serving is not None and not self.retiring:
+            self.serving.leaving = True
+            moved.append(self.serving)
+        self.retiring = True
+
+    def _take_request(self, request: Request, moved: list[Mover]) -> None:
+        """Hand a question of the daemon to whoever answers for its model: a function that came with a call, or those that
+        are registered here."""
+        refusal: CallError = UnknownMethod(f"this client offers no method {request.method[:60]!r}")
+        asked = request.params[0] if request.params else None
+        if request.method == "host.complete" and type(asked) is dict:
+            msgid = asked.get("msgid")
+            taker = self._waiting.get(msgid) if type(msgid) is int else self.serving
+            if type(taker) is Answering or type(taker) is Serving:
+                callback = self._callbacks[request.msgid] = Callback(request.msgid, asked)
+                taker.callbacks.append(callback)
+                moved.append(taker)
+                return
+            refusal = HostError("nobody answers for this model on this connection any more", retryable=True)
         self._queue.append((Connection.pack_error(request.msgid, refusal.to_wire()), None))
 
     def _fail(self, pending: Pending, reason: str, *, alone: bool) -> None:

@@ -6,7 +6,7 @@ import os
 import socket
 from typing import Final
 
-from aiorch.exchange import Exchange, Pending
+from aiorch.exchange import Exchange, Mover
 
 READ_BYTES: Final = 64 * 1024
 
@@ -36,7 +36,7 @@ class Line:
         """Whether the socket is closed."""
         return self.connection.fileno() < 0
 
-    def flush(self) -> list[Pending]:
+    def flush(self) -> list[Mover]:
         """Write what the kernel takes now. Gives the questions that failed because it takes nothing any more."""
         exchange = self.exchange
         written = exchange.written
@@ -54,7 +54,7 @@ class Line:
             written = exchange.wrote(count)
         return []
 
-    def take(self, data: bytes) -> list[Pending]:
+    def take(self, data: bytes) -> list[Mover]:
         """Take what was read, nothing meaning that the daemon hung up. Gives the questions that moved on."""
         exchange = self.exchange
         moved = exchange.receive(data) if data else exchange.lost("the daemon closed it")

@@ -24,10 +24,11 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from aiorch.errors import AiorchError
+from aiorch.callbacks import Callback, Serving
+from aiorch.errors import AiorchError, CallError
 from aiorch.exchange import Pending
 from aiorch.line import NOW_OR_NOT, READ_BYTES, Line
 from aiorch.questions import Question
@@ -50,11 +51,11 @@ class Link(Line):
         self._lock = threading.Lock()
         # This is all the mutable state besides the exchange; the lock guards it.
         self._open = False
-        self._reader: Pending | None = None
-        self._parked: dict[Pending, threading.Lock] = {}
+        self._reader: Pending | Serving | None = None
+        self._parked: dict[Pending | Serving, threading.Lock] = {}
         self._abandoned: deque[Pending] = deque()
         self._inbox: deque[bytes] = deque()
-        self._pushing: set[Pending] = set()
+        self._pushing: set[Pending | Serving] = set()
         self._read_limit_s = math.inf  # what SO_RCVTIMEO says
 
     def ask(self, question: Question[Any], deadline: float) -> Pending | None:
@@ -146,7 +147,7 @@ class Link(Line):
             if not done:
                 self._visit(lambda: None if pending is None else self._give_up(pending))
 
-    def wait(self, pending: Pending, deadline: float) -> None:
+    def wait(self, pending: Pending | Serving, deadline: float) -> None:
         """Wait until the question has moved on. Raises TimeoutError; the question then still stands."""
         done = False
         try:
@@ -177,6 +178,24 @@ class Link(Line):
     def forget(self, pending: Pending) -> None:
         """Lose interest in an answer; the daemon is told."""
         self._visit(lambda: self._drop(pending))
+
+    def serve(self) -> Serving:
+        """Take questions of the daemon to registered models from now on: `wait` for them, and `answer` each."""
+        found: list[Serving] = []
+        self._visit(lambda: found.append(self.exchange.serve()))
+        return found[0]
+
+    def answer(self, callback: Callback, answer: Any, error: CallError | None) -> None:
+        """Answer a question of the daemon; returns when that has left. Does nothing when nobody waits for it any more."""
+        sent: list[Pending | None] = []
+
+        def queue() -> None:
+            sent.append(self.exchange.answer(callback, answer, error))
+            self._wake(self.flush())
+
+        self._visit(queue)
+        if sent and (pending := sent[0]) is not None and not pending.sent:
+            self._push(pending, math.inf)
 
     def cancel(self, call_id: str | int) -> None:
         """Have a call cancelled that some thread waits for, if it is on this connection."""
@@ -214,7 +233,7 @@ class Link(Line):
             self.connection.close()
         self._open = False
 
-    def _wake(self, moved: list[Pending]) -> None:
+    def _wake(self, moved: Sequence[Pending | Serving]) -> None:
         if self._parked:
             for pending in moved:
                 self._release(pending)
@@ -224,7 +243,7 @@ class Link(Line):
         if self._parked and self._reader is None:
             self._release(next(iter(self._parked)))
 
-    def _release(self, pending: Pending) -> None:
+    def _release(self, pending: Pending | Serving) -> None:
         gate = self._parked.get(pending)
         if gate is not None:
             if gate.locked():
@@ -244,7 +263,7 @@ class Link(Line):
             self.exchange.cancel(call_id)
             self._wake(self.flush())
 
-    def _leave(self, pending: Pending) -> None:
+    def _leave(self, pending: Pending | Serving) -> None:
         """Stop waiting for something: whatever this thread did for the others, one of them has to do now."""
         self._pushing.discard(pending)
         self._parked.pop(pending, None)
@@ -269,7 +288,7 @@ class Link(Line):
 
     # without it
 
-    def _lead(self, pending: Pending, deadline: float, *, read: bool = True) -> None:
+    def _lead(self, pending: Pending | Serving, deadline: float, *, read: bool = True) -> None:
         """Read for all until this question has moved on; and write what is left over from others, or was held back.
 
         Without ``read`` there is something in the inbox already.

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiorch.aio_link import AsyncLink
-from aiorch.exchange import Pending
+from aiorch.callbacks import Callback
+from aiorch.exchange import Mover
 
 
 class AsyncioRuntime:
@@ -19,6 +21,7 @@ class AsyncioRuntime:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def now(self) -> float:
         """See `Runtime`."""
@@ -32,7 +35,7 @@ class AsyncioRuntime:
         """See `Runtime`."""
         return asyncio.Lock()
 
-    async def park(self, pending: Pending, deadline: float) -> None:
+    async def park(self, pending: Mover, deadline: float) -> None:
         """See `Runtime`."""
         pending.waiter = waiter = self._loop.create_future()
         alarm = None if deadline == math.inf else self._loop.call_at(deadline, _expire, waiter)
@@ -46,7 +49,7 @@ class AsyncioRuntime:
     async def step(self) -> None:
         """See `Runtime`. Asyncio has no manners here: what need not wait does not let others run."""
 
-    def wake(self, pending: Pending) -> None:
+    def wake(self, pending: Mover) -> None:
         """See `Runtime`."""
         waiter = pending.waiter
         if waiter is not None and not waiter.done():
@@ -78,11 +81,57 @@ class AsyncioRuntime:
         self._loop.remove_reader(descriptor)
         self._loop.remove_writer(descriptor)
 
+    def spawn(self, act: Callable[[], Awaitable[None]]) -> None:
+        """See `Runtime`."""
+
+        async def run() -> None:
+            await act()
+
+        task = self._loop.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def run(self, callback: Callback, act: Callable[[], Awaitable[Any]]) -> tuple[Any, BaseException | None]:
+        """See `Runtime`."""
+
+        async def run() -> Any:
+            return await act()
+
+        task = self._loop.create_task(run())
+        callback.on_called_off = task.cancel
+        if callback.request.called_off:
+            task.cancel()
+        try:
+            # Not the task itself: it may be cancelled without this one being, and the other way round.
+            await asyncio.wait((task,))
+        finally:
+            callback.on_called_off = None
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
+        if task.cancelled():
+            return None, None
+        error = task.exception()
+        if error is None:
+            return task.result(), None
+        if isinstance(error, Exception):
+            return None, error
+        raise error
+
+    async def in_thread(self, act: Callable[[], Any]) -> Any:
+        """See `Runtime`."""
+        return await asyncio.to_thread(act)
+
     async def open(self) -> None:
         """See `Runtime`."""
 
     async def close(self) -> None:
         """See `Runtime`."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _write(self, link: AsyncLink) -> None:
         link.writable()

@@ -6,11 +6,12 @@ A parked task costs a fifth of an Event and a Lock. Trio is imported when the ho
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from aiorch.aio_link import AsyncLink
-from aiorch.exchange import Pending
+from aiorch.callbacks import Callback
+from aiorch.exchange import Mover
 
 if TYPE_CHECKING:
     import trio
@@ -39,7 +40,7 @@ class TrioRuntime:
         """See `Runtime`."""
         return self._trio.Lock()
 
-    async def park(self, pending: Pending, deadline: float) -> None:
+    async def park(self, pending: Mover, deadline: float) -> None:
         """See `Runtime`."""
         if deadline == math.inf:
             await self._park(pending)
@@ -49,7 +50,7 @@ class TrioRuntime:
         if scope.cancelled_caught:
             raise TimeoutError
 
-    async def _park(self, pending: Pending) -> None:
+    async def _park(self, pending: Mover) -> None:
         lowlevel = self._trio.lowlevel
         may_go: trio.lowlevel.Abort = lowlevel.Abort.SUCCEEDED
 
@@ -64,7 +65,7 @@ class TrioRuntime:
         """See `Runtime`."""
         await self._trio.lowlevel.checkpoint()
 
-    def wake(self, pending: Pending) -> None:
+    def wake(self, pending: Mover) -> None:
         """See `Runtime`."""
         task = pending.waiter
         if task is not None:
@@ -97,6 +98,31 @@ class TrioRuntime:
     def unwatch(self, link: AsyncLink) -> None:
         """See `Runtime`."""
         self._trio.lowlevel.notify_closing(link.connection)
+
+    def spawn(self, act: Callable[[], Awaitable[None]]) -> None:
+        """See `Runtime`."""
+        if self._nursery is not None:
+            self._nursery.start_soon(act, name="aiorch client host")
+
+    async def run(self, callback: Callback, act: Callable[[], Awaitable[Any]]) -> tuple[Any, BaseException | None]:
+        """See `Runtime`."""
+        said: Any = None
+        error: BaseException | None = None
+        with self._trio.CancelScope() as scope:
+            callback.on_called_off = scope.cancel
+            if callback.request.called_off:
+                scope.cancel()
+            try:
+                said = await act()
+            except Exception as raised:  # barrier: a function of the host
+                error = raised
+            finally:
+                callback.on_called_off = None
+        return said, error
+
+    async def in_thread(self, act: Callable[[], Any]) -> Any:
+        """See `Runtime`."""
+        return await self._trio.to_thread.run_sync(act, abandon_on_cancel=True)
 
     async def open(self) -> None:
         """See `Runtime`."""

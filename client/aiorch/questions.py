@@ -70,6 +70,8 @@ class CompleteOptions(_CallOptions, total=False):
     """Passed on to the provider untouched."""
     user: str
     metadata: Mapping[str, Any]
+    model_call_func: Callable[[str, Any], Any]
+    """A function of this process that answers for the model of this call: ``f(model, request)``; see docs/host-models.md."""
 
 
 class Question(NamedTuple, Generic[T]):
@@ -124,6 +126,10 @@ def complete(
     """Ask for one answer. ``method`` is the name a wrong option is reported under. Raises TypeError for unknown options."""
     if options:
         arguments, retries = _sendable(method, options, _COMPLETE, default_timeout_s)
+        if (
+            arguments.pop("model_call_func", None) is not None
+        ):  # the client keeps it; the daemon is told that there is one
+            arguments["host"] = True
     else:
         arguments, retries = {} if default_timeout_s is None else {"timeout_s": default_timeout_s}, 0
     if prompt is not None:

@@ -131,6 +131,23 @@ class Driver(Protocol):
         ...
 
 
+class HostingDriver(Driver, Protocol):
+    """A client that answers for models, too. Functions are plain, and called in whatever way the client has."""
+
+    def register(self, name: str, function: Callable[[str, Any], Any], **options: Any) -> None:
+        """Answer for a model from now on."""
+        ...
+
+    def unregister(self, name: str) -> None:
+        """Answer for it no more."""
+        ...
+
+    def waiting(self) -> tuple[Callable[[str, Any], Any], Callable[[], int], Callable[[], int]]:
+        """Give a function that waits until it is told that nobody waits for its answer; how many calls of it have begun,
+        and how many were told."""
+        ...
+
+
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
     """Fail when the block takes longer."""
@@ -408,3 +425,105 @@ class LibraryConformance(WireConformance):
         assert server.socket in str(caught.value)
         server.start()
         assert driver.call("ping") == "pong"
+
+    # answering for models
+
+    def test_a_function_that_comes_with_a_call_answers_it(self, driver: HostingDriver, server: World) -> None:
+        def answer(model: str, request: Any) -> Any:
+            assert request["messages"] == [{"role": "user", "content": "Who answers here?"}]
+            assert request["deadline_s"] > 0
+            return {"text": f"{model} does", "usage": {"input": 7, "output": 2}}
+
+        reply = driver.start(prompt="Who answers here?", model="of-mine", model_call_func=answer).result()
+        assert (reply["text"], reply["model"], reply["provider"]) == ("of-mine does", "of-mine", "host")
+        assert (reply["usage"]["input"], reply["usage"]["output"]) == (7, 2)
+
+    def test_a_stream_of_such_a_call_is_one_piece(self, driver: HostingDriver, server: World) -> None:
+        stream = driver.stream(prompt="All at once.", model="of-mine", model_call_func=lambda *_: "the whole of it")
+        assert [stream.next(), stream.next()] == ["the whole of it", None]
+        assert stream.reply()["text"] == "the whole of it"
+
+    @pytest.mark.parametrize("streams", [False, True])
+    def test_what_a_function_raises_fails_the_call(self, driver: HostingDriver, server: World, streams: bool) -> None:
+        def fail(model: str, request: Any) -> Any:
+            raise KeyError("no such thing")
+
+        with pytest.raises(aiorch.HostError, match="KeyError: 'no such thing'"):
+            if streams:
+                driver.stream(prompt="Fail.", model="of-mine", model_call_func=fail).next()
+            else:
+                driver.start(prompt="Fail.", model="of-mine", model_call_func=fail).result()
+        assert driver.call("ping") == "pong"
+
+    @pytest.mark.parametrize("said", [None, 5, {"text": ""}, {"text": object()}, {"text": "x" * (17 << 20)}, b"bytes"])
+    def test_what_is_no_answer_fails_the_call(self, driver: HostingDriver, server: World, said: Any) -> None:
+        with pytest.raises(aiorch.HostError):
+            driver.start(prompt="Nonsense?", model="of-mine", model_call_func=lambda *_: said).result()
+        assert driver.call("ping") == "pong"
+
+    def test_errors_of_the_library_keep_their_kind(self, driver: HostingDriver, server: World) -> None:
+        def refuse(model: str, request: Any) -> Any:
+            raise aiorch.ContentFiltered("not this")
+
+        with pytest.raises(aiorch.ContentFiltered, match="not this"):
+            driver.start(prompt="Refuse.", model="of-mine", model_call_func=refuse).result()
+
+    def test_a_registered_model_answers_until_it_is_unregistered(self, driver: HostingDriver, server: World) -> None:
+        driver.register("registered", lambda model, request: f"by {model}: {request['messages'][0]['content']}")
+        assert driver.call("complete", prompt="One.", model="registered")["text"] == "by registered: One."
+        assert "registered" in [model["name"] for model in driver.call("models.list")]
+        with pytest.raises(aiorch.InvalidRequest):
+            driver.register("not a name", lambda *_: "x")
+        driver.unregister("registered")
+        assert "registered" not in [model["name"] for model in driver.call("models.list")]
+        with pytest.raises(aiorch.NotFound):
+            driver.unregister("registered")
+
+    def test_functions_run_side_by_side(self, driver: HostingDriver, server: World) -> None:
+        together = threading.Barrier(3)
+
+        def meet(model: str, request: Any) -> Any:
+            together.wait(PATIENCE_S)
+            return "met"
+
+        driver.register("meeting", meet, max_concurrency=3)
+        calls = [driver.start(prompt=f"Meet, {number}.", model="meeting") for number in range(3)]
+        assert driver.call("ping") == "pong"
+        assert [call.result()["text"] for call in calls] == ["met"] * 3
+        driver.unregister("meeting")
+
+    def test_it_is_registered_anew_after_a_restart(self, driver: HostingDriver, server: World) -> None:
+        driver.register("lasting", lambda *_: "still here")
+        for number in range(2):
+            server.restart()
+            eventually(lambda: "lasting" in [model["name"] for model in driver.call("models.list")], PATIENCE_S)
+            assert driver.call("complete", prompt=f"After restart {number}?!", model="lasting")["text"] == "still here"
+        driver.unregister("lasting")
+
+    def test_it_moves_to_a_successor(self, driver: HostingDriver, server: World) -> None:
+        driver.register("moving", lambda *_: "moved")
+        assert driver.call("complete", prompt="Before.", model="moving")["text"] == "moved"
+        server.replace()
+        eventually(lambda: "moving" in [model["name"] for model in driver.call("models.list")], PATIENCE_S)
+        assert driver.call("complete", prompt="Afterwards.", model="moving")["text"] == "moved"
+        driver.unregister("moving")
+
+    @pytest.mark.parametrize("registered", [False, True])
+    def test_a_function_hears_when_nobody_waits_any_more(
+        self, driver: HostingDriver, server: World, registered: bool
+    ) -> None:
+        function, begun, told = driver.waiting()
+        with_call = {} if registered else {"model_call_func": function}
+        if registered:
+            driver.register("patient", function)
+        with pytest.raises(aiorch.DeadlineExceeded), within(PATIENCE_S):
+            driver.start(prompt=f"Wait, {registered}.", model="patient", timeout_s=0.3, **with_call).result()
+        assert begun() == 1
+        if registered:
+            eventually(lambda: told() == 1, SOON_S)
+            call = driver.start(prompt="Wait again.", model="patient")
+            eventually(lambda: begun() == 2, PATIENCE_S)
+            call.cancel()
+            eventually(lambda: told() == 2, SOON_S)
+            driver.unregister("patient")
+        eventually(lambda: server.in_flight() == 0, SOON_S)

@@ -24,12 +24,13 @@ import json
 import queue
 import subprocess
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
 import trio
-from conformance import PATIENCE_S, Driver, Started, Streaming
+from conformance import PATIENCE_S, Driver, HostingDriver, Started, Streaming
 
 import aiorch
 from aiorch.errors import error_from_wire
@@ -66,6 +67,26 @@ class BlockingDriver:
 
     def stream(self, **arguments: Any) -> Streaming:
         return _BlockingStream(self.client.stream(**arguments))
+
+    def register(self, name: str, function: Callable[[str, Any], Any], **options: Any) -> None:
+        self.client.register_model(name, call=function, **options)
+
+    def unregister(self, name: str) -> None:
+        self.client.unregister_model(name)
+
+    def waiting(self) -> tuple[Callable[[str, Any], Any], Callable[[], int], Callable[[], int]]:
+        begun: list[float] = []
+        told: list[float] = []
+
+        def wait(model: str, request: Any) -> Any:
+            begun.append(time.monotonic())
+            # A thread that made a call hears nothing while it runs its function; its daemon has given up by then.
+            while not request.called_off and time.monotonic() < begun[-1] + 1.0:
+                time.sleep(0.01)
+            told.append(time.monotonic())
+            return "too late"
+
+        return wait, lambda: len(begun), lambda: len(told)
 
 
 class _BlockingCall:
@@ -121,6 +142,10 @@ class Loop(Protocol):
         """Start something; gives its outcome to come, and what cancels it."""
         ...
 
+    async def forever(self) -> None:
+        """Wait until cancelled."""
+        ...
+
 
 class AsyncDriver:
     """`aiorch.AsyncClient` on a loop in a thread of its own."""
@@ -137,6 +162,25 @@ class AsyncDriver:
 
     def stream(self, **arguments: Any) -> Streaming:
         return _AsyncStream(self, self._client.stream(**arguments))
+
+    def register(self, name: str, function: Callable[[str, Any], Any], **options: Any) -> None:
+        self._run(lambda: self._client.register_model(name, call=function, **options))
+
+    def unregister(self, name: str) -> None:
+        self._run(lambda: self._client.unregister_model(name))
+
+    def waiting(self) -> tuple[Callable[[str, Any], Any], Callable[[], int], Callable[[], int]]:
+        begun: list[float] = []
+        told: list[float] = []
+
+        async def wait(model: str, request: Any) -> Any:
+            begun.append(time.monotonic())
+            try:
+                await self._loop.forever()
+            finally:
+                told.append(time.monotonic())
+
+        return wait, lambda: len(begun), lambda: len(told)
 
     def _run(self, act: Callable[[], Awaitable[Any]]) -> Any:
         outcome, _ = self._loop.spawn(act)
@@ -185,6 +229,9 @@ class AsyncioLoop:
         outcome = asyncio.run_coroutine_threadsafe(run(), self._loop)
         return outcome, lambda: (outcome.cancel(), None)[1]
 
+    async def forever(self) -> None:
+        await asyncio.Event().wait()
+
 
 class TrioLoop:
     """See `Loop`."""
@@ -208,6 +255,9 @@ class TrioLoop:
 
         self._token.run_sync_soon(self._nursery.start_soon, run)
         return outcome, lambda: self._token.run_sync_soon(scope.cancel)
+
+    async def forever(self) -> None:
+        await trio.sleep_forever()
 
 
 @contextlib.contextmanager
@@ -233,13 +283,13 @@ def _in_thread(run: Callable[[Future[AsyncDriver]], None], stop: list[Callable[[
 
 
 @contextlib.contextmanager
-def blocking(socket: str, **options: Any) -> Iterator[Driver]:
+def blocking(socket: str, **options: Any) -> Iterator[HostingDriver]:
     with aiorch.Client(socket, **options) as client:
         yield BlockingDriver(client)
 
 
 @contextlib.contextmanager
-def on_asyncio(socket: str, **options: Any) -> Iterator[Driver]:
+def on_asyncio(socket: str, **options: Any) -> Iterator[HostingDriver]:
     stop: list[Callable[[], None]] = []
 
     async def serve(ready: Future[AsyncDriver]) -> None:
@@ -255,7 +305,7 @@ def on_asyncio(socket: str, **options: Any) -> Iterator[Driver]:
 
 
 @contextlib.contextmanager
-def on_trio(socket: str, **options: Any) -> Iterator[Driver]:
+def on_trio(socket: str, **options: Any) -> Iterator[HostingDriver]:
     stop: list[Callable[[], None]] = []
 
     async def serve(ready: Future[AsyncDriver]) -> None:

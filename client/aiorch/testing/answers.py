@@ -185,7 +185,8 @@ def _vector(text: str, dimensions: int) -> list[float]:
 _TIMING: Final[Mapping[str, float]] = {"queue_s": 0.0, "provider_s": 0.0, "overhead_s": 0.0, "total_s": 0.0}
 
 _KNOWN: Final[Mapping[str, frozenset[str]]] = {
-    "complete": frozenset((*CompleteOptions.__annotations__, "prompt", "stream", "notify")) - {"retries"},
+    "complete": frozenset((*CompleteOptions.__annotations__, "prompt", "stream", "notify", "host"))
+    - {"retries", "model_call_func"},
     "embed": frozenset((*EmbedOptions.__annotations__, "input", "encoding")) - {"retries"},
 }
 _KINDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {

@@ -28,8 +28,9 @@ from aiorch.errors import (
     RemoteProtocolError,
     UnknownMethod,
 )
-from aiorch.protocol import Connection, Notification, Request
+from aiorch.protocol import Connection, Notification, Request, Response
 from aiorch.testing.answers import Answer, Answerable, Asked, Failure, check, embedding, reply
+from aiorch.testing.hosts import Hosts
 from aiorch.version import PROTOCOL, __version__
 
 
@@ -86,6 +87,8 @@ class Peer:
         self.deaf = False
         self.jobs: dict[int, Job] = {}
         self.unsent = bytearray()
+        self.asked: dict[int, Job] = {}
+        """What it was asked back, by the id of that request: the calls that wait for it."""
 
 
 class Server:
@@ -113,6 +116,7 @@ class Server:
         self._failures: list[BaseException] = []
         self._posted: deque[Callable[[], None]] = deque()
         self._stopping = False
+        self._hosts = Hosts(self._write, self._resolve)
 
     @property
     def connections(self) -> int:
@@ -268,6 +272,8 @@ class Server:
         for event in received:
             if type(event) is Request:
                 self._start(peer, event)
+            elif type(event) is Response:
+                self._hosts.take(peer, event)
             elif type(event) is Notification and event.method == "cancel":
                 self._cancel(peer, event)
 
@@ -290,7 +296,7 @@ class Server:
         self._drop_if_done(peer)
 
     def _drop_if_done(self, peer: Peer) -> None:
-        if peer.leaving and not peer.jobs and not peer.unsent and not peer.deaf:
+        if peer.leaving and not peer.jobs and not peer.asked and not peer.unsent and not peer.deaf:
             # From here on the peer cannot write, so that it knows what was not taken; what it has written is still
             # read, and refused, until the end of it. Closing at once would lose a question that crosses the goodbye.
             peer.deaf = True
@@ -304,6 +310,7 @@ class Server:
             self._end(job)
         self._selector.unregister(peer.connection)
         peer.connection.close()
+        self._hosts.gone(peer)
 
     # requests
 
@@ -346,10 +353,17 @@ class Server:
             self._run(job, self._methods[asked.method], lambda result: self._answer(job, result))
         elif asked.method == "complete":
             kept = self._kept.get((asked.uid, str(asked.arguments.get("key"))))
+            taker = self._hosts.taker(job)
             if kept is not None:
                 self._answer(job, kept)
+            elif taker is not None:
+                self._hosts.ask(job, taker)
             else:
                 self._resolve(job, self.answers.get(asked.prompt, self._default))
+        elif asked.method == "models.register":
+            self._answer(job, self._hosts.register(job.peer, asked.arguments))
+        elif asked.method == "models.remove":
+            self._answer(job, self._hosts.remove(job.peer, asked.arguments))
         elif asked.method == "embed":
             self._answer(job, embedding(asked, self._request_id(asked)))
         else:
@@ -367,7 +381,10 @@ class Server:
         plain: dict[str, Any] = {
             "status": {"state": "ready", "version": __version__, "in_flight": self.in_flight},
             "stats": {"calls": sum(asked.method == "complete" for asked in self.asked)},
-            "models.list": [{"name": "fake", "provider": "fake", "enabled": True}],
+            "models.list": [
+                {"name": "fake", "provider": "fake", "enabled": True},
+                *({"name": name, "provider": "host", "enabled": True} for name in self._hosts.names(asked.uid)),
+            ],
             "cache.stats": {"entries": 0},
             "cache.clear": {"removed": 0},
             "cache.forget": {"removed": 0},

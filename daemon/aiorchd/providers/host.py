@@ -50,6 +50,7 @@ class HostProvider:
         question = {
             **call.request,
             **target.extra,
+            "name": target.name,
             "model": target.provider_model,
             "request_id": call.id,
             "deadline_s": max(0.0, left_s),
