@@ -25,6 +25,7 @@ class _CallOptions(TypedDict, total=False):
     cache: Literal["use", "refresh", "bypass", "only"]
     """``refresh`` asks anew and keeps the answer, ``bypass`` neither looks nor keeps, ``only`` never asks a provider."""
     cache_ttl_s: float
+    """No answer older than that is taken, and this one is kept no longer; 0 takes and keeps none."""
     partition: str
     """Answers are shared within (your user, this name) only."""
     tags: Sequence[str]
@@ -52,6 +53,8 @@ class CompleteOptions(_CallOptions, total=False):
     quality_threshold: float
     cost_limit: float
     """The most this call may cost, in USD."""
+    cache_samples: int
+    """With a temperature above 0: keep so many different answers, and give one of them once they are all there."""
     batch: bool
     session: str
     key: str

@@ -23,6 +23,7 @@ from aiorchd.calls.call import Attempt, Call
 from aiorchd.calls.caller import UNMAPPED_UID, Caller
 from aiorchd.calls.host_model import HOST, HostModel
 from aiorchd.calls.journal import Hit, Journal
+from aiorchd.calls.kept import Kept
 from aiorchd.calls.ports import AnswerStore, DeltaSink, Provider, RecordSink, Service, SpendingStore, WallClock
 from aiorchd.calls.question import Prepared, Question
 from aiorchd.calls.reply import Reply
@@ -52,7 +53,7 @@ from aiorchd.runtime.turnstile import TargetTurnstile, TurnstileStatistics, by_u
 from aiorchd.stages.admit import Admit
 from aiorchd.stages.afford import Afford
 from aiorchd.stages.breaker import Breaker
-from aiorchd.stages.cache import Cache, CacheStatistics, Kept
+from aiorchd.stages.cache import Cache, CacheStatistics
 from aiorchd.stages.call_log import CallLog
 from aiorchd.stages.coalesce import Coalesce
 from aiorchd.stages.deadline import Deadline
@@ -63,6 +64,7 @@ from aiorchd.stages.host_routes import HostRoutes
 from aiorchd.stages.json_schema import JsonSchemas
 from aiorchd.stages.keys import Keys, KeyWay
 from aiorchd.stages.observe import Observe, record_end
+from aiorchd.stages.refresh import Refresh
 from aiorchd.stages.repeats import KeyedCalls, Repeats
 from aiorchd.stages.retry import Retry
 from aiorchd.stages.route import Route
@@ -454,6 +456,16 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
         admit = Admit(validate, lasting.occupancy)
         # Outside the house's bounds: who shares a flight takes no room of their own.
         coalesce = Coalesce(admit, flights, Log("coalesce"))
+        # Beside the cache, above the flights: what it asks anew is joined like any other call.
+        refresh = Refresh(
+            coalesce,
+            flights,
+            timeout_s=config.timeouts.total_s,
+            new_id=lasting.names.next,
+            wall_clock=lasting.wall_clock,
+            tell_end=partial(record_end, records),
+            log=Log("refresh"),
+        )
         # Outside the flights: a kept answer needs none, and only whole, validated answers come up to be kept.
         cache = Cache(
             coalesce,
@@ -462,6 +474,9 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             store=lasting.answers,
             wall_clock=lasting.wall_clock,
             ttl_s=config.cache.ttl_s,
+            stale_s=config.cache.stale_s,
+            refreshes=refresh,
+            chance=lasting.rng.random,
         )
         # Outside the cache: the caller's own key promises the same answer even where the cache is bypassed.
         repeats = Repeats(
@@ -476,6 +491,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             "deadline": deadline,
             "repeats": repeats,
             "cache": cache,
+            "refresh": refresh,
             "coalesce": coalesce,
             "admit": admit,
             "validate": validate,
@@ -488,6 +504,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             yield Pipeline(config, lasting, policies, own_routes, observe, cache, stages)
         finally:
             alarms.close()
+            refresh.close()
 
 
 class Pipeline:
@@ -543,12 +560,15 @@ class Pipeline:
             )
         except UncanonicalError as error:
             raise InvalidRequest(str(error)) from error
-        kept = caller.uid != UNMAPPED_UID and not samples(question.request)
+        by_chance = samples(question.request)
+        kept = caller.uid != UNMAPPED_UID and (not by_chance or question.cache_samples > 0)
         return Prepared(
             question=question,
             key=key if kept else None,
             owner=self,
+            samples=question.cache_samples if by_chance else 0,
             quick=kept
+            and not by_chance
             and question.kind == "chat"
             and not question.stream
             and question.key is None
@@ -581,12 +601,12 @@ class Pipeline:
         if not prepared.quick or prepared.key is None:
             return None
         wall = self._lasting.wall_clock()
-        kept = self._cache.peek_fresh(prepared.key, wall)
+        question = prepared.question
+        kept = self._cache.peek_fresh(prepared.key, wall, question.cache_ttl_s)
         if kept is None:
             return None
         call_id = self._lasting.names.next()
         total_s = self._clock() - received_at
-        question = prepared.question
         self._observe.observe_hit(
             Hit(call_id, wall, caller, kept.reply, kept.source_id, total_s, question.task, question.tags)
         )
@@ -628,6 +648,7 @@ class Pipeline:
             priority=question.priority,
             cache=question.cache,
             cache_ttl_s=question.cache_ttl_s,
+            samples=prepared.samples,
             partition=question.partition,
             tags=question.tags,
             session=question.session,

@@ -47,7 +47,20 @@ def test_every_option_is_sent_under_its_wire_name(answering, ctl, tmp_path):
     schema.write_text('{"type": "object"}')
     ran = ctl(
         *("complete", "Hi", "--model", "small", "--task", "simple_query", "--timeout", "1m30s", "--cache", "refresh"),
-        *("--cache-ttl", "1h", "--schema", str(schema), "--max-tokens", "9", "--temperature", "0.5", "--seed", "3"),
+        *(
+            "--cache-samples",
+            "4",
+            "--cache-ttl",
+            "1h",
+            "--schema",
+            str(schema),
+            "--max-tokens",
+            "9",
+            "--temperature",
+            "0.5",
+            "--seed",
+            "3",
+        ),
         *("--stop", "END", "--stop", "FIN", "--priority", "bulk", "--partition", "p", "--session", "s", "--key", "k"),
         *(
             "--tag",
@@ -70,6 +83,7 @@ def test_every_option_is_sent_under_its_wire_name(answering, ctl, tmp_path):
         "timeout_s": 90.0,
         "cache": "refresh",
         "cache_ttl_s": 3600.0,
+        "cache_samples": 4,
         "output_schema": {"type": "object"},
         "max_tokens": 9,
         "temperature": 0.5,

@@ -47,7 +47,17 @@ from aiorchctl.page import harmless
     help="use kept answers; refresh: ask anew and keep; bypass: neither look nor keep; only: never ask a provider.",
 )
 @click.option(
-    "--cache-ttl", "cache_ttl_s", type=LENGTH_OF_TIME, metavar="TIME", help="How long the answer stays fresh."
+    "--cache-ttl",
+    "cache_ttl_s",
+    type=LENGTH_OF_TIME,
+    metavar="TIME",
+    help="How old the answer may be, kept or to be kept.",
+)
+@click.option(
+    "--cache-samples",
+    type=click.IntRange(0, 100),
+    metavar="N",
+    help="With a temperature: keep up to N answers, and take one of them once they are there.",
 )
 @click.option(
     "--schema",
@@ -56,7 +66,12 @@ from aiorchctl.page import harmless
     help="A JSON Schema that the answer must satisfy; - is standard input.",
 )
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Longest answer.")
-@click.option("--temperature", type=click.FloatRange(0, 10), metavar="X", help="Above 0, answers are not kept.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, 10),
+    metavar="X",
+    help="Above 0, no answer is kept, but for --cache-samples.",
+)
 @click.option("--seed", type=int, metavar="N", help="For models that can repeat themselves.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End the answer here; may be given several times.")
 @click.option("--task", metavar="KIND", help="Kind of task, such as classification, for choosing a model.")

@@ -208,7 +208,11 @@ async def _household(
 
 
 def _answer_bounds(config: Config) -> AnswerBounds:
-    return AnswerBounds(max_entries=config.cache.disk_max_entries, max_bytes=config.cache.disk_max_bytes)
+    return AnswerBounds(
+        max_entries=config.cache.disk_max_entries,
+        max_bytes=config.cache.disk_max_bytes,
+        stale_s=config.cache.stale_s,
+    )
 
 
 def _record_bounds(config: Config) -> RecordBounds:

@@ -46,6 +46,8 @@ class Call:
     priority: Priority = "normal"
     cache: CacheMode = "use"
     cache_ttl_s: float | None = None
+    samples: int = 0
+    """How many answers to a call that asks for chance are kept beside each other; 0 for any other call."""
     partition: str = ""
     tags: tuple[str, ...] = ()
     session: str | None = None

@@ -85,5 +85,3 @@ def kept_of(
 
 def _header_bytes(pairs: int) -> int:
     return 1 if pairs < 16 else 3
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -263,11 +263,16 @@ class AnswerStore(Protocol):
     """The disk tier of the cache: ``cache.db``. Never raises for a failing disk: it logs, counts, and acts as empty."""
 
     async def get(self, key: bytes) -> StoredAnswer | None:
-        """Find a fresh answer; one that fails its checksum is dropped and counted."""
+        """Find an answer that is fresh, or out of date by no more than stale ones may be; one that fails its checksum is
+        dropped and counted."""
         ...
 
     def put(self, answer: StoredAnswer) -> None:
         """Queue an answer to be written within a second; dropped (and counted) when the queue is full."""
+        ...
+
+    def touch(self, keys: Iterable[bytes]) -> None:
+        """Count these as used now, though they were served from elsewhere. Cheap; a hint that may be lost."""
         ...
 
     async def delete(

@@ -29,6 +29,7 @@ class Question:
     stream: bool = False
     cache: CacheMode = "use"
     cache_ttl_s: float | None = None
+    cache_samples: int = 0
     partition: str = ""
     key: str | None = None
     call_id: str | int | None = None
@@ -53,3 +54,5 @@ class Prepared:
     owner: object
     quick: bool
     """Whether a hit may be answered in the reader: not streamed, and nothing about it needs a task."""
+    samples: int = 0
+    """See `Call.samples`."""

@@ -613,6 +613,17 @@ class Cache(Section, frozen=True):
             unit="seconds",
         ),
     ] = 3600.0
+    stale_s: Annotated[
+        float,
+        span(0, 3650 * DAY_S),
+        key(
+            "How long an answer that is no longer fresh is still given, marked `stale`, while it is asked for anew in the "
+            "background.",
+            effect="Callers do not wait when answers grow old, and get an answer up to ttl_s + stale_s old. 0 never "
+            "gives one that is not fresh.",
+            unit="seconds",
+        ),
+    ] = 0.0
     disk_max_bytes: Annotated[
         int,
         span(MIB, 10**15),

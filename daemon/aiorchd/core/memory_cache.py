@@ -104,6 +104,11 @@ class MemoryCache(Generic[ValueT]):
         self._hits += 1
         return entry.value
 
+    def take_back_hit(self) -> None:
+        """The value found last was of no use: count a miss instead of a hit."""
+        self._hits -= 1
+        self._misses += 1
+
     def peek(self, key: bytes, now: float) -> ValueT | None:
         """Find a fresh value and change nothing."""
         entry = self._entries.get(key)

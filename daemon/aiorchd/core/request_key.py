@@ -37,8 +37,8 @@ KEY_BYTES: Final = 24
 
 IRRELEVANT: Final = frozenset(
     (
-        "timeout_s priority tags session stream notify call_id key cost_limit cache cache_ttl_s batch user metadata "
-        "encoding partition"
+        "timeout_s priority tags session stream notify call_id key cost_limit cache cache_ttl_s cache_samples batch user "
+        "metadata encoding partition"
     ).split()
 )
 """Named arguments of a request that never change its answer (``partition`` has a place of its own in the key)."""

@@ -90,6 +90,7 @@ def parse_complete(arguments: dict[str, Any]) -> Question:
         stream=stream,
         cache=_one_of("cache", arguments.get("cache"), _CACHE_MODES, "use"),
         cache_ttl_s=_not_negative("cache_ttl_s", arguments.get("cache_ttl_s")),
+        cache_samples=_samples(arguments.get("cache_samples")),
         partition=_label("partition", arguments.get("partition")) or "",
         key=_label("key", arguments.get("key")),
         call_id=call_id,
@@ -375,6 +376,14 @@ def _one_of(name: str, value: Any, choices: tuple[str, ...], otherwise: str) -> 
     return value
 
 
+def _samples(value: Any) -> int:
+    if value is None:
+        return 0
+    if type(value) is not int or not 0 <= value <= _MAX_SAMPLES:
+        raise InvalidRequest(f"cache_samples: must be a whole number from 0 to {_MAX_SAMPLES}, not {_shown(value)}")
+    return value
+
+
 def _kind(value: Any) -> str:
     return {dict: "a map", list: "a list", str: "text", bytes: "bytes", int: "a whole number", float: "a number"}.get(
         type(value), "nothing" if value is None else type(value).__name__.lower()
@@ -386,6 +395,7 @@ def _shown(value: Any) -> str:
 
 
 _PRIORITIES: Final = ("interactive", "normal", "bulk")
+_MAX_SAMPLES: Final = 100
 _CACHE_MODES: Final = ("use", "refresh", "bypass", "only")
 
 _ANSWER_FIELDS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
@@ -402,7 +412,7 @@ _ANSWER_FIELDS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
 COMPLETE_ARGUMENTS: Final = frozenset(
     (
         "prompt messages operation input model task quality_threshold cost_limit timeout_s priority stream cache "
-        "cache_ttl_s batch session partition key call_id notify tags output_schema tools tool_choice temperature "
+        "cache_ttl_s cache_samples batch session partition key call_id notify tags output_schema tools tool_choice temperature "
         "max_tokens seed stop extra user metadata host"
     ).split()
 )

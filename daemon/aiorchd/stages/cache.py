@@ -5,82 +5,82 @@ validation. An answer cut at ``max_tokens`` is kept: it is the true answer to th
 it says itself that it was cut. Empty answers, answers a provider broke off or its filter withheld, answers that failed
 their schema and, needless to say, errors are not kept. Simulated answers are kept in memory and never on disk.
 
-A kept answer carries its packed form, so that a hit costs the door a splice. What was read from disk goes to memory. A
-body that no longer makes sense is a miss.
+A kept answer carries its packed form, so that a hit costs the door a splice. What was read from disk goes to memory; what
+memory serves, the disk is told of now and then, so that it does not take it for unused. A body that no longer makes sense
+is a miss.
+
+Stale answers (RFC 5861): one that is out of date by at most ``stale_s`` is given at once, marked ``stale``, and asked for anew in
+the background.
+
+Samples: a call that asks for chance has no one answer. If it allows it (``Call.samples``, how many), so many answers to it are
+kept beside each other, each under a key of its own; the provider is asked until all are there, and then each call gets one of
+them by chance. They are kept as they were drawn: two may be equal, as the model likes.
 
 Modes of a call: ``use`` looks and keeps; ``refresh`` asks anew and keeps; ``bypass`` does neither; ``only`` looks and
-fails with `NotFound` rather than ask. ``cache_ttl_s`` says how long this call's answer is kept, 0 not at all; it does not
-bound the age of what is found. A hit on a streamed call is replayed to its sink in pieces.
+fails with `NotFound` rather than ask. ``cache_ttl_s`` says how old an answer to this call may be: none older is taken, from
+neither tier, and its own is kept no longer; 0 takes and keeps none. A hit on a streamed call is replayed to its sink in pieces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, NoReturn, TypeAlias
+from hashlib import blake2b
+from typing import Any, Final, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 
 import trio
 
-from aiorch.errors import LocalProtocolError, NotFound
-from aiorch.protocol import pack
-from aiorchd.calls.answer import fixed_fields, from_body, own_fields, to_body
+from aiorch.errors import NotFound
+from aiorchd.calls.answer import to_body
 from aiorchd.calls.call import Call
-from aiorchd.calls.ports import AnswerStore, DeltaSink, Service, StoredAnswer, WallClock
+from aiorchd.calls.kept import Kept, kept_from_disk, kept_of
+from aiorchd.calls.ports import AnswerStore, Service, StoredAnswer, WallClock
+from aiorchd.calls.replay import replay
 from aiorchd.calls.reply import Reply
 from aiorchd.core.memory_cache import CLOCK_TOLERANCE_S, MemoryCache, MemoryCacheStatistics
 
+T = TypeVar("T")
 Strategy: TypeAlias = Literal["memory", "disk", "hybrid", "off"]
 
 MAX_TTL_S: Final = 3650 * 86_400.0
 """Longer lifetimes are cut to this."""
+TOLD_EVERY_S: Final = 300.0
+"""How often the disk hears that memory serves an answer."""
 
 _WHOLE: Final = frozenset(
     (None, "stop", "length", "tool_calls", "function_call", "end_turn", "stop_sequence", "tool_use", "max_tokens")
 )
 """Finish reasons of answers that are kept; of others (content_filter, error, what tomorrow brings) nobody knows."""
 
-_PIECE_CHARACTERS: Final = 80
-_ENTRY_BYTES: Final = 1500
-"""What a kept answer weighs besides its content, measured."""
-_OBJECT_FACTOR: Final = 20
-"""Bytes of Python objects per byte of packed data, at the least favourable: maps of short texts and small lists."""
 
+class Refreshes(Protocol):
+    """Who asks anew for what is stale."""
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Kept:
-    """An answer in memory. ``reply`` is marked as a hit already; ``packed_pairs`` are the packed names and values of the
-    wire reply, ``pair_count`` of them, to which a hit adds its ``id`` and ``timing`` (none for embeddings).
-    """
-
-    reply: Reply
-    packed_pairs: bytes
-    pair_count: int
-    stored_at: float
-    expires_at: float
-    source_id: str
-    uid: int
-    partition: str
-    tags: tuple[str, ...]
-    size_bytes: int
+    def begin(self, call: Call, key: bytes, keep: Callable[[Call, bytes, Reply], None]) -> bool:
+        """See to it that what ``call`` asked is asked anew, and the answer given to ``keep``; tells whether it will be."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class CacheStatistics:
-    """Calls that look on disk or are being replayed now; since this stage was built: answers found on disk, kept, and not
-    kept; and what the two tiers say of themselves (None: not used)."""
+    """Calls that look on disk or are being replayed now; since this stage was built: answers found on disk, given though stale,
+    kept, and not kept; bodies that no longer made sense; and what the two tiers say of themselves (None: not used)."""
 
     busy: int
     strategy: Strategy
     disk_hits: int
+    stale_hits: int
     kept: int
     not_kept: int
+    unreadable: int
     memory: MemoryCacheStatistics | None
     disk: Mapping[str, Any] | None
 
 
 class Cache:
     """Answer from what is kept, else ask and keep. ``memory`` and ``store`` outlive the stage; ``strategy`` says which of
-    them are used; ``ttl_s`` is how long answers are kept when the call does not say.
+    them are used; ``ttl_s`` is how long answers are fresh when the call does not say, and ``stale_s`` how long after that they
+    may still be given; ``chance`` gives numbers from 0 to 1, for choosing among samples.
 
     Raises `NotFound` for a call that wants only a kept answer, and whatever the inner service raises.
     """
@@ -94,6 +94,9 @@ class Cache:
         store: AnswerStore | None,
         wall_clock: WallClock,
         ttl_s: float,
+        stale_s: float = 0.0,
+        refreshes: Refreshes | None = None,
+        chance: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._inner = inner
         self._strategy: Strategy = strategy
@@ -101,7 +104,12 @@ class Cache:
         self._store = store if strategy in ("disk", "hybrid") else None
         self._wall_clock = wall_clock
         self._ttl_s = ttl_s
-        self._busy = self._disk_hits = self._kept = self._not_kept = 0
+        self._stale_s = stale_s if refreshes is not None else 0.0
+        self._refreshes = refreshes
+        self._chance = chance
+        # All that changes: samples that are being asked for, and counts.
+        self._sampling: set[bytes] = set()
+        self._busy = self._disk_hits = self._stale_hits = self._kept = self._not_kept = self._unreadable = 0
 
     async def __call__(self, call: Call) -> Reply:
         """Answer ``call`` from what is kept if it may be, else pass it on and keep the answer."""
@@ -110,10 +118,12 @@ class Cache:
             if mode == "only":
                 self._refuse(call)
             return await self._inner(call)
+        if call.samples:
+            return await self._sample(call, key)
         if mode != "refresh":
             kept = await self._find(call, key)
             if kept is not None:
-                return await self._give(call, kept)
+                return await self._give(call, key, kept)
             if mode == "only":
                 self._refuse(call)
         reply = await self._inner(call)
@@ -121,10 +131,20 @@ class Cache:
         self._keep(call, key, reply)
         return reply
 
-    def peek_fresh(self, key: bytes, now: float) -> Kept | None:
+    def peek_fresh(self, key: bytes, now: float, max_age_s: float | None = None) -> Kept | None:
         """Find an answer in memory without waiting, ``now`` being wall time; a hit is counted, a miss is not, because the
-        call will look again on its way down. For calls in mode ``use`` or ``only`` that are not streamed."""
-        return self._memory.recall(key, now) if self._memory is not None else None
+        call will look again on its way down. For calls in mode ``use`` or ``only`` that are neither streamed nor samples."""
+        memory = self._memory
+        if memory is None:
+            return None
+        kept = memory.recall(key, now)
+        if kept is None or (now < kept.look_at and max_age_s is None):
+            return kept
+        if now >= kept.expires_at or (max_age_s is not None and now - kept.stored_at >= max_age_s):
+            memory.take_back_hit()
+            return None
+        self._tell_disk(key, kept, now)
+        return kept
 
     async def forget(
         self,
@@ -168,8 +188,10 @@ class Cache:
             busy=self._busy,
             strategy=self._strategy,
             disk_hits=self._disk_hits,
+            stale_hits=self._stale_hits,
             kept=self._kept,
             not_kept=self._not_kept,
+            unreadable=self._unreadable,
             memory=self._memory.statistics() if self._memory is not None else None,
             disk=self._store.statistics() if self._store is not None else None,
         )
@@ -177,10 +199,16 @@ class Cache:
     # finding
 
     async def _find(self, call: Call, key: bytes) -> Kept | None:
+        """Look in memory, then on disk, for an answer that this call may be given."""
         if self._memory is not None:
-            kept = self._memory.get(key, self._wall_clock())
+            now = self._wall_clock()
+            kept = self._memory.get(key, now)
             if kept is not None:
-                return kept
+                if self._may_have(call, kept, now):
+                    self._tell_disk(key, kept, now)
+                    return kept
+                self._memory.take_back_hit()
+                return None  # nor is there a younger one on disk
         if self._store is None:
             return None
         epoch = self._memory.epoch if self._memory is not None else 0
@@ -192,35 +220,88 @@ class Cache:
         if self._memory is not None and self._memory.epoch != epoch:
             stored = None  # something was forgotten meanwhile, perhaps this
         now = self._wall_clock()
-        if stored is not None and stored.stored_at - CLOCK_TOLERANCE_S <= now < stored.expires_at:
-            kept = _from_disk(stored)
-            if kept is not None:
+        if stored is not None:
+            kept = kept_from_disk(stored)
+            self._unreadable += kept is None
+            if kept is not None and self._may_have(call, kept, now):
                 self._disk_hits += 1
                 if self._memory is not None and self._memory.peek(key, now) is None:
                     self._to_memory(key, kept)
                 call.journal.note(trio.current_time(), "cache", "found on disk")
                 return kept
         # Somebody may have brought the answer while we looked.
-        return self._memory.recall(key, now) if self._memory is not None else None
+        kept = self._memory.recall(key, now) if self._memory is not None else None
+        return kept if kept is not None and self._may_have(call, kept, now) else None
 
-    async def _give(self, call: Call, kept: Kept) -> Reply:
-        age_s = max(0.0, self._wall_clock() - kept.stored_at)
-        call.journal.note(
-            trio.current_time(), "cache", f"answered with what the call {kept.source_id} brought {age_s:.3g} s ago"
-        )
+    def _may_have(self, call: Call, kept: Kept, now: float) -> bool:
+        if call.cache_ttl_s is not None and now - kept.stored_at >= call.cache_ttl_s:
+            return False
+        return kept.stored_at - CLOCK_TOLERANCE_S <= now < kept.expires_at + self._stale_s
+
+    async def _sample(self, call: Call, key: bytes) -> Reply:
+        """Give one of the samples that are kept, if all are there, else ask for one more."""
+        places = [_place(key, number) for number in range(call.samples)]
+        found: list[tuple[bytes, Kept]] = []
+        empty: list[bytes] = []
+        for place in places:
+            kept = await self._find(call, place)
+            if kept is None:
+                empty.append(place)
+            else:
+                found.append((place, kept))
+        free = [place for place in empty if place not in self._sampling]
+        if call.cache == "refresh":
+            free = free or [self._one_of(places)]
+        elif found and (call.cache == "only" or not free):
+            place, kept = self._one_of(found)
+            return await self._give(call, place, kept)
+        elif call.cache == "only":
+            self._refuse(call)
+        if not free:  # as many as are wanted are being asked for
+            return await self._inner(call)
+        self._sampling.add(free[0])
+        try:
+            reply = await self._inner(call)
+            self._keep(call, free[0], reply)
+        finally:
+            self._sampling.discard(free[0])
+        return reply
+
+    def _one_of(self, choices: Sequence[T]) -> T:
+        return choices[min(int(self._chance() * len(choices)), len(choices) - 1)]
+
+    async def _give(self, call: Call, key: bytes, kept: Kept) -> Reply:
+        now = self._wall_clock()
+        age_s = max(0.0, now - kept.stored_at)
+        story = f"answered with what the call {kept.source_id} brought {age_s:.3g} s ago"
+        given = replace(kept.reply, age_s=age_s)
+        if now >= kept.expires_at:
+            self._stale_hits += 1
+            given = replace(given, cache="stale")
+            asks = self._refreshes is not None and call.cache != "only" and self._refreshes.begin(call, key, self._keep)
+            story += f", {now - kept.expires_at:.3g} s out of date; it is {'' if asks else 'not '}being asked for anew"
+        call.journal.note(trio.current_time(), "cache", story)
         if call.sink is not None:
             self._busy += 1
             try:
-                await _replay(kept.reply, call.sink)
+                await replay(given, call.sink)
             finally:
                 self._busy -= 1
-        return replace(kept.reply, age_s=age_s)
+        return given
+
+    def _tell_disk(self, key: bytes, kept: Kept, now: float) -> None:
+        """Count this on disk as used, now and then: there, what is not used goes first."""
+        if now < kept.look_at:
+            return
+        kept.look_at = min(now + TOLD_EVERY_S, max(now, kept.expires_at))
+        if self._store is not None and not kept.reply.simulated:
+            self._store.touch((key,))
 
     def _refuse(self, call: Call) -> NoReturn:
         if self._strategy == "off":
             why = "the cache is off"
         elif call.key is None:
-            why = "answers to such a call are never kept (it asks for chance, or its user has no number here)"
+            why = "answers to such a call are not kept (it asks for chance without cache_samples, or its user has no number here)"
         else:
             why = "there is no kept answer to this question"
         raise NotFound(f'cache: "only" was asked for, and {why}', stage="cache")
@@ -240,7 +321,7 @@ class Cache:
             if self._memory is None or (held is not None and held.source_id == source_id):
                 return
         owner = (call.caller.uid, call.partition, call.tags)
-        kept = _kept(reply, now, now + ttl_s, source_id, *owner)
+        kept = kept_of(reply, now, now + ttl_s, source_id, *owner)
         if kept is None:
             self._not_kept += 1
             return
@@ -265,7 +346,20 @@ class Cache:
 
     def _to_memory(self, key: bytes, kept: Kept) -> None:
         assert self._memory is not None
-        self._memory.put(key, kept, size_bytes=kept.size_bytes, stored_at=kept.stored_at, expires_at=kept.expires_at)
+        kept.look_at = min(kept.stored_at + TOLD_EVERY_S, kept.expires_at)
+        self._memory.put(
+            key,
+            kept,
+            size_bytes=kept.size_bytes,
+            stored_at=kept.stored_at,
+            expires_at=kept.expires_at + self._stale_s,
+        )
+
+
+def _place(key: bytes, number: int) -> bytes:
+    """Give the key under which one of several samples is kept."""
+    digest = blake2b(b"sample %d of " % number + key, digest_size=len(key) - 1)
+    return key[:1] + digest.digest()
 
 
 def _is_worth_keeping(reply: Reply) -> bool:
@@ -274,71 +368,3 @@ def _is_worth_keeping(reply: Reply) -> bool:
     if reply.validation is not None and reply.validation.get("ok") is False:
         return False
     return bool(reply.text or reply.tool_calls or reply.vectors)
-
-
-def _from_disk(stored: StoredAnswer) -> Kept | None:
-    reply = from_body(stored.body)
-    if reply is None:
-        return None
-    return _kept(
-        reply, stored.stored_at, stored.expires_at, stored.source_id, stored.uid, stored.partition, stored.tags
-    )
-
-
-def _kept(
-    reply: Reply,
-    stored_at: float,
-    expires_at: float,
-    source_id: str,
-    uid: int,
-    partition: str,
-    tags: tuple[str, ...],
-) -> Kept | None:
-    """Prepare an answer for hits; None when it holds what no wire carries."""
-    hit = replace(
-        reply,
-        cache="exact",
-        saved_usd=reply.cost_usd,
-        source_id=source_id,
-        age_s=0.0,
-        attempts=0,
-        queue_s=0.0,
-        provider_s=0.0,
-    )
-    size_bytes = _ENTRY_BYTES
-    try:
-        objects = pack([hit.data, list(hit.tool_calls), hit.extra, hit.validation])
-        if hit.vectors is None:
-            fields = {**fixed_fields(hit), **own_fields(hit)}
-            packed = pack(fields)[_header_bytes(len(fields)) :]
-        else:
-            fields, packed = {}, b""  # the door packs vectors as each caller wants them
-            size_bytes += sum(len(vector) + 40 for vector in hit.vectors)
-    except LocalProtocolError:
-        return None
-    size_bytes += len(packed) + 2 * len(hit.text) + _OBJECT_FACTOR * len(objects)
-    return Kept(hit, packed, len(fields), stored_at, expires_at, source_id, uid, partition, tags, size_bytes)
-
-
-def _header_bytes(pairs: int) -> int:
-    return 1 if pairs < 16 else 3
-
-
-async def _replay(reply: Reply, sink: DeltaSink) -> None:
-    """Send a whole answer as a stream: its text in pieces, then its tool calls in OpenAI's delta shape."""
-    for piece in _pieces(reply.text):
-        await sink.send(text=piece)
-    if reply.tool_calls:
-        await sink.send(tool_calls=[{"index": index, **call} for index, call in enumerate(reply.tool_calls)])
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """Cut text after blanks where there are some, into pieces of about `_PIECE_CHARACTERS`."""
-    start = 0
-    while start < len(text):
-        end = start + _PIECE_CHARACTERS
-        if end < len(text):
-            blank = max(text.rfind(" ", start, end), text.rfind("\n", start, end))
-            end = blank + 1 if blank > start else end
-        yield text[start:end]
-        start = end

@@ -11,9 +11,15 @@ Somebody has to pay. Exactly one passenger gets the reply as a ``miss`` with its
 its journal: the first, or when it has left, the one that has been on board longest. All others get it as ``coalesced``,
 at no cost.
 
-Not shared: calls without a key (they ask for chance), calls that bypass the cache (they ask for an answer of their
-own), and streamed calls, whose deltas go to one sink; these pass straight through. A call that refreshes boards and
-starts flights like any other: what a flight brings was not in the cache when it took off.
+Not shared: calls without a key, calls that ask for chance, and calls that bypass the cache (they ask for an answer of their
+own); these pass straight through. A call that refreshes boards and starts flights like any other: what a flight brings
+was not in the cache when it took off.
+
+Streams. A flight that a streamed call started is streamed, to a relay; every streamed passenger listens to it from its
+beginning, at its own pace, whenever it boards, and whoever is not streamed waits for the end. A streamed call that boards a
+flight which is not gets the answer in pieces when it has landed. Content that was streamed cannot be taken back, so a stream may
+break off, or turn out to be invalid, where a call that is not streamed would have been asked again; then its passengers that
+are not streamed ask for themselves.
 
 A flight that landed stays in the table until its first passenger has taken the reply: that passenger keeps it in the
 cache without a pause, so whoever comes in between finds either the flight or the kept answer. A failed flight leaves
@@ -31,7 +37,9 @@ import trio
 from aiorch.errors import CallError, DeadlineExceeded, GoingAway, InternalError
 from aiorchd.calls.call import Call
 from aiorchd.calls.journal import Journal
-from aiorchd.calls.ports import Service
+from aiorchd.calls.ports import DeltaSink, Service
+from aiorchd.calls.relay import Relay
+from aiorchd.calls.replay import replay
 from aiorchd.calls.reply import Reply
 
 
@@ -47,15 +55,25 @@ class CoalesceStatistics:
     abandoned: int
 
 
+@dataclass(slots=True)
+class _Seat:
+    """One passenger: its journal, and whether its task is parked until the landing (else it listens to the relay)."""
+
+    journal: Journal
+    parked: bool
+
+
 class _Flight:
     """One call that several wait for."""
 
-    __slots__ = ("call", "error", "landed", "left", "passengers", "payer", "reply", "scope")
+    __slots__ = ("call", "error", "landed", "left", "passengers", "payer", "relay", "reply", "scope")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, relay: Relay | None) -> None:
         self.call = call
+        self.relay = relay
+        """What its passengers listen to; None when it is not streamed."""
         self.scope = trio.CancelScope(deadline=call.deadline)
-        self.passengers: dict[trio.lowlevel.Task, Journal] = {}
+        self.passengers: dict[trio.lowlevel.Task, _Seat] = {}
         """In order of boarding; the first of them pays."""
         self.left: Callable[[], NoReturn] | None = None
         """Raises the cancellation of the last passenger, who waits for the flight to unwind."""
@@ -92,7 +110,7 @@ class Coalesce:
     async def __call__(self, call: Call) -> Reply:
         """Answer ``call``, together with those equal to it."""
         key = call.key
-        if key is None or call.sink is not None or call.cache == "bypass":
+        if key is None or call.samples or call.cache == "bypass":
             return await self._inner(call)
         boarded_at = trio.current_time()
         flight = self._boarding.get(key)
@@ -102,7 +120,14 @@ class Coalesce:
             self._boarded += 1
             call.journal.note(boarded_at, "coalesce", f"joins the call {flight.call.id}, which asks the same")
             self._extend(flight, call.deadline)
-        pays = await self._ride(key, flight, call)
+        if call.sink is None:
+            pays = await self._ride(key, flight, call)
+        else:
+            pays = await self._listen(key, flight, call, call.sink)
+        if call.sink is None and _is_lost_to_streaming(flight):
+            self._close(key, flight)
+            call.journal.note(trio.current_time(), "coalesce", "what was streamed is of no use here; asks for itself")
+            return await self._inner(call)
         if flight.error is not None:
             raise flight.error.again()
         assert flight.reply is not None
@@ -126,7 +151,8 @@ class Coalesce:
         # Notes go to the first passenger at once, so that its deadline can say what it was doing; the account of the
         # attempts is handed over at the end, to whoever pays.
         journal = Journal(started=call.journal.started, at=call.journal.at, notes=call.journal.notes)
-        flight = _Flight(replace(call, journal=journal))
+        relay = None if call.sink is None else Relay()
+        flight = _Flight(replace(call, journal=journal, sink=relay), relay)
         self._nursery.start_soon(self._fly, key, flight)
         self._boarding[key] = flight
         self._started += 1
@@ -167,11 +193,14 @@ class Coalesce:
         self._flights -= 1
         if flight.error is not None:
             self._close(key, flight)
-        for task, journal in flight.passengers.items():
+        for task, seat in flight.passengers.items():
             if flight.payer is None:
                 flight.payer = task
-                _hand_over(flight.call.journal, journal)
-            trio.lowlevel.reschedule(task)
+                _hand_over(flight.call.journal, seat.journal)
+            if seat.parked:
+                trio.lowlevel.reschedule(task)
+        if flight.relay is not None:
+            flight.relay.close()
         self._passengers -= len(flight.passengers)
         flight.passengers.clear()
 
@@ -180,18 +209,12 @@ class Coalesce:
         if flight.landed:
             return False
         me = trio.lowlevel.current_task()
-        flight.passengers[me] = call.journal
-        self._passengers += 1
+        self._board(flight, me, _Seat(call.journal, parked=True))
 
         def leave(raise_cancel: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
-            if len(flight.passengers) > 1:
-                del flight.passengers[me]
-                self._passengers -= 1
+            if not self._is_last(key, flight, me):
                 return trio.lowlevel.Abort.SUCCEEDED
             flight.left = raise_cancel
-            self._abandoned += 1
-            self._close(key, flight)
-            flight.scope.cancel()
             return trio.lowlevel.Abort.FAILED  # the landing wakes us
 
         await trio.lowlevel.wait_task_rescheduled(leave)
@@ -200,10 +223,57 @@ class Coalesce:
         # An answer that came while leaving is paid for, so it is taken.
         return flight.payer is me
 
+    async def _listen(self, key: bytes, flight: _Flight, call: Call, sink: DeltaSink) -> bool:
+        """Ride, and pass on what the flight streams, or its answer once it has landed; tell whether this passenger pays."""
+        try:
+            if flight.relay is None:
+                pays = await self._ride(key, flight, call)
+                if flight.reply is not None:
+                    await replay(flight.reply, sink)
+                return pays
+            me = trio.lowlevel.current_task()
+            if not flight.landed:
+                self._board(flight, me, _Seat(call.journal, parked=False))
+            try:
+                await flight.relay.play(sink)
+            finally:
+                if me in flight.passengers and self._is_last(key, flight, me):
+                    flight.passengers[me].parked = True
+                    await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+            return flight.payer is me
+        except BaseException:
+            if flight.landed:
+                self._close(key, flight)  # who was to take and keep the answer is gone
+            raise
+
+    def _board(self, flight: _Flight, me: trio.lowlevel.Task, seat: _Seat) -> None:
+        flight.passengers[me] = seat
+        self._passengers += 1
+
+    def _is_last(self, key: bytes, flight: _Flight, me: trio.lowlevel.Task) -> bool:
+        """Let a passenger leave; unless it is the last: then the flight is called off, and it has to wait for that."""
+        if len(flight.passengers) > 1:
+            del flight.passengers[me]
+            self._passengers -= 1
+            return False
+        self._abandoned += 1
+        self._close(key, flight)
+        flight.scope.cancel()
+        return True
+
     def _close(self, key: bytes, flight: _Flight) -> None:
         """Let nobody board any more."""
         if self._boarding.get(key) is flight:
             del self._boarding[key]
+
+
+def _is_lost_to_streaming(flight: _Flight) -> bool:
+    """Whether a flight ended badly that would have been tried again, had nothing been streamed before."""
+    if flight.relay is None or not flight.relay.started:
+        return False
+    if flight.reply is None:
+        return not isinstance(flight.error, (DeadlineExceeded, GoingAway, InternalError))
+    return flight.reply.validation is not None and flight.reply.validation.get("ok") is False
 
 
 def _shared(reply: Reply, source_id: str, waited_s: float, *, pays: bool) -> Reply:

@@ -1,9 +1,9 @@
 """Stale answers asked for anew, in the background, while they are still being served (RFC 5861, stale-while-revalidate).
 
-One refresh a key at a time, a bounded number in all; one more than that is left to the next caller who is served the stale answer.
-It goes down the pipeline as a call of its own, by the caller who was served, at the lowest priority, joins and is joined
-like any other, and is recorded. After a failure its key rests for a while: a provider that is down is not asked once for each hit.
-Refreshes end with their generation.
+One refresh a key at a time, a bounded number in all; one more than that is left to the next caller who is served the stale
+answer. It goes down the pipeline as a call of its own, by the caller who was served, at the lowest priority, joins and is
+joined like any other, and is recorded. After a failure its key rests for a while: a provider that is down is not asked once
+for each hit. Refreshes end with their generation.
 """
 
 from __future__ import annotations

@@ -7,8 +7,7 @@ what it has; both are counted and shown.
 Bounds: entries (counted by triggers) and bytes (pages in use, so that indexes and overhead count too). What has expired
 goes first, then what was used longest ago. Used means written, read from here, or told by `Answers.touch`; it is kept to
 the minute and written with the next batch, so that reading does not become writing. An answer that memory keeps serving is
-not read from here: whoever owns the memory may `touch` what it serves, else such an answer counts from when it was
-written.
+not read from here: whoever owns the memory tells by `touch` what it serves.
 """
 
 from __future__ import annotations
@@ -64,6 +63,8 @@ class AnswerBounds:
 
     max_entries: int = 1_000_000
     max_bytes: int = 1024**3
+    stale_s: float = 0.0
+    """How long an answer that is out of date is still of use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,8 @@ class Answers:
     # --- AnswerStore -------------------------------------------------------------------------------------------------
 
     async def get(self, key: bytes) -> StoredAnswer | None:
-        """Find a fresh answer; one that fails its checksum is dropped and counted."""
+        """Find an answer that is fresh, or out of date by at most the bounds' ``stale_s``; one that fails its checksum is
+        dropped and counted."""
         self._asked += 1
         answer = self._gathered.get(key) or self._writing.get(key)
         if answer is None:
@@ -151,7 +153,7 @@ class Answers:
         if answer is None:
             return None
         now = self._wall_clock()
-        if not answer.stored_at - CLOCK_TOLERANCE_S <= now < answer.expires_at:
+        if not answer.stored_at - CLOCK_TOLERANCE_S <= now < answer.expires_at + self._bounds.stale_s:
             return None
         self._found += 1
         return answer
@@ -173,6 +175,15 @@ class Answers:
         self._gathered[answer.key] = storable(answer)
         self._gathered_bytes += size
         self._writer.wake(hurry=len(self._gathered) >= _HURRY_QUEUED or self._gathered_bytes >= _HURRY_BYTES)
+
+    def touch(self, keys: Iterable[bytes]) -> None:
+        """Count these as used now, though they were served from elsewhere. Cheap; a hint that may be lost."""
+        for key in keys:
+            if len(self._used) >= _MAX_USED:
+                break
+            self._used.add(key)
+        if len(self._used) >= _MAX_USED // 2:
+            self._writer.wake()
 
     async def delete(
         self,
@@ -242,15 +253,6 @@ class Answers:
 
     # --- beyond the port ---------------------------------------------------------------------------------------------
 
-    def touch(self, keys: Iterable[bytes]) -> None:
-        """Count these as used now, though they were served from elsewhere. Cheap; a hint that may be lost."""
-        for key in keys:
-            if len(self._used) >= _MAX_USED:
-                break
-            self._used.add(key)
-        if len(self._used) >= _MAX_USED // 2:
-            self._writer.wake()
-
     def reconfigure(self, bounds: AnswerBounds) -> None:
         """Hold to other bounds from now on; what exceeds them goes step by step."""
         self._bounds = bounds
@@ -294,7 +296,7 @@ class Answers:
         work.refused = write_answers(connection, work.answers, now) if work.answers else 0
         mark_used(connection, work.used, now)
         expired, evicted, _ = make_room(
-            connection, now, bounds.max_entries, bounds.max_bytes, len(work.answers) + _TIDY_ROWS
+            connection, now - bounds.stale_s, bounds.max_entries, bounds.max_bytes, len(work.answers) + _TIDY_ROWS
         )
         self._measure(connection, expired, evicted)
 
@@ -333,8 +335,9 @@ class Answers:
     def tidy(self, connection: sqlite3.Connection) -> bool:
         """Delete some of what has expired or exceeds the bounds, give back some pages; tell whether to come again."""
         bounds, now = self._bounds, self._wall_clock()
-        expired = drop_expired(connection, now, _TIDY_ROWS)
-        more, evicted, still = make_room(connection, now, bounds.max_entries, bounds.max_bytes, _TIDY_ROWS)
+        of_use_at = now - bounds.stale_s
+        expired = drop_expired(connection, of_use_at, _TIDY_ROWS)
+        more, evicted, still = make_room(connection, of_use_at, bounds.max_entries, bounds.max_bytes, _TIDY_ROWS)
         vacuum = give_back(connection, bounds.max_bytes)
         self._measure(connection, expired + more, evicted)
         return self._keys.read_on(connection) or expired >= _TIDY_ROWS or still or vacuum

@@ -144,7 +144,8 @@ ANYTHING = st.recursive(
     max_leaves=12,
 )
 NAMES = st.sampled_from(
-    "prompt messages operation input model task quality_threshold cost_limit timeout_s priority stream cache cache_ttl_s batch "
+    "prompt messages operation input model task quality_threshold cost_limit timeout_s priority stream cache cache_ttl_s cache_samples "
+    "batch 
     "session partition key call_id notify tags output_schema tools tool_choice temperature max_tokens seed stop extra".split()
 )
 

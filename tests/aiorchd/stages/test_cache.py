@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,11 +27,13 @@ from kept_log import KeptLog
 from aiorch.errors import NotFound, ProviderError
 from aiorchd.calls.answer import fixed_fields, from_body, own_fields, to_body
 from aiorchd.calls.call import Call
+from aiorchd.calls.kept import Kept
 from aiorchd.calls.ports import StoredAnswer
+from aiorchd.calls.replay import pieces
 from aiorchd.calls.reply import Reply
 from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.core.s3_fifo import S3FifoCache
-from aiorchd.stages.cache import MAX_TTL_S, Cache, Kept, _pieces
+from aiorchd.stages.cache import MAX_TTL_S, Cache
 from aiorchd.stages.coalesce import Coalesce
 
 KEY = b"\x01key"
@@ -51,6 +53,7 @@ class Disk:
     def __init__(self) -> None:
         self.rows: dict[bytes, StoredAnswer] = {}
         self.puts: list[StoredAnswer] = []
+        self.touched: list[bytes] = []
         self.hold: trio.Event | None = None
         self.reads = 0
 
@@ -66,6 +69,9 @@ class Disk:
     def put(self, answer: StoredAnswer) -> None:
         self.puts.append(answer)
         self.rows[answer.key] = answer
+
+    def touch(self, keys: Iterable[bytes]) -> None:
+        self.touched.extend(keys)
 
     async def delete(
         self,
@@ -103,9 +109,15 @@ class House:
         self.inner: InnerService[Any] = inner if inner is not None else InnerService()
         self.cache = self.rebuilt(strategy, ttl_s)
 
-    def rebuilt(self, strategy: Any = "hybrid", ttl_s: float = 3600.0) -> Cache:
+    def rebuilt(self, strategy: Any = "hybrid", ttl_s: float = 3600.0, **fields: Any) -> Cache:
         return Cache(
-            self.inner, strategy=strategy, memory=self.memory, store=self.disk, wall_clock=self.clock, ttl_s=ttl_s
+            self.inner,
+            strategy=strategy,
+            memory=self.memory,
+            store=self.disk,
+            wall_clock=self.clock,
+            ttl_s=ttl_s,
+            **fields,
         )
 
     async def ask(self, **fields: Any) -> Reply:
@@ -329,7 +341,7 @@ async def test_without_a_key_nothing_is_looked_up_or_kept(house: House) -> None:
         assert (await house.ask(key=None)).cache == "miss"
     assert len(house.memory) == 0
     assert not house.disk.puts
-    with pytest.raises(NotFound, match="never kept"):
+    with pytest.raises(NotFound, match="are not kept"):
         await house.ask(key=None, cache="only")
 
 
@@ -678,7 +690,7 @@ async def test_a_hit_is_replayed_in_pieces(house: House) -> None:
     assert reply.cache == "exact"
     assert sink.text == reply.text == text
     assert len(sink.pieces) > 5
-    assert sink.pieces[-1] == [{"index": 0, **tools[0]}, {"index": 1, **tools[1]}]
+    assert sink.pieces[-2:] == [[{"index": 0, **tools[0]}], [{"index": 1, **tools[1]}]]
 
 
 async def test_an_answer_that_streamed_is_kept_for_those_that_do_not(house: House) -> None:
@@ -702,14 +714,14 @@ async def test_a_slow_reader_of_a_replay_holds_up_only_itself(house: House) -> N
 
 @given(st.text(" \nab\u4e16\U0001f30d", max_size=600))
 def test_pieces_add_up_and_are_small(text: str) -> None:
-    pieces = list(_pieces(text))
-    assert "".join(pieces) == text
-    assert all(0 < len(piece) <= 80 for piece in pieces)
+    cut = list(pieces(text))
+    assert "".join(cut) == text
+    assert all(0 < len(piece) <= 80 for piece in cut)
 
 
 def test_pieces_end_with_words() -> None:
-    pieces = list(_pieces("seven words make a rather short sentence. " * 20))
-    assert all(piece.endswith(" ") for piece in pieces)
+    cut = list(pieces("seven words make a rather short sentence. " * 20))
+    assert all(piece.endswith(" ") for piece in cut)
 
 
 # --- everywhere ----------------------------------------------------------------------------------------------------------
@@ -733,3 +745,168 @@ async def test_cancelled_anywhere_it_is_idle(autojump_clock: trio.testing.MockCl
         assert house.cache.statistics().busy == 0
 
     await cancel_at_every_checkpoint(scenario, idle, at_least=8)
+
+
+# --- how old an answer may be ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", ["memory", "disk", "hybrid"])
+async def test_no_tier_gives_what_is_older_than_the_call_allows(house: House, strategy: str) -> None:
+    house.cache = house.rebuilt(strategy)
+    await house.ask(id="c1")
+    house.clock.now += 60
+    assert await house.knows(cache_ttl_s=60.5)
+    assert not await house.knows(cache_ttl_s=60)
+    assert await house.knows()
+    assert (await house.ask(id="c2", cache_ttl_s=60)).cache == "miss"
+    assert (await house.ask(cache_ttl_s=1)).source_id == "c2"
+
+
+async def test_the_short_way_too(house: House) -> None:
+    await house.ask()
+    house.clock.now += 60
+    hits = house.memory.statistics().hits
+    assert house.cache.peek_fresh(KEY, house.clock.now, 60.0) is None
+    assert house.memory.statistics().hits == hits
+    assert house.cache.peek_fresh(KEY, house.clock.now, 60.5) is not None
+    assert house.memory.statistics().hits == hits + 1
+
+
+# --- the disk hears of what memory serves ------------------------------------------------------------------------------------
+
+
+async def test_the_disk_is_told_of_hits_in_memory_now_and_then(house: House) -> None:
+    await house.ask()
+    for _ in range(10):
+        house.clock.now += 60
+        await house.ask()
+        assert house.cache.peek_fresh(KEY, house.clock.now) is not None
+    assert house.disk.touched == [KEY, KEY]
+    house.memory.clear()
+    await house.ask()  # the disk knows itself what is read from it
+    assert len(house.disk.touched) == 2
+
+
+async def test_of_simulated_answers_it_hears_nothing(house: House) -> None:
+    house.inner.answer = lambda _: a_reply(simulated=True)
+    await house.ask()
+    house.clock.now += 1000
+    assert (await house.ask()).cache == "exact"
+    assert not house.disk.touched
+
+
+# --- stale answers -----------------------------------------------------------------------------------------------------------
+
+
+class Refreshes:
+    """Notes what is to be asked anew."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[Call, bytes, Any]] = []
+
+    def begin(self, call: Call, key: bytes, keep: Any) -> bool:
+        self.begun.append((call, key, keep))
+        return True
+
+
+@pytest.mark.parametrize("strategy", ["memory", "disk", "hybrid"])
+async def test_a_stale_answer_is_given_and_asked_for_anew(house: House, strategy: str) -> None:
+    refreshes = Refreshes()
+    house.cache = house.rebuilt(strategy, ttl_s=100, stale_s=50, refreshes=refreshes)
+    await house.ask(id="c1")
+    house.clock.now += 99
+    assert (await house.ask()).cache == "exact"
+    house.clock.now += 50
+    assert house.cache.peek_fresh(KEY, house.clock.now) is None  # for this a task is needed
+    call = asking()
+    reply = await house.cache(call)
+    assert (reply.cache, reply.source_id, reply.age_s, reply.saved_usd) == ("stale", "c1", 149.0, 0.5)
+    assert own_fields(reply)["cost_usd"] == 0.0
+    assert "49 s out of date; it is being asked for anew" in call.journal.notes[-1][2]
+    ((asked, key, keep),) = refreshes.begun
+    assert (asked, key) == (call, KEY)
+    assert (await house.ask(cache="only")).cache == "stale"
+    assert len(refreshes.begun) == 1  # who wants nobody asked
+    assert house.cache.statistics().stale_hits == 2
+    keep(replace(call, id="anew"), KEY, a_reply(text="new"))
+    assert ((await house.ask()).text, (await house.ask()).cache) == ("new", "exact")
+    house.clock.now += 150
+    assert (await house.ask()).cache == "miss"
+
+
+async def test_a_call_may_want_no_stale_answer(house: House) -> None:
+    house.cache = house.rebuilt(ttl_s=100, stale_s=50, refreshes=Refreshes())
+    await house.ask()
+    house.clock.now += 120
+    assert (await house.ask(cache_ttl_s=100)).cache == "miss"
+
+
+async def test_memory_does_not_give_what_a_new_configuration_calls_too_old(house: House) -> None:
+    house.cache = house.rebuilt(ttl_s=100, stale_s=1000, refreshes=Refreshes())
+    await house.ask()
+    house.clock.now += 120
+    house.cache = house.rebuilt(ttl_s=100)
+    assert house.cache.peek_fresh(KEY, house.clock.now) is None
+    assert not await house.knows()
+
+
+# --- samples -----------------------------------------------------------------------------------------------------------------
+
+
+async def test_so_many_samples_are_drawn_and_then_given_by_chance(house: House) -> None:
+    chances = iter([0.0, 0.34, 0.99, 0.5])
+    house.cache = house.rebuilt(chance=lambda: next(chances))
+    for number in range(3):
+        assert (await house.ask(id=f"c{number}", samples=3)).cache == "miss"
+    assert [(await house.ask(samples=3)).source_id for _ in range(4)] == ["c0", "c1", "c2", "c1"]
+    assert house.inner.asked == 3
+    assert not await house.knows()  # a call that does not ask for chance has its own answer
+    house.memory.clear()
+    house.cache = house.rebuilt(chance=lambda: 0.99)
+    assert (await house.ask(samples=3)).source_id == "c2"  # from the disk
+    assert (await house.ask(id="c3", samples=4)).cache == "miss"  # one more is wanted
+
+
+async def test_only_and_refresh_and_forgetting_of_samples(house: House) -> None:
+    assert not await house.knows(samples=2)
+    await house.ask(id="c0", samples=2)
+    assert await house.knows(samples=2)  # one is better than none
+    await house.ask(id="c1", samples=2)
+    assert (await house.ask(id="c2", samples=2, cache="refresh")).cache == "miss"
+    assert {row.source_id for row in house.disk.rows.values()} == {"c1", "c2"}
+    assert await house.cache.forget(source_id="c1") == 1
+    assert (await house.ask(samples=2)).cache == "miss"
+
+
+async def test_samples_asked_for_at_once_are_different_calls(autojump_clock: trio.testing.MockClock) -> None:
+    house = House()
+    async with trio.open_nursery() as nursery:
+        asked = [ask(nursery, house.cache, asking(samples=2)) for _ in range(3)]
+        for received in [await house.inner.next() for _ in asked]:
+            received.reply()
+        for one in asked:
+            await one.reply()
+    assert len(house.disk.rows) == 2  # no more than are wanted
+    assert (await house.ask(samples=2)).cache == "exact"
+
+
+async def test_a_sample_that_fails_leaves_its_place_free(house: House) -> None:
+    house.inner.answer = lambda _: ProviderError("broken")
+    with pytest.raises(ProviderError):
+        await house.ask(samples=1)
+    house.inner.answer = lambda _: a_reply()
+    await house.ask(samples=1)
+    assert (await house.ask(samples=1)).cache == "exact"
+
+
+# --- what makes no sense any more ---------------------------------------------------------------------------------------------
+
+
+async def test_a_body_that_makes_no_sense_any_more_is_a_miss_and_counted(house: House) -> None:
+    await house.ask()
+    house.memory.clear()
+    house.disk.rows[KEY] = replace(house.disk.rows[KEY], body=b"\x92\x63\x80")
+    assert (await house.ask()).cache == "miss"
+    assert house.cache.statistics().unreadable == 1
+    house.memory.clear()
+    assert (await house.ask()).cache == "exact"  # it was replaced

@@ -14,6 +14,7 @@ from kept_log import KeptLog
 from aiorch.errors import (
     DeadlineExceeded,
     GoingAway,
+    IncompleteStream,
     InternalError,
     ProviderError,
     RateLimited,
@@ -98,8 +99,8 @@ async def test_flights_one_after_the_other_are_two(autojump_clock: trio.testing.
 
 @pytest.mark.parametrize(
     "fields",
-    [{"key": None}, {"cache": "bypass"}, {"sink": RecordedSink()}, {"key": b"\x01other"}],
-    ids=["without a key", "bypass", "streamed", "another key"],
+    [{"key": None}, {"cache": "bypass"}, {"samples": 3}, {"key": b"\x01other"}],
+    ids=["without a key", "bypass", "by chance", "another key"],
 )
 async def test_what_is_not_shared(autojump_clock: trio.testing.MockClock, fields: dict[str, Any]) -> None:
     async with trio.open_nursery() as nursery:
@@ -108,7 +109,7 @@ async def test_what_is_not_shared(autojump_clock: trio.testing.MockClock, fields
         ours = asking(**fields)
         second = ask(nursery, service, ours)
         received = [await inner.next(), await inner.next()]
-        if "key" not in fields or fields["key"] is None:
+        if fields.get("key", b"") != b"\x01other":
             assert any(one.request is ours for one in received)  # passed through as it is
         for one in received:
             one.reply()
@@ -433,3 +434,195 @@ def test_whatever_happens_one_pays_and_all_are_served(plan: list[tuple[str, int]
                 assert result is not None or one.scope.cancelled_caught
 
     trio.run(main)
+
+
+# --- streams -------------------------------------------------------------------------------------------------------------
+
+
+async def test_who_boards_a_stream_midway_gets_it_from_its_beginning(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery, KeptLog())
+        sinks = [RecordedSink(), RecordedSink()]
+        asked = [ask(nursery, service, asking(id="first", sink=sinks[0]))]
+        received = await inner.next()
+        for piece in ("one ", "two "):
+            await received.request.sink.send(text=piece)
+            await inner.assert_quiet()
+        assert sinks[0].pieces == ["one ", "two "]  # as they come
+        asked += [ask(nursery, service, asking(sink=sinks[1])), ask(nursery, service, asking())]
+        await inner.assert_quiet()
+        assert sinks[1].pieces == ["one two "]  # what there is, at once
+        await received.request.sink.send(text="three")
+        await received.request.sink.send(tool_calls=[{"index": 0, "id": "t"}])
+        received.reply(text="one two three", cost_usd=0.25)
+        replies = [await one.reply() for one in asked]
+    assert [reply.cache for reply in replies] == ["miss", "coalesced", "coalesced"]
+    assert {reply.text for reply in replies} == {"one two three"}
+    for sink in sinks:
+        assert sink.text == "one two three"
+        assert sink.pieces[-1] == [{"index": 0, "id": "t"}]
+    assert inner.asked == 1
+    idle(service)
+
+
+async def test_a_streamed_call_that_boards_a_plain_flight_gets_pieces_at_the_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery, KeptLog())
+        ask(nursery, service, asking())
+        received = await inner.next()
+        assert received.request.sink is None
+        sink = RecordedSink()
+        asked = ask(nursery, service, asking(sink=sink))
+        await inner.assert_quiet()
+        received.reply(text="word " * 40)
+        assert (await asked.reply()).cache == "coalesced"
+    assert sink.text == "word " * 40
+    assert len(sink.pieces) > 3
+    idle(service)
+
+
+async def test_a_slow_listener_holds_up_nobody_but_the_last_one_the_provider(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery, KeptLog())
+        slow, quick = RecordedSink(room=trio.Event()), RecordedSink()
+        asked = [ask(nursery, service, asking(sink=slow))]
+        received = await inner.next()
+        asked.append(ask(nursery, service, asking(sink=quick)))
+        await inner.assert_quiet()
+        for number in range(1000):
+            await received.request.sink.send(text=f"{number} ")
+            await trio.sleep(0)
+        await inner.assert_quiet()
+        assert not slow.pieces
+        assert len(quick.text.split()) == 1000
+        asked[1].cancel()
+        await asked[1].wait()
+        with trio.move_on_after(5) as waiting:
+            await received.request.sink.send(text="more ")
+        assert waiting.cancelled_caught  # only the slow one is left: the provider waits for it
+        assert slow.room is not None
+        slow.room.set()
+        await received.request.sink.send(text="and more")
+        received.reply(text="all")
+        await asked[0].reply()
+        assert len(slow.text.split()) == 1003
+    idle(service)
+
+
+async def test_the_leader_of_a_stream_may_leave(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery, KeptLog())
+        leader = ask(nursery, service, asking(id="first", sink=RecordedSink()))
+        received = await inner.next()
+        await received.request.sink.send(text="one ")
+        sink = RecordedSink()
+        follower = ask(nursery, service, asking(sink=sink))
+        await inner.assert_quiet()
+        leader.cancel()
+        assert await leader.wait() is None
+        assert not received.is_gone
+        await received.request.sink.send(text="two")
+        received.reply(text="one two", cost_usd=0.5)
+        reply = await follower.reply()
+    assert (reply.cache, reply.cost_usd, reply.source_id) == ("miss", 0.5, "first")
+    assert sink.text == "one two"
+    idle(service)
+
+
+async def test_the_last_listener_to_leave_cancels_the_stream(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery, KeptLog())
+        asked = [ask(nursery, service, asking(sink=RecordedSink())) for _ in range(2)]
+        received = await inner.next()
+        for one in asked:
+            one.cancel()
+            await one.wait()
+        assert received.cancelled
+    assert service.statistics().abandoned == 1
+    idle(service)
+
+
+@pytest.mark.parametrize("invalid", [True, False])
+async def test_who_is_not_streamed_asks_again_when_a_stream_ends_badly(
+    autojump_clock: trio.testing.MockClock, invalid: bool
+) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery, KeptLog())
+        streamed = ask(nursery, service, asking(sink=RecordedSink()))
+        received = await inner.next()
+        plain = ask(nursery, service, asking())
+        await inner.assert_quiet()
+        await received.request.sink.send(text="half")
+        if invalid:
+            received.reply(text="half", validation={"ok": False})
+        else:
+            received.fail(IncompleteStream("cut"))
+        again = await inner.next()
+        assert again.request.sink is None
+        again.reply(text="whole")
+        assert (await plain.reply()).text == "whole"
+        if invalid:
+            assert (await streamed.reply()).text == "half"
+        else:
+            assert isinstance(await streamed.error(), IncompleteStream)
+    idle(service)
+
+
+async def test_a_stream_that_never_began_fails_for_all(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery, KeptLog())
+        asked = [ask(nursery, service, asking(sink=RecordedSink())), ask(nursery, service, asking())]
+        (await inner.next()).fail(ProviderError("broken"))
+        for one in asked:
+            assert isinstance(await one.error(), ProviderError)
+    assert inner.asked == 1
+    idle(service)
+
+
+async def test_five_hundred_at_once_are_one_call(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, nursery, KeptLog())
+        sinks = [RecordedSink() if number % 2 else None for number in range(500)]
+        asked = [ask(nursery, service, asking(sink=sink)) for sink in sinks]
+        (await inner.next()).reply(text="The same for all.", cost_usd=1.0)
+        replies = [await one.reply() for one in asked]
+    assert [reply.cache for reply in replies].count("miss") == 1
+    assert {reply.text for reply in replies} == {"The same for all."}
+    idle(service)
+
+
+@pytest.mark.parametrize("company", ["alone", "with a plain caller", "with a listener", "boards a plain flight"])
+async def test_a_listener_cancelled_anywhere_leaves_nothing(
+    autojump_clock: trio.testing.MockClock, company: str
+) -> None:
+    async def answer(call: Call) -> Reply:
+        for piece in ("one ", "two "):
+            await trio.sleep(1)
+            if call.sink is not None:
+                await call.sink.send(text=piece)
+        await trio.sleep(1)
+        return a_reply(text="one two ")
+
+    def scenario(nursery: trio.Nursery) -> tuple[Coalesce, Any]:
+        service, inner = harness(Coalesce, nursery, KeptLog())
+        inner.answer = answer
+        if company == "boards a plain flight":
+            nursery.start_soon(service, asking())
+
+        async def run() -> None:
+            if company in ("with a plain caller", "with a listener"):
+                sink = RecordedSink() if company == "with a listener" else None
+                nursery.start_soon(service, asking(sink=sink))
+            await service(asking(sink=RecordedSink()))
+
+        return service, run
+
+    async def rested(service: Coalesce) -> None:
+        await trio.sleep(10)
+        idle(service)
+
+    await cancel_at_every_checkpoint(scenario, rested, at_least=6)

@@ -12,10 +12,11 @@ from kept_log import KeptLog
 from aiorch.errors import CallError, DeadlineExceeded
 from aiorchd.calls.call import Call
 from aiorchd.calls.journal import AttemptRecord, CallRecord, Hit
+from aiorchd.calls.kept import Kept
 from aiorchd.calls.reply import Reply
 from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.core.s3_fifo import S3FifoCache
-from aiorchd.stages.cache import Cache, Kept
+from aiorchd.stages.cache import Cache
 from aiorchd.stages.coalesce import Coalesce
 from aiorchd.stages.deadline import Deadline
 from aiorchd.stages.json_schema import JsonSchemas
