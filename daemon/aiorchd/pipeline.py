@@ -65,6 +65,7 @@ from aiorchd.stages.json_schema import JsonSchemas
 from aiorchd.stages.keys import Keys, KeyWay
 from aiorchd.stages.observe import Observe, record_end
 from aiorchd.stages.refresh import Refresh
+from aiorchd.stages.relay import Relay
 from aiorchd.stages.repeats import KeyedCalls, Repeats
 from aiorchd.stages.retry import Retry
 from aiorchd.stages.route import Route
@@ -455,7 +456,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
         # Outside validation: a re-ask is still the same call inside the house.
         admit = Admit(validate, lasting.occupancy)
         # Outside the house's bounds: who shares a flight takes no room of their own.
-        coalesce = Coalesce(admit, flights, Log("coalesce"))
+        coalesce = Coalesce(admit, flights, Log("coalesce"), Relay)
         # Beside the cache, above the flights: what it asks anew is joined like any other call.
         refresh = Refresh(
             coalesce,

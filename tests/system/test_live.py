@@ -224,6 +224,22 @@ async def test_cache_bounds_and_lifetimes(tmp_path: Path, simulator: Simulator) 
         assert (await host.ask(0)).cache == "exact"
 
 
+@changes("cache.stale_s")
+async def test_stale_answers(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        await host.edit("cache", ttl_s=0.2)
+        await host.ask(1)
+        await trio.sleep(0.3)
+        assert (await host.ask(1)).cache == "miss"
+        await host.edit("cache", stale_s=100)
+        assert (await host.ask(2)).cache == "miss"
+        await trio.sleep(0.3)
+        assert (await host.ask(2)).cache == "stale"
+        await host.edit("cache", stale_s=0)
+        await trio.sleep(0.3)
+        assert (await host.ask(2)).cache == "miss"
+
+
 @changes("cache.strategy", "cache.disk_max_entries")
 async def test_cache_strategies(tmp_path: Path, simulator: Simulator) -> None:
     async with a_host(tmp_path, simulator) as host:

@@ -52,6 +52,18 @@ class DeltaSink(Protocol):
         ...
 
 
+class Relay(DeltaSink, Protocol):
+    """One stream that several listen to, each from its beginning and at its own pace."""
+
+    def close(self) -> None:
+        """There will be no more."""
+        ...
+
+    async def play(self, sink: DeltaSink, /) -> None:
+        """Send everything to ``sink``, from the beginning, until the end has come."""
+        ...
+
+
 class Provider(Protocol):
     """One configured endpoint: encodes, sends over the shared transport, decodes.
 

@@ -37,8 +37,7 @@ import trio
 from aiorch.errors import CallError, DeadlineExceeded, GoingAway, InternalError
 from aiorchd.calls.call import Call
 from aiorchd.calls.journal import Journal
-from aiorchd.calls.ports import DeltaSink, Service
-from aiorchd.calls.relay import Relay
+from aiorchd.calls.ports import DeltaSink, Relay, Service
 from aiorchd.calls.replay import replay
 from aiorchd.calls.reply import Reply
 
@@ -92,16 +91,18 @@ class Log(Protocol):
 
 
 class Coalesce:
-    """Let identical calls share a flight. ``nursery`` holds the flights and must outlive the calls.
+    """Let identical calls share a flight. ``nursery`` holds the flights and must outlive the calls;
+    ``new_relay`` makes what the passengers of a stream listen to.
 
     Raises what the flight raised, a copy for each passenger. A defect below is logged once, with its traceback, and
     reaches every passenger as `InternalError`; passengers of a nursery that is torn down get `GoingAway`.
     """
 
-    def __init__(self, inner: Service[Call], nursery: trio.Nursery, log: Log) -> None:
+    def __init__(self, inner: Service[Call], nursery: trio.Nursery, log: Log, new_relay: Callable[[], Relay]) -> None:
         self._inner = inner
         self._nursery = nursery
         self._log = log
+        self._new_relay = new_relay
         # This is all the mutable state: flights that may still be boarded, and counts.
         self._boarding: dict[bytes, _Flight] = {}
         self._flights = self._passengers = 0
@@ -151,7 +152,7 @@ class Coalesce:
         # Notes go to the first passenger at once, so that its deadline can say what it was doing; the account of the
         # attempts is handed over at the end, to whoever pays.
         journal = Journal(started=call.journal.started, at=call.journal.at, notes=call.journal.notes)
-        relay = None if call.sink is None else Relay()
+        relay = None if call.sink is None else self._new_relay()
         flight = _Flight(replace(call, journal=journal, sink=relay), relay)
         self._nursery.start_soon(self._fly, key, flight)
         self._boarding[key] = flight
@@ -225,11 +226,13 @@ class Coalesce:
 
     async def _listen(self, key: bytes, flight: _Flight, call: Call, sink: DeltaSink) -> bool:
         """Ride, and pass on what the flight streams, or its answer once it has landed; tell whether this passenger pays."""
+        heard = False
         try:
             if flight.relay is None:
                 pays = await self._ride(key, flight, call)
                 if flight.reply is not None:
                     await replay(flight.reply, sink)
+                heard = True
                 return pays
             me = trio.lowlevel.current_task()
             if not flight.landed:
@@ -240,11 +243,11 @@ class Coalesce:
                 if me in flight.passengers and self._is_last(key, flight, me):
                     flight.passengers[me].parked = True
                     await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+            heard = True
             return flight.payer is me
-        except BaseException:
-            if flight.landed:
+        finally:
+            if not heard and flight.landed:
                 self._close(key, flight)  # who was to take and keep the answer is gone
-            raise
 
     def _board(self, flight: _Flight, me: trio.lowlevel.Task, seat: _Seat) -> None:
         flight.passengers[me] = seat

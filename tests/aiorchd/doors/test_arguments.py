@@ -145,8 +145,7 @@ ANYTHING = st.recursive(
 )
 NAMES = st.sampled_from(
     "prompt messages operation input model task quality_threshold cost_limit timeout_s priority stream cache cache_ttl_s cache_samples "
-    "batch 
-    "session partition key call_id notify tags output_schema tools tool_choice temperature max_tokens seed stop extra".split()
+    "batch session partition key call_id notify tags output_schema tools tool_choice temperature max_tokens seed stop extra".split()
 )
 
 

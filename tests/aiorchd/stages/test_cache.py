@@ -35,6 +35,7 @@ from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.core.s3_fifo import S3FifoCache
 from aiorchd.stages.cache import MAX_TTL_S, Cache
 from aiorchd.stages.coalesce import Coalesce
+from aiorchd.stages.relay import Relay
 
 KEY = b"\x01key"
 
@@ -659,7 +660,7 @@ async def test_identical_calls_at_any_moment_are_asked_once(
             return a_reply()
 
         inner.answer = answer
-        house = House(strategy, inner=Coalesce(inner, nursery, KeptLog()))
+        house = House(strategy, inner=Coalesce(inner, nursery, KeptLog(), Relay))
 
         async def arrive(at_s: float, yields: int) -> None:
             await trio.sleep(at_s)

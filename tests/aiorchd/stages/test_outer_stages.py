@@ -21,6 +21,7 @@ from aiorchd.stages.coalesce import Coalesce
 from aiorchd.stages.deadline import Deadline
 from aiorchd.stages.json_schema import JsonSchemas
 from aiorchd.stages.observe import Observe
+from aiorchd.stages.relay import Relay
 from aiorchd.stages.validate import Validate
 
 SCHEMA = {"type": "object", "required": ["a"]}
@@ -42,7 +43,7 @@ class Stack:
         self.inner: InnerService[Call] = InnerService()
         self.records = Records()
         self.validate = Validate(self.inner, JsonSchemas())
-        self.coalesce = Coalesce(self.validate, nursery, KeptLog())
+        self.coalesce = Coalesce(self.validate, nursery, KeptLog(), Relay)
         memory: MemoryCache[Kept] = S3FifoCache(100, 10**7)
         self.cache = Cache(
             self.coalesce, strategy="memory", memory=memory, store=None, wall_clock=lambda: 1_700_000_000.0, ttl_s=60.0
