@@ -43,6 +43,7 @@ input_usd_per_1m = 0.15
 output_usd_per_1m = 0.60
 
 [concurrency]
+initial = {permits}
 max = {permits}
 
 [pool]
