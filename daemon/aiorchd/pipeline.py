@@ -143,6 +143,7 @@ class OwnTarget:
     """What is kept of one model that a process of the host answers for, as of any target."""
 
     model: HostModel
+    account: QuotaAccount
     turnstile: TargetTurnstile
     breaker: CircuitBreaker
     retry_budget: RetryBudget
@@ -243,24 +244,53 @@ class Lasting:
             pace.reconfigure(_hedge_policy(config))
         for name in [name for name in self.hedge_paces if name not in names]:
             del self.hedge_paces[name]
-        for place in [place for place, own in self.own.items() if own.idle]:
-            del self.own[place]  # made anew, by the new configuration, when it is asked
+        for own in self.own.values():
+            self._follow(own, config)
 
     def own_target(self, place: OwnPlace, config: Config, model: HostModel) -> OwnTarget:
-        """Find or make what is known of a model that a process of the host answers for."""
+        """Find or make what is known of a model that a process of the host answers for, and let it follow what that says."""
         own = self.own.get(place)
-        if own is None or (own.model != model and own.idle):
-            if own is None and len(self.own) >= _MOST_OWN:
+        if own is None:
+            if len(self.own) >= _MOST_OWN:
                 for other in [other for other, each in self.own.items() if each.idle]:
                     del self.own[other]
+            account = QuotaAccount(f"model {model.name}")
             own = self.own[place] = OwnTarget(
                 model,
-                _own_turnstile(config, model),
+                account,
+                TargetTurnstile(
+                    model.name,
+                    bounds=_bounds(config, _as_configured(model)),
+                    accounts=(account,),
+                    trickle=config.queue.low_priority_share,
+                    share_of=by_uid if self.shares is None else self.shares.share_of,
+                ),
                 CircuitBreaker(_breaker_policy(config)),
                 RetryBudget(config.retry.budget_share, config.retry.budget_retries),
                 TokenEstimator(),
             )
+            self._follow(own, config)
+        elif own.model != model:
+            own.model = model
+            self._follow(own, config)
         return own
+
+    def _follow(self, own: OwnTarget, config: Config) -> None:
+        """Let a model of a host process follow the configuration, and what its process says of it."""
+        now = trio.current_time()
+        described = _as_configured(own.model)
+        own.account.reconfigure(now, _limits(config, described))
+        limited = self.throttle.limited
+        own.turnstile.reconfigure(
+            now,
+            bounds=_bounds(config, described),
+            accounts=(own.account, self.throttle) if limited else (own.account,),
+            max_waiting=config.queue.max_waiting,
+            trickle=config.queue.low_priority_share,
+        )
+        own.turnstile.beside(self.turnstiles.values() if limited else ())
+        own.breaker.reconfigure(now, _breaker_policy(config))
+        own.retry_budget.reconfigure(config.retry.budget_share, config.retry.budget_retries)
 
     def forget_own(self, uid: int, name: str) -> None:
         """Nobody answers for a registered model any more; who comes back begins anew."""
@@ -680,6 +710,10 @@ class Pipeline:
             for target in self._policies.targets
             for way in ways_of(self._config, models[target.name])
             if (turnstile := self._lasting.turnstiles.get(way)) is not None
+        ] + [
+            {"model": name, "provider": HOST, "way": name, **own.turnstile.limits(uid=uid)}
+            for (owner, name, _), own in self._lasting.own.items()
+            if uid is None or owner == uid
         ]
 
     def target_statistics(self) -> dict[str, dict[str, TurnstileStatistics]]:
@@ -761,7 +795,7 @@ class _OwnRoutes:
         self._chains = chains
         self._own_stack = own_stack
         self._configured = {model.name: model for model in plan.config.models}
-        self._routes: dict[OwnPlace, tuple[OwnTarget, Route]] = {}
+        self._routes: dict[OwnPlace, tuple[OwnTarget, HostModel, Route]] = {}
         self._forms: dict[tuple[HostModel, bool], PolicyForm] = {}
 
     @property
@@ -782,20 +816,20 @@ class _OwnRoutes:
         place = (call.caller.uid, model.name, call.by_host)
         own = self._lasting.own_target(place, self._plan.config, model)
         known = self._routes.get(place)
-        if known is not None and known[0] is own:
-            return known[1]
+        if known is not None and known[0] is own and known[1] == model:
+            return known[2]
         if len(self._routes) >= _MOST_OWN:
             self._routes.clear()  # those in use are held by their calls
-        target = self._target(own.model, offered=call.by_host)
+        target = self._target(model, offered=call.by_host)
         others = [each for each in self._policies.targets if each.name != target.name]
         route = Route(
             {**self._stacks, target.name: self._own_stack(own)},
             [target, *others],
-            chains=self._chains_of(own.model),
+            chains=self._chains_of(model),
             max_attempts=self._plan.config.retry.max_attempts,
             estimator=own.estimator,
         )
-        self._routes[place] = own, route
+        self._routes[place] = own, model, route
         return route
 
     def form(self, uid: int, question: Question) -> PolicyForm | None:
@@ -857,19 +891,14 @@ def _address(model: HostModel, *, offered: bool) -> str:
     return f"{HOST} call" if offered else f"{HOST} {model.version}"
 
 
-def _own_turnstile(config: Config, model: HostModel) -> TargetTurnstile:
-    """Make the turnstile of a model that processes of the host answer for; nobody else draws on its account."""
-    described = Model(
+def _as_configured(model: HostModel) -> Model:
+    """Give the limits of a model of a host process in the form that configured ones have."""
+    return Model(
         name=model.name,
         provider=HOST,
         max_concurrency=model.max_concurrency,
         requests_per_minute=model.requests_per_minute,
         tokens_per_minute=model.tokens_per_minute,
-    )
-    account = QuotaAccount(f"model {model.name}")
-    account.reconfigure(trio.current_time(), _limits(config, described))
-    return TargetTurnstile(
-        model.name, bounds=_bounds(config, described), accounts=(account,), max_waiting=config.queue.max_waiting
     )
 
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgpack
 import pytest
 import trio
 import trio.testing
+from harness import RecordedSink, a_call, a_target, an_attempt, cancel_at_every_checkpoint
 from hosting import CONFIG, house
 from msgspec.structs import replace
 
 from aiorch.errors import ProviderError
-from aiorch.protocol import Limits
+from aiorch.protocol import Connection, Limits, Request, Response
+from aiorchd.calls.host_model import HostModel, HostOffer
 from aiorchd.config.schema import Concurrency, Timeouts
+from aiorchd.doors.callbacks import Callbacks
+from aiorchd.doors.outbox import Outbox
 from aiorchd.doors.session import SessionLimits
+from aiorchd.providers.host import HostProvider
+from aiorchd.runtime.host_models import HostModels
 
 
 async def test_a_registered_model_is_asked_like_any_other() -> None:
@@ -523,14 +531,98 @@ async def test_a_goodbye_waits_for_what_the_host_was_asked() -> None:
         assert (await caller.response(asked)).result["text"] == "in time"
 
 
-async def test_cancelled_anywhere_nothing_is_held() -> None:
-    for step in range(1, 12):
+async def test_what_is_registered_anew_holds_at_once_also_for_who_waits() -> None:
+    async with house() as it, it.peer() as host, it.peer() as caller:
+        await host.call("models.register", name="mine", max_concurrency=1, input_usd_per_1m=1.0, output_usd_per_1m=1.0)
+        asked = [await caller.ask("complete", prompt=f"{i}", model="mine") for i in range(2)]
+        first = await host.next_request()
+        await trio.testing.wait_all_tasks_blocked()
+        assert host.session.callbacks.asked == 1
+        await host.call("models.register", name="mine", max_concurrency=3, input_usd_per_1m=5.0, output_usd_per_1m=5.0)
+        asked.append(await caller.ask("complete", prompt="2", model="mine"))
+        second, third = await host.next_request(), await host.next_request()
+        for question in (first, second, third):
+            await host.answer(question, {"text": "x", "usage": {"input": 1_000_000}})
+        costs = [(await caller.response(one)).result["cost_usd"] for one in asked]
+        assert costs[2] == 5.0
+
+
+async def test_limits_are_shown_to_their_owner() -> None:
+    async with house() as it, it.peer() as host, it.peer() as caller:
+        await host.call("models.register", name="mine")
+        asked = await caller.ask("complete", prompt="q", model="mine")
+        question = await host.next_request()
+        for uid, names in ((1000, ["mine"]), (None, ["mine"]), (2000, [])):
+            assert [row["model"] for row in it.pipeline.limits(uid) if row["provider"] == "host"] == names
+        await host.answer(question, "x")
+        assert (await caller.response(asked)).error is None
+
+
+async def test_vectors_are_none_of_its_business() -> None:
+    async with house() as it, it.peer() as host:
+        await host.call("models.register", name="mine", fallback=[])
+        error = await host.error("embed", input=["a"], model="mine")
+        assert error == "unknown_model: mine is answered for by a process of the host, which makes no vectors"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_cancelled_at_any_checkpoint_nothing_is_held(streamed: bool) -> None:
+    """One attempt, from the provider over a real connection to the process and back."""
+
+    def scenario(nursery: trio.Nursery) -> tuple[tuple[HostModels, Callbacks], Callable[[], Awaitable[Any]]]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        for end in (ours, theirs):
+            end.setblocking(False)
+        wire, outbox = Connection(), Outbox(ours, max_pending_bytes=10, stall_s=5.0)
+        callbacks, directory = Callbacks(wire, outbox, at_most=1), HostModels()
+        directory.register(1000, [HostModel(name="mine")], HostOffer(callbacks), at_most=1)
+
+        async def host() -> None:
+            peer = Connection()
+            try:
+                while True:
+                    await trio.lowlevel.wait_readable(theirs)
+                    for event in peer.receive_data(theirs.recv(65536)):
+                        if isinstance(event, Request):
+                            await trio.sleep(1)
+                            theirs.send(Connection.pack_result(event.msgid, {"text": "ok"}))
+            finally:
+                theirs.close()
+
+        async def session() -> None:
+            try:
+                while True:
+                    await trio.lowlevel.wait_readable(ours)
+                    for event in wire.receive_data(ours.recv(65536)):
+                        if isinstance(event, Response):
+                            callbacks.take(event)
+            finally:
+                ours.close()
+
+        nursery.start_soon(host)
+        nursery.start_soon(session)
+        nursery.start_soon(outbox.drain)
+        call = a_call(sink=RecordedSink() if streamed else None)
+        attempt = an_attempt(call, a_target("mine"))
+        provider = HostProvider("host", directory, attempt_s=60.0)
+        return (directory, callbacks), lambda: provider.chat(attempt)
+
+    def idle(subject: tuple[HostModels, Callbacks]) -> None:
+        directory, callbacks = subject
+        assert callbacks.asked == 0
+        assert directory.statistics().offered == 0
+
+    assert await cancel_at_every_checkpoint(scenario, idle, at_least=3) >= 3
+
+
+async def test_a_caller_who_leaves_at_any_moment_leaves_nothing_behind() -> None:
+    for moment in range(1, 12):
         async with house() as it, it.peer() as host, it.peer() as caller:
             await host.call("models.register", name="mine")
             asked = await caller.ask("complete", prompt="hi", model="mine")
-            for _ in range(step):
+            for _ in range(moment):
                 await trio.lowlevel.checkpoint()
-            if step % 2:
+            if moment % 2:
                 await caller.cancel(asked)
             else:
                 caller.session.cut()

@@ -715,6 +715,31 @@ async def test_what_a_model_is_sent(tmp_path: Path, simulator: Simulator) -> Non
         assert (await host.client.cache_stats())["memory"]["max_bytes"] == 2_000_000
 
 
+@changes("daemon.max_host_models_per_connection", "daemon.max_host_calls_per_connection")
+async def test_what_a_connection_answers_for(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        socket = str(host.running.socket)
+        async with aiorch.AsyncClient(socket) as client:
+            await client.register_model(["a", "b"], call=lambda *_: "x")
+        await host.edit("daemon", max_host_models_per_connection=1, max_host_calls_per_connection=1)
+        asked, may_answer = trio.Event(), trio.Event()
+
+        async def answer(model: str, request: Any) -> str:
+            asked.set()
+            await may_answer.wait()
+            return "x"
+
+        async with aiorch.AsyncClient(socket) as client, trio.open_nursery() as nursery:
+            with pytest.raises(aiorch.TooLarge):
+                await client.register_model(["a", "b"], call=answer)
+            await client.register_model("a", call=answer, fallback=[])
+            nursery.start_soon(partial(client.complete, "1", model="a"))
+            await asked.wait()
+            with pytest.raises(aiorch.Overloaded):
+                await client.complete("2", model="a")
+            may_answer.set()
+
+
 @changes("daemon.log_level")
 async def test_the_log(tmp_path: Path, simulator: Simulator) -> None:
     async with a_host(tmp_path, simulator) as host:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import trio
 
-from aiorch.errors import CallError, HostError, InvalidRequest, NoModels
+from aiorch.errors import CallError, HostError, NoModels, UnknownModel
 from aiorchd.calls.call import Attempt
 from aiorchd.calls.ports import HostDirectory, ProviderCheck
 from aiorchd.calls.reply import Reply, Usage
@@ -71,7 +71,8 @@ class HostProvider:
 
     async def embed(self, attempt: Attempt) -> Reply:
         """Refuse: a host answers chat calls."""
-        raise InvalidRequest(f"model: {attempt.target.name} is answered for by a host process, which makes no vectors")
+        name = attempt.target.name
+        raise UnknownModel(f"{name} is answered for by a process of the host, which makes no vectors", stage="host")
 
     async def check(self, models: Sequence[str], timeout_s: float) -> ProviderCheck:  # noqa: ARG002 - as the port has it
         """Say that there is no endpoint to ask."""
