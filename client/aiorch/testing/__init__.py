@@ -13,8 +13,8 @@
 A prompt is answered by what is scripted for it: a text, an `Answer` (with delays, pieces, a cut connection), an error
 such as ``aiorch.RateLimited("slow down", retry_after_s=2)``, a `Failure`, or a function of the request that gives any of
 these. Everything else is answered by ``default``, which echoes. Models that the code under test answers for itself
-(``register_model``, ``model_call_func``) are asked back, as the daemon does. It speaks the protocol of ``docs/protocol.md`` and passes
-the same conformance suite as the daemon.
+(``register_model``, ``model_call_func``) are asked back, as the daemon does. It speaks the protocol of ``docs/protocol.md``
+and passes the same conformance suite as the daemon.
 """
 
 from aiorch.testing.answers import Answer, Answerable, Asked, Failure, echo
