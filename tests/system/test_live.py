@@ -541,6 +541,52 @@ async def test_keys(tmp_path: Path) -> None:
             await host.ask(3)
 
 
+@changes(
+    "concurrency.initial", "concurrency.min", "concurrency.algorithm", "limits.safety_margin", "limits.burst_s",
+    "models.requests_per_day", "models.tokens_per_day", "providers.requests_per_minute", "providers.tokens_per_minute",
+    "providers.requests_per_day", "providers.tokens_per_day", "queue.calls_per_second", "queue.low_priority_share",
+)  # fmt: skip
+async def test_what_paces_is_shown_as_edited(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        async def target() -> dict[str, Any]:
+            told = await host.client.call("limits")
+            return next(each for each in told["targets"] if each["model"] == "slow")
+
+        async def quotas() -> dict[tuple[str, str, float], tuple[float, float]]:
+            return {
+                (account["owner"].split()[0], quota["kind"], quota["window_s"]): (quota["limit"], quota["level"])
+                for account in (await target())["accounts"]
+                for quota in account["quotas"]
+            }
+
+        await host.edit("concurrency", initial=5, min=2)
+        permits = (await target())["permits"]
+        assert (permits["limit"], permits["min"], permits["algorithm"]) == (5, 2, "aimd")
+        await host.edit("concurrency", algorithm="fixed")
+        assert (await target())["permits"]["limit"] == 10
+        await host.edit_model("slow", requests_per_day=100, tokens_per_day=1000)
+        assert (await quotas())["model", "requests", 86_400.0] == (90.0, 90.0)
+        assert (await quotas())["model", "tokens", 86_400.0][0] == 900.0
+        name = next(iter(host.tables["providers"]))
+        limits = {
+            "requests_per_minute": 600,
+            "tokens_per_minute": 6000,
+            "requests_per_day": 7000,
+            "tokens_per_day": 80_000,
+        }
+        await host.edit("providers", **{name: {**host.tables["providers"][name], **limits}})
+        assert (await quotas())["key", "requests", 60.0] == (540.0, 54.0)
+        assert (await quotas())["key", "tokens", 60.0][0] == 5400.0
+        assert (await quotas())["key", "requests", 86_400.0][0] == 6300.0
+        assert (await quotas())["key", "tokens", 86_400.0][0] == 72_000.0
+        await host.edit("limits", safety_margin=0.5, burst_s=1.0)
+        assert (await quotas())["key", "requests", 60.0] == (300.0, 5.0)
+        await host.edit("queue", calls_per_second=2.0, low_priority_share=0.25)
+        assert (await target())["low_priority_share"] == 0.25
+        assert (await quotas())["all", "requests", 60.0][0] == 120.0
+
+
 @changes("pool.max_connections", "pool.max_keepalive", "pool.idle_s")
 async def test_the_pool(tmp_path: Path, simulator: Simulator) -> None:
     async with a_host(tmp_path, simulator) as host:
@@ -548,6 +594,7 @@ async def test_the_pool(tmp_path: Path, simulator: Simulator) -> None:
         async def idle() -> int:
             return int((await host.client.status())["transport"]["idle"])
 
+        await host.edit("concurrency", initial=5)
         await host.edit("pool", max_connections=1, max_keepalive=1)
         async with trio.open_nursery() as nursery:
             for number in range(5):

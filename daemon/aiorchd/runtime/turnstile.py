@@ -343,6 +343,7 @@ class TargetTurnstile:
             "accounts": [account.to_plain(now) for account in self._accounts],
             "waiting": len(self._queue) if uid is None else len(shown),
             "max_waiting": self._queue.max_waiting,
+            "low_priority_share": self._queue.trickle,
             "mean_hold_s": self._mean_hold_s,
             "throttled": self._throttled,
             "who_waits": [_waiting_plain(turn, now, first=turn is first) for turn in shown[:_MOST_SHOWN]],
