@@ -73,7 +73,7 @@ ROOMS_WITHIN = (
 LIBRARIES: dict[str, set[str]] = {
     "aiorchd.core": set(),
     "aiorchd.calls": {"msgpack"},
-    "aiorchd.config": {"msgspec"},
+    "aiorchd.config": {"msgspec", "jinja2"},
     "aiorch": {"msgpack", "trio", "outcome"},
     "aiorchsim": {"msgspec"},
     "aiorchd.stages": {"trio", "msgpack", "jsonschema", "referencing"},

@@ -30,7 +30,7 @@ from aiorchd.config.document_names import DOCUMENT_NAMES
 from aiorchd.config.key import fields_of
 from aiorchd.config.later import NOT_YET
 from aiorchd.config.load import load_text
-from aiorchd.config.schema import CallerTable, Model, Provider, sections, top_keys
+from aiorchd.config.schema import CallerTable, Model, Operation, Provider, sections, top_keys
 from aiorchd.doors.methods import method_table
 from aiorchd.runtime.host_models import HostModels
 from aiorchsim import options as simulator_options
@@ -427,6 +427,9 @@ def test_toml_in_documents_is_right(path):
             if name == "providers":
                 for provider in inner.values():
                     assert set(provider) <= set(fields_of(Provider)), block
+            elif name == "operations":
+                for operation in inner.values():
+                    assert set(operation) <= set(fields_of(Operation)), block
             elif name == "callers":
                 for caller in inner.values():
                     assert set(caller) <= set(fields_of(CallerTable)), block

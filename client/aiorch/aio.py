@@ -139,6 +139,10 @@ class AsyncClient:
         """See `Client.cache_forget`."""
         return await self._ask(questions.cache_forget(request_id, tag, operation, self._timeout_s))
 
+    async def cache_explain(self, operation: str, a: Any, b: Any) -> dict[str, Any]:
+        """Ask whether two inputs of an operation are one question to the cache, at which depth, and why."""
+        return await self._ask(questions.cache_explain(operation, a, b, self._timeout_s))
+
     async def config_get(self, key: str | None = None) -> Any:
         """See `Client.config_get`."""
         return await self._ask(questions.config_get(key, self._timeout_s))

@@ -150,6 +150,10 @@ class Client:
         """Forget your own answers (administrators: everybody's) by what is named; gives how many."""
         return self._ask(questions.cache_forget(request_id, tag, operation, self._timeout_s))
 
+    def cache_explain(self, operation: str, a: Any, b: Any) -> dict[str, Any]:
+        """Ask whether two inputs of an operation are one question to the cache, at which depth, and why."""
+        return self._ask(questions.cache_explain(operation, a, b, self._timeout_s))
+
     def config_get(self, key: str | None = None) -> Any:
         """Ask for the configuration in force, or the part below a dotted key. For administrators."""
         return self._ask(questions.config_get(key, self._timeout_s))

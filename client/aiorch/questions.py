@@ -226,6 +226,11 @@ def cache_clear(operation: str | None, timeout_s: float | None) -> Question[int]
     return Question("cache.clear", _given(operation=operation), _removed, timeout_s)
 
 
+def cache_explain(operation: str, a: Any, b: Any, timeout_s: float | None) -> Question[dict[str, Any]]:
+    """Ask how two inputs of an operation compare."""
+    return Question("cache.explain", {"operation": operation, "a": a, "b": b}, _map, timeout_s)
+
+
 def cache_forget(
     request_id: str | None, tag: str | None, operation: str | None, timeout_s: float | None
 ) -> Question[int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from aiorchctl.commands.config.names import callers_in_tables, names_in_tables
+from aiorchctl.commands.config.names import callers_in_tables, names_in_tables, operations_in_tables
 
 if TYPE_CHECKING:
     from aiorchd.config.key import Field
@@ -73,6 +73,11 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     return _matching(incomplete, ((name, "") for name in names_in_tables(_tables(ctx))[1]))
 
 
+def operations(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[_Item]:  # noqa: ARG001 - as click calls it
+    """Complete the name of an operation of the configuration file."""
+    return _matching(incomplete, ((name, "") for name in operations_in_tables(_tables(ctx))))
+
+
 def _matching(incomplete: str, known: Iterable[tuple[str, str]]) -> list[_Item]:
     """Choose what begins so. Names that a shell would take apart are left out."""
     return [
@@ -85,7 +90,7 @@ def _matching(incomplete: str, known: Iterable[tuple[str, str]]) -> list[_Item]:
 def _keys(tables: Mapping[str, Any]) -> Iterator[tuple[str, Field]]:
     """Give every key there is, by the names of this file."""
     from aiorchd.config.key import fields_of
-    from aiorchd.config.schema import CallerTable, Model, Provider, Section, sections, top_keys
+    from aiorchd.config.schema import CallerTable, Model, Operation, Provider, Section, sections, top_keys
 
     yield from top_keys().items()
     providers, models = names_in_tables(tables)
@@ -93,6 +98,7 @@ def _keys(tables: Mapping[str, Any]) -> Iterator[tuple[str, Field]]:
         **sections(),
         **{f"providers.{name}": Provider for name in providers},
         **{f"callers.{name}": CallerTable for name in callers_in_tables(tables)},
+        **{f"operations.{name}": Operation for name in operations_in_tables(tables)},
         **{f"models.{name}": Model for name in models},
     }
     for place, kind in kinds.items():

@@ -71,12 +71,14 @@ def _set(text: str, path: Path, value: Any) -> str:
             table = _find(document, path[:depth])
         except KeyError:
             continue
-        named = 2 if path[0] in ("providers", "callers", "models") else 1  # parts in the header of a table
+        named = (
+            2 if path[0] in ("providers", "callers", "operations", "models") else 1
+        )  # parts in the header of a table
         if depth < named and len(path) > 1:
             break  # not even the table is there
         _put(table, path[depth], _nested(path[depth + 1 :], value))
         return tomlkit.dumps(document)
-    named = 2 if path[0] in ("providers", "callers") else 1
+    named = 2 if path[0] in ("providers", "callers", "operations") else 1
     header = ".".join(tomlkit.key(part).as_string() for part in path[:named])
     line = f"{tomlkit.key(path[named]).as_string()} = {_item(_nested(path[named + 1 :], value)).as_string()}"
     return text + ("\n" if text else "") + f"[{header}]\n{line}\n"

@@ -28,6 +28,8 @@ from aiorchd.calls.ports import AnswerStore, DeltaSink, Provider, RecordSink, Se
 from aiorchd.calls.question import Prepared, Question
 from aiorchd.calls.reply import Reply
 from aiorchd.calls.target import ListedModel, Price, Target, Tier
+from aiorchd.config.operations import NOTHING, Material
+from aiorchd.config.problems import ConfigError, Problem
 from aiorchd.config.schema import Budget, CallerTable, Config, Model
 from aiorchd.config.schema import Provider as ProviderSection
 from aiorchd.core.backoff import Backoff
@@ -37,6 +39,7 @@ from aiorchd.core.fallback_chains import FallbackChains, Fallbacks
 from aiorchd.core.hedge_pace import HedgePace, HedgePolicy
 from aiorchd.core.key_ring import KeyRing
 from aiorchd.core.memory_cache import MemoryCache
+from aiorchd.core.normalise import NOISE_VERSION
 from aiorchd.core.occupancy import Occupancy
 from aiorchd.core.quota_account import Limits, QuotaAccount
 from aiorchd.core.request_key import PolicyForm, UncanonicalError, policy_form, relevant, request_key, samples
@@ -48,6 +51,7 @@ from aiorchd.runtime.caller_shares import CallerShares
 from aiorchd.runtime.cpu_limit import CpuLimit
 from aiorchd.runtime.host_models import HostModels
 from aiorchd.runtime.logs import Log
+from aiorchd.runtime.operations import Made, Operations
 from aiorchd.runtime.purse import Purse
 from aiorchd.runtime.turnstile import TargetTurnstile, TurnstileStatistics, by_uid
 from aiorchd.stages.admit import Admit
@@ -80,6 +84,10 @@ _SCHEMA_CPU_S: Final = 0.25
 _MOST_OWN: Final = 1024
 """Models of host processes about which something is remembered, besides those that are in use."""
 _THROTTLE_BURST_S: Final = 1.0
+_TEMPLATE_CPU_S: Final = 0.25
+
+_PLAIN_KIND: Final = f"chat without noise {NOISE_VERSION}"
+"""Stands in the key where the kind of the request does, so that no exact key is that of a question without its noise."""
 
 _ID_PAIR: Final = b"\xa2id"
 # {"queue_s": 0.0, "provider_s": 0.0, "overhead_s": X, "total_s": X} of a hit: all its time is overhead.
@@ -119,6 +127,8 @@ class Plan:
     """By the name of the model: what the bundled table says of those that have no price of their own."""
     host: Provider | None = None
     """Asks processes of the host, for the models that these answer for."""
+    materials: Mapping[str, Material] = field(default_factory=lambda: NOTHING)
+    """By the name of the operation: its template and its schema."""
 
 
 class Names:
@@ -169,6 +179,7 @@ class Lasting:
     occupancy: Occupancy
     estimator: TokenEstimator
     schemas: JsonSchemas
+    template_limit: CpuLimit
     purse: Purse
     turnstiles: dict[str, TargetTurnstile]
     """By the name of the model: who waits for it and what it was granted is known however often the file is edited."""
@@ -387,6 +398,7 @@ def lasting_state(
         names=Names(rng),
         occupancy=Occupancy(config.queue.max_inside, config.queue.max_inside_per_caller),
         estimator=TokenEstimator(),
+        template_limit=CpuLimit(_TEMPLATE_CPU_S),
         schemas=JsonSchemas(cpu_limit=CpuLimit(_SCHEMA_CPU_S)),
         turnstiles={},
         purse=Purse(config, spending=spending or Spending(), store=spending_store, wall_clock=wall_clock),
@@ -403,7 +415,9 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
     config = plan.config
     targets = {model.name: _target(model, plan) for model in config.models if model.enabled}
     chains = _chains(config, targets)
+    _check_schemas(plan, lasting)
     policies = _Policies(tuple(targets.values()), chains)
+    operations = Operations(config.operations, plan.materials, lasting.template_limit)
     # Whoever sees the end of a call tells these; the log has a line of it only where that was asked for.
     story = config.daemon.log_levels.get("calls", config.daemon.log_level) == "debug"
     records: RecordSink = lasting.records
@@ -532,7 +546,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             **inner_stages,
         }
         try:
-            yield Pipeline(config, lasting, policies, own_routes, observe, cache, stages)
+            yield Pipeline(config, lasting, policies, operations, own_routes, observe, cache, stages)
         finally:
             alarms.close()
             refresh.close()
@@ -546,6 +560,7 @@ class Pipeline:
         config: Config,
         lasting: Lasting,
         policies: _Policies,
+        operations: Operations,
         own_routes: _OwnRoutes,
         observe: Observe,
         cache: Cache,
@@ -555,6 +570,7 @@ class Pipeline:
         self._lasting = lasting
         self._policies = policies
         self._own_routes = own_routes
+        self._operations = operations
         self._observe = observe
         self._cache = cache
         self._stages = stages
@@ -571,31 +587,19 @@ class Pipeline:
         return self._policies.targets
 
     def prepare(self, caller: Caller, question: Question) -> Prepared:
-        """Work out the identity of a question. Raises `InvalidRequest` for what has none."""
-        policies = self._policies
-        if question.host is None and (question.model is None or question.model in policies):
-            policy = policies.form(question.model)
-        else:
-            if question.host is not None and question.model is None:
-                question = replace(question, model=self._own_routes.usual_name)
-            policy = self._own_routes.form(caller.uid, question) or policies.form(question.model)
-        try:
-            key = request_key(
-                question.kind,
-                question.request,
-                uid=caller.uid,
-                partition=question.partition,
-                policy=policy,
-                task=question.task,
-                quality_threshold=question.quality_threshold,
-            )
-        except UncanonicalError as error:
-            raise InvalidRequest(str(error)) from error
+        """Work out the identity of a question, having made it first where an operation stands for it.
+
+        Raises `InvalidRequest` for what has none, and `UnknownOperation`, `TooLarge`.
+        """
+        asked = question
+        question, key, exact_key = self._identify(caller, question)
         by_chance = samples(question.request)
         kept = caller.uid != UNMAPPED_UID and (not by_chance or question.cache_samples > 0)
         return Prepared(
             question=question,
             key=key if kept else None,
+            exact_key=exact_key if kept else None,
+            asked=asked,
             owner=self,
             samples=question.cache_samples if by_chance else 0,
             quick=kept
@@ -603,8 +607,73 @@ class Pipeline:
             and question.kind == "chat"
             and not question.stream
             and question.key is None
-            and question.cache in ("use", "only"),
+            and question.cache in ("use", "only")
+            and question.tier in (None, "hybrid", "memory"),
         )
+
+    def compare(self, caller: Caller, operation: str, a: Any, b: Any) -> Mapping[str, Any]:
+        """Tell as plain data whether two inputs of an operation are one question, at which depth, and why. Raises like
+        `prepare`.
+        """
+        keys = []
+        for given in (a, b):
+            _, key, exact_key = self._identify(
+                caller, Question(kind="chat", request={}, operation=operation, input=given)
+            )
+            keys.append((key, key if exact_key is None else exact_key))
+        equal = "exact" if keys[0][1] == keys[1][1] else "normalised" if keys[0][0] == keys[1][0] else None
+        found = self._operations.compare(operation, a, b)
+        return {
+            "operation": operation,
+            "equal": equal,
+            "noise": [
+                {"in": side, "path": told.path, "rule": told.rule}
+                for side, all_told in found.noise.items()
+                for told in all_told
+            ],
+            "differs": [{"path": one.path, "a": one.a, "b": one.b} for one in found.differs],
+            "differs_in_noise": [{"path": one.path, "a": one.a, "b": one.b} for one in found.differs_in_noise],
+        }
+
+    def _identify(self, caller: Caller, question: Question) -> tuple[Question, bytes, bytes | None]:
+        """Give the question that is sent, the key that its answer is kept under, and its own where that is another."""
+        made = None if question.operation is None else self._operations.make(question)
+        question, policy = self._policy(caller, question if made is None else made.question)
+        if made is None:
+            return question, self._key(caller, question, question.kind, question.request, policy), None
+        exact_key = self._key(caller, question, question.kind, made_request(made, question.request), policy)
+        if made.plain_request is None:
+            return question, exact_key, None
+        plain_key = self._key(caller, question, _PLAIN_KIND, made_request(made, made.plain_request), policy)
+        return question, plain_key, exact_key
+
+    def _policy(self, caller: Caller, question: Question) -> tuple[Question, PolicyForm]:
+        """Find who may answer, as the key has it, and complete the question where a process of the host does."""
+        policies = self._policies
+        if question.host is None and (question.model is None or question.model in policies):
+            return question, policies.form(question.model, question.models)
+        if question.host is not None and question.model is None:
+            question = replace(question, model=self._own_routes.usual_name)
+        own = self._own_routes.form(caller.uid, question)
+        if own is None:
+            return question, policies.form(question.model, question.models)
+        return replace(question, shared=False), own  # what a user's process says is nobody else's
+
+    def _key(
+        self, caller: Caller, question: Question, kind: str, request: Mapping[str, Any], policy: PolicyForm
+    ) -> bytes:
+        try:
+            return request_key(
+                kind,
+                request,
+                uid=None if question.shared else caller.uid,
+                partition=question.partition,
+                policy=policy,
+                task=question.task,
+                quality_threshold=question.quality_threshold,
+            )
+        except UncanonicalError as error:
+            raise InvalidRequest(str(error)) from error
 
     def recognise(self, caller: Caller, argument_bytes: bytes) -> Prepared | None:
         """Find what `remember` was told of equal bytes from this user."""
@@ -633,13 +702,23 @@ class Pipeline:
             return None
         wall = self._lasting.wall_clock()
         question = prepared.question
-        kept = self._cache.peek_fresh(prepared.key, wall, question.cache_ttl_s)
-        if kept is None:
+        kept = self._cache.peek_fresh(prepared.key, wall, question.cache_ttl_s, prepared.exact_key)
+        if kept is None or not kept.belongs_to(caller.uid, question.partition, shared=question.shared):
             return None
         call_id = self._lasting.names.next()
         total_s = self._clock() - received_at
         self._observe.observe_hit(
-            Hit(call_id, wall, caller, kept.reply, kept.source_id, total_s, question.task, question.tags)
+            Hit(
+                call_id,
+                wall,
+                caller,
+                kept.reply,
+                kept.source_id,
+                total_s,
+                question.task,
+                question.tags,
+                question.operation,
+            )
         )
         took = _pack_double(total_s)
         packed_id = call_id.encode()
@@ -663,6 +742,7 @@ class Pipeline:
         timeout_s = self._default_timeout_s if question.timeout_s is None else question.timeout_s
         # Whoever has no number here is everybody who has none: nothing is kept for them, by key neither.
         named = question.key is not None and caller.uid != UNMAPPED_UID
+        asked = prepared.asked if prepared.asked is not None else question
         return Call(
             id=self._lasting.names.next(),
             caller=caller,
@@ -673,8 +753,9 @@ class Pipeline:
             model=question.model,
             task=question.task,
             key=prepared.key,
+            exact_key=prepared.exact_key,
             repeat_key=_repeat_key(caller.uid, question.key) if named and question.key is not None else None,
-            repeat_question=_repeat_question(caller.uid, question) if named else b"",
+            repeat_question=_repeat_question(caller.uid, asked) if named else b"",
             sink=sink,
             priority=question.priority,
             cache=question.cache,
@@ -686,16 +767,27 @@ class Pipeline:
             quality_threshold=question.quality_threshold,
             cost_limit_usd=question.cost_limit_usd,
             by_host=question.host is not None,
+            operation=question.operation,
+            models=question.models,
+            keep_s=question.keep_s,
+            tier=question.tier,
+            shared=question.shared,
         )
 
     async def answer(self, call: Call) -> Reply:
         """Send a call down the stages."""
         return await self._observe(call)
 
-    async def forget(self, *, uid: int | None, request_id: str | None, tag: str | None) -> int:
+    async def forget(
+        self, *, uid: int | None, request_id: str | None, tag: str | None, operation: str | None = None
+    ) -> int:
         """Delete kept answers, of one user or (uid None) of all; of everything when no mark is given."""
         return await self._cache.forget(
-            uid=uid, source_id=request_id, tag=tag, everything=request_id is None and tag is None
+            uid=uid,
+            source_id=request_id,
+            tag=tag,
+            operation=operation,
+            everything=request_id is None and tag is None and operation is None,
         )
 
     def statistics(self) -> dict[str, Any]:
@@ -754,6 +846,8 @@ class _Policies:
         self.targets = targets
         self._by_name = {target.name: target for target in targets}
         self._chains = chains
+        self._of_allowed: dict[tuple[str | None, tuple[str, ...]], PolicyForm] = {}
+        """Bounded by the configuration: operations refuse models that they do not allow."""
         self._forms: dict[str | None, PolicyForm] = {
             name: self._form(name) for name in (None, *self._by_name, *chains.own)
         }
@@ -765,8 +859,18 @@ class _Policies:
         """Give what makes the answers of some targets their own."""
         return [_candidate(self._by_name[name]) for name in names]
 
-    def form(self, asked: str | None) -> PolicyForm:
-        """Give the form for a model asked for by name, or None. An unknown one has no candidates; Route will refuse it."""
+    def form(self, asked: str | None, allowed: tuple[str, ...] = ()) -> PolicyForm:
+        """Give the form for a model asked for by name, or None. An unknown one has no candidates; Route will refuse it.
+
+        ``allowed`` are those that may answer, in order, where an operation says so.
+        """
+        if allowed:
+            form = self._of_allowed.get((asked, allowed))
+            if form is None:
+                names = allowed if asked is None else tuple(dict.fromkeys((asked, *allowed)))
+                there = self.candidates(name for name in names if name in self._by_name)
+                form = self._of_allowed[asked, allowed] = policy_form(asked, there)
+            return form
         known = self._forms.get(asked)
         return known if known is not None else policy_form(asked, ())
 
@@ -1053,11 +1157,34 @@ def _limits(config: Config, section: Model | ProviderSection) -> Limits:
     )
 
 
+def made_request(made: Made, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give what an operation's call is known by: what it sends, and which document that is about."""
+    return request if made.document is None else {**request, "document": list(made.document)}
+
+
+def _check_schemas(plan: Plan, lasting: Lasting) -> None:
+    """Refuse a schema that is none, before anybody is asked to satisfy it."""
+    problems = []
+    for name, material in plan.materials.items():
+        if material.output_schema is not None:
+            try:
+                lasting.schemas.check(material.output_schema, "output_schema")
+            except InvalidRequest as error:
+                file = str(material.schema_file or "the configuration")
+                problems.append(
+                    Problem(file, f"operations.{name}.output_schema", None, f"{error.message.rstrip('.')}.")
+                )
+    if problems:
+        raise ConfigError(problems)
+
+
 def _repeat_question(uid: int, question: Question) -> bytes:
     """Tell questions of one key apart: as the caller asked, whatever the configuration makes of it by now."""
     return request_key(
         question.kind,
-        question.request,
+        question.request
+        if question.operation is None
+        else {**question.request, "operation": question.operation, "input": question.input},
         uid=uid,
         partition=question.partition,
         policy=policy_form(question.model, ()),

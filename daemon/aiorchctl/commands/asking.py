@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -44,6 +45,24 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def input_value(text: str, option: str) -> Any:
+    """Read the input of an operation: JSON as it is written, ``@FILE`` or ``-``. A file that is not JSON is text."""
+    is_file = text == "-" or text.startswith("@")
+    if is_file:
+        path = text.removeprefix("@")
+        try:
+            with click.open_file(path, encoding="utf-8") as file:
+                text = str(file.read())
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"{option}: {path} cannot be read: {error}") from error
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        if is_file:
+            return text
+        raise click.UsageError(f"{option}: is not JSON: {error}; text needs quotes of its own: '\"text\"'") from error
+
+
 def footer(reply: Mapping[str, Any]) -> None:
     """Say below an answer where it came from and what it cost: to a person, on standard error, so that a pipe gets the
     answer alone.
@@ -58,6 +77,7 @@ def provenance(reply: Mapping[str, Any]) -> str:
     how = {
         "miss": f"asked {model}",
         "exact": f"{model}, from the cache",
+        "normalised": f"{model}, from the cache: the same but for noise",
         "coalesced": f"{model}, joined with an equal call",
     }
     cache = str(reply.get("cache"))

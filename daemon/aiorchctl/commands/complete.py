@@ -10,8 +10,8 @@ import click
 
 import aiorch
 from aiorchctl.command import Command, Invocation, pass_invocation, write_json
-from aiorchctl.commands.asking import LENGTH_OF_TIME, footer, given
-from aiorchctl.completing import models
+from aiorchctl.commands.asking import LENGTH_OF_TIME, footer, given, input_value
+from aiorchctl.completing import models, operations
 from aiorchctl.page import harmless
 
 
@@ -27,6 +27,10 @@ from aiorchctl.page import harmless
             "aiorchctl complete --schema tags.schema.json --json 'Tag this: ...' | jq .data",
             "An answer that is checked against a JSON Schema and parsed:",
         ),
+        (
+            "aiorchctl complete --operation tag_page --input @page.json",
+            "A kind of work that the configuration describes, on an input:",
+        ),
         ("aiorchctl complete --cache only 'Name three rivers'", "Only if it is known already; never ask a provider:"),
     ),
     exits=(
@@ -36,7 +40,19 @@ from aiorchctl.page import harmless
         (78, "No model is configured, or the provider refused the daemon's key."),
     ),
 )
-@click.argument("prompt", metavar="PROMPT")
+@click.argument("prompt", metavar="[PROMPT]", required=False)
+@click.option(
+    "--operation",
+    metavar="NAME",
+    shell_complete=operations,
+    help="Instead of a prompt: a kind of work that is configured.",
+)
+@click.option(
+    "--input",
+    "given_input",
+    metavar="JSON|@FILE",
+    help="What it is done on: JSON, or a file of it; - is standard input.",
+)
 @click.option("--stream", is_flag=True, help="Show the answer as it comes; with --json one line for each piece.")
 @click.option("--model", metavar="NAME", shell_complete=models, help="Which model; otherwise the daemon chooses.")
 @click.option("--system", metavar="TEXT", help="Instructions that stand before the prompt.")
@@ -87,15 +103,23 @@ from aiorchctl.page import harmless
 def complete(
     invocation: Invocation,
     /,
-    prompt: str,
+    prompt: str | None,
     *,
+    given_input: str | None,
     stream: bool,
     system: str | None,
     schema: str | None,
     extra: str | None,
     **options: Any,
 ) -> None:
-    """Ask a model. PROMPT may be - for standard input."""
+    """Ask a model, or have an operation done. PROMPT may be - for standard input."""
+    operation = options["operation"]
+    if (prompt is None) == (operation is None):
+        raise click.UsageError("give a PROMPT, or --operation with --input")
+    if (operation is None) != (given_input is None):
+        raise click.UsageError("--operation and --input belong together")
+    if operation is not None and system is not None:
+        raise click.UsageError("--system belongs to a PROMPT; an operation has its own")
     if prompt == "-":
         if schema == "-":
             raise click.UsageError("PROMPT and --schema cannot both be standard input")
@@ -103,10 +127,12 @@ def complete(
     asked = given(options)
     if schema is not None:
         asked["output_schema"] = _json(_content(schema), "--schema")
+    if given_input is not None:
+        asked["input"] = input_value(given_input, "--input")
     if extra is not None:
         asked["extra"] = _json(extra, "--extra")
     text: str | None = prompt
-    if system is not None:
+    if prompt is not None and system is not None:
         text = None
         asked["messages"] = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
     with invocation.client() as client:

@@ -14,6 +14,7 @@ from aiorchctl.quantities import count, moment, money, number_of, seconds
 _HOW = (
     ("miss", "asked a provider"),
     ("exact", "the same question was answered before: taken from the cache"),
+    ("normalised", "a question that differs only in noise was answered before: taken from the cache"),
     ("coalesced", "an equal question was under way: shared its answer"),
     ("stale", "an old answer from the cache, since no provider could be asked"),
     ("none", "ended without an answer"),

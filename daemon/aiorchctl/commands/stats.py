@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _HOW: Final[Mapping[str, str]] = {
     "exact": "the same question before",
+    "normalised": "the same but for noise before",
     "coalesced": "an equal question under way",
-    "normalised": "the same question in other words of form",
     "semantic": "a question of the same meaning",
     "stale": "an old answer, for want of a provider",
 }

@@ -11,7 +11,7 @@ from aiorchd.config.document_names import DOCUMENT_NAMES
 from aiorchd.config.key import Field, fields_of
 from aiorchd.config.manual import facts, to_toml
 from aiorchd.config.presets import LEVELS, PROFILES, presets_of
-from aiorchd.config.schema import CallerTable, Model, Provider, Section, sections, top_keys
+from aiorchd.config.schema import CallerTable, Model, Operation, Provider, Section, sections, top_keys
 
 _TEXT = """\
 One TOML file says everything. `aiorchd` reads it at start and again whenever it is saved, at `SIGHUP`, and at
@@ -75,6 +75,7 @@ def _sections() -> Iterator[Block]:
         **{f"[{name}]": kind for name, kind in sections().items()},
         "[providers.NAME]": Provider,
         "[callers.NAME]": CallerTable,
+        "[operations.NAME]": Operation,
         "[[models]]": Model,
     }
     for header, kind in kinds.items():

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import trio
 
-from aiorch.errors import NotFound
+from aiorch.errors import InvalidRequest, NotFound
 from aiorch.version import PROTOCOL, __version__
 from aiorchd.app.concerns import file_concerns
 from aiorchd.app.live_state import key_concerns, key_states, live_state
@@ -17,6 +17,7 @@ from aiorchd.app.places import Places
 from aiorchd.app.plain import plain
 from aiorchd.app.supply import Supply
 from aiorchd.app.surroundings import Surroundings
+from aiorchd.calls.caller import Caller
 from aiorchd.calls.host_model import HOST, HostModel
 from aiorchd.calls.target import Price
 from aiorchd.config.address import AddressError
@@ -165,15 +166,19 @@ class House:
         self, *, uid: int | None, request_id: str | None, tag: str | None, operation: str | None
     ) -> int:
         """Delete kept answers."""
-        if operation is not None:
-            return 0  # no operation is configured, so nothing was kept for one
+        if tag is not None and operation is not None:
+            raise InvalidRequest("tag: name a tag or an operation, not both")
         if request_id is not None:
             # A hit or a shared call is forgotten by the call that made its answer.
             record = await self._at.store.records.find(request_id)
             if record is not None and record.source_id is not None and (uid is None or record.uid == uid):
                 request_id = record.source_id
         with self._at.generations.lease() as pipeline:
-            return await pipeline.forget(uid=uid, request_id=request_id, tag=tag)
+            return await pipeline.forget(uid=uid, request_id=request_id, tag=tag, operation=operation)
+
+    async def cache_explain(self, caller: Caller, operation: str, a: Any, b: Any) -> dict[str, Any]:
+        """Tell whether two inputs of an operation are one question."""
+        return dict(self._at.generations.current.compare(caller, operation, a, b))
 
     async def config_get(self, key: str | None) -> Any:
         """Give the configuration in force as dotted keys, or the value of one, or those below it."""

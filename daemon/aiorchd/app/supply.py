@@ -89,6 +89,7 @@ class Supply:
             addresses=addresses,
             simulated=loaded.simulated,
             listed=listed,
+            materials=loaded.materials,
             keyed={name: self._keyed(keys[name], each) for name, each in made.items() if "" not in each},
             host=self._host(HOST, config),
         )

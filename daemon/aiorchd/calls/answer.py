@@ -88,6 +88,7 @@ def to_body(reply: Reply) -> bytes:
                 "vectors": None if reply.vectors is None else list(reply.vectors),
                 "validation": reply.validation,
                 "extra": reply.extra,
+                **({} if reply.exact_key is None else {"exact_key": reply.exact_key}),
             },
         ],
         unicode_errors="surrogatepass",
@@ -117,6 +118,7 @@ def from_body(body: bytes) -> Reply | None:
             vectors=None if fields["vectors"] is None else tuple(fields["vectors"]),
             validation=fields["validation"],
             extra=fields["extra"],
+            exact_key=fields.get("exact_key"),
         )
     except (ValueError, TypeError, KeyError, msgpack.exceptions.UnpackException):
         return None

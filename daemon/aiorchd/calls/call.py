@@ -10,7 +10,7 @@ from typing import Any
 from aiorchd.calls.caller import Caller
 from aiorchd.calls.journal import Journal
 from aiorchd.calls.ports import DeltaSink
-from aiorchd.calls.question import CacheMode, Kind, Priority
+from aiorchd.calls.question import CacheMode, CacheTier, Kind, Priority
 from aiorchd.calls.rate_limits import LimitsTold
 from aiorchd.calls.target import Target
 
@@ -38,6 +38,8 @@ class Call:
     model: str | None = None
     task: str | None = None
     key: bytes | None = None
+    exact_key: bytes | None = None
+    """Where ``key`` is that of the question without its noise (``core/normalise``): the question's own."""
     repeat_key: bytes | None = None
     """The caller's own name for this question, made unique among users; see ``stages/repeats``."""
     repeat_question: bytes = b""
@@ -56,6 +58,14 @@ class Call:
     avoid: tuple[str, ...] = ()
     by_host: bool = False
     """Whether its model is answered for by whoever asks this, and not by what the configuration says."""
+    operation: str | None = None
+    models: tuple[str, ...] = ()
+    """Who may answer, in order; empty where the usual chain serves."""
+    keep_s: float | None = None
+    """How long its answer is fresh where ``cache_ttl_s``, which is the caller's own, does not say."""
+    tier: CacheTier | None = None
+    shared: bool = False
+    """Whether its kept answer is everybody's within the partition."""
 
     @property
     def streamed(self) -> bool:

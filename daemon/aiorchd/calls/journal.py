@@ -133,6 +133,7 @@ class Hit(NamedTuple):
     total_s: float
     task: str | None = None
     tags: tuple[str, ...] = ()
+    operation: str | None = None
 
     def record(self) -> CallRecord:
         """Make the record."""
@@ -145,6 +146,7 @@ class Hit(NamedTuple):
             pid=caller.pid,
             unit=caller.unit,
             kind="chat" if reply.vectors is None else "embed",
+            operation=self.operation,
             task=self.task,
             model=reply.model,
             provider=reply.provider,

@@ -37,6 +37,10 @@ class Kept:
     size_bytes: int
     look_at: float
 
+    def belongs_to(self, uid: int, partition: str, *, shared: bool) -> bool:
+        """Tell whether a user may have it."""
+        return self.partition == partition and (shared or self.uid == uid)
+
 
 def kept_from_disk(stored: StoredAnswer) -> Kept | None:
     """Read back what the disk has; None when its body makes no sense (any more)."""

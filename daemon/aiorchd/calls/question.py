@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 Kind: TypeAlias = Literal["chat", "embed"]
 CacheMode: TypeAlias = Literal["use", "refresh", "bypass", "only"]
+CacheTier: TypeAlias = Literal["hybrid", "memory", "disk", "off"]
 Priority: TypeAlias = Literal["interactive", "normal", "bulk"]
 
 
@@ -42,6 +43,17 @@ class Question:
     host: tuple[Any, ...] | None = None
     """Not None: the caller itself answers for the model of this call. Empty, or the method and the leading arguments by
     which it wants to be asked."""
+    operation: str | None = None
+    """The kind of work that is done on ``input``; ``request`` then holds only what the caller said besides."""
+    input: Any = None
+    models: tuple[str, ...] = ()
+    """Who may answer, in order; empty where the usual chain serves."""
+    keep_s: float | None = None
+    """How long its answer is fresh where ``cache_ttl_s``, which is the caller's own, does not say."""
+    tier: CacheTier | None = None
+    """Where its answer may be kept; None where the configuration of the cache alone decides."""
+    shared: bool = False
+    """Whether its kept answer is everybody's within the partition."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,3 +68,7 @@ class Prepared:
     """Whether a hit may be answered in the reader: not streamed, and nothing about it needs a task."""
     samples: int = 0
     """See `Call.samples`."""
+    exact_key: bytes | None = None
+    """Where ``key`` is that of the question without its noise: the question's own."""
+    asked: Question | None = None
+    """As the caller asked, where an operation made the question of it."""

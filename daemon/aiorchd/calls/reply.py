@@ -75,6 +75,8 @@ class Reply:
     source_id: str | None = None
     """On a hit or a shared flight: the call that made the answer."""
     age_s: float | None = None
+    exact_key: bytes | None = None
+    """The key of the question that it answered, where it is kept under that of the question without its noise."""
     attempts: int = 0
     queue_s: float = 0.0
     provider_s: float = 0.0

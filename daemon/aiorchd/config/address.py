@@ -18,7 +18,7 @@ from aiorchd.config.key import Field, fields_of
 from aiorchd.config.later import not_yet
 from aiorchd.config.lines import Path
 from aiorchd.config.problems import did_you_mean, dotted, printable
-from aiorchd.config.schema import CallerTable, Model, Provider, Section, sections, top_keys
+from aiorchd.config.schema import CallerTable, Model, Operation, Provider, Section, sections, top_keys
 
 LONGEST: Final = 1000
 _PART: Final = re.compile(r'\s*(?:"((?:[^"\\]|\\["\\])*)"|([^\s."\[\]]+))\s*')
@@ -62,10 +62,15 @@ class Address:
 
 
 def find_address(
-    key: str, *, providers: Collection[str], models: Sequence[str], callers: Collection[str] = ()
+    key: str,
+    *,
+    providers: Collection[str],
+    models: Sequence[str],
+    callers: Collection[str] = (),
+    operations: Collection[str] = (),
 ) -> Address:
-    """Find what a dotted key means; ``providers``, ``models`` and ``callers`` are the names that there are (a name with dots
-    that is not among them needs quotes). Raises `AddressError`."""
+    """Find what a dotted key means; the collections are the names that there are (a name with dots that is not among them
+    needs quotes). Raises `AddressError`."""
     written = key.strip()
     if not written or len(written) > LONGEST:
         raise AddressError(printable(key), "is not a key.", "Write one with dots, for instance cache.ttl_s.")
@@ -78,6 +83,8 @@ def find_address(
         return _named(key, "providers", Provider, rest, providers)
     if head == "callers":
         return _named(key, "callers", CallerTable, rest, callers)
+    if head == "operations":
+        return _named(key, "operations", Operation, rest, operations)
     if head == "models":
         return _named(key, "models", Model, rest, models)
     kind = known.get(head)
@@ -88,7 +95,8 @@ def find_address(
         raise AddressError(
             printable(key),
             f'there is no section "{printable(head)}".',
-            _elsewhere(head, known) or did_you_mean(head, [*known, "providers", "callers", "models", *top_keys()]),
+            _elsewhere(head, known)
+            or did_you_mean(head, [*known, "providers", "callers", "operations", "models", *top_keys()]),
         )
     return _key(key, (head,), kind, rest)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from aiorchd.config.address import AddressError, find_address
 from aiorchd.config.key import fields_of
 from aiorchd.config.lines import Path
 from aiorchd.config.problems import did_you_mean, dotted
-from aiorchd.config.schema import CallerTable, Config, Model, Provider, sections, top_keys
+from aiorchd.config.schema import CallerTable, Config, Model, Operation, Provider, sections, top_keys
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -23,7 +23,8 @@ def flatten(config: Config) -> dict[str, Any]:
     for section in sections():
         for name, value in _plain(getattr(config, section)).items():
             flat[dotted((section, name))] = value
-    for family, tables in (("providers", config.providers), ("callers", config.callers)):
+    families = {"providers": config.providers, "callers": config.callers, "operations": config.operations}
+    for family, tables in families.items():
         for named, table in tables.items():
             for name, value in _plain(table).items():
                 flat[dotted((family, named, name))] = value
@@ -45,7 +46,9 @@ def find_value(config: Config, key: str) -> Any:
         return below
     models = [model.name for model in config.models]
     try:
-        address = find_address(key, providers=config.providers, models=models, callers=config.callers)
+        address = find_address(
+            key, providers=config.providers, models=models, callers=config.callers, operations=config.operations
+        )
     except AddressError as error:
         if not error.table:
             raise
@@ -53,8 +56,11 @@ def find_value(config: Config, key: str) -> Any:
         return {name: value for name, value in flat.items() if name.startswith(prefix)}
     place = dotted(_by_number(address.path, models))
     if place not in flat:
-        what, names = ("caller", config.callers) if address.path[0] == "callers" else ("provider", config.providers)
-        raise AddressError(key, f"there is no such {what}.", did_you_mean(str(address.path[1]), names))
+        family = str(address.path[0])
+        names: Collection[str] = getattr(config, family)
+        raise AddressError(
+            key, f"there is no such {family.removesuffix('s')}.", did_you_mean(str(address.path[1]), names)
+        )
     if address.entry is None:
         return flat[place]
     if address.entry not in flat[place]:
@@ -74,7 +80,7 @@ def flatten_raw(raw: Mapping[str, Any]) -> dict[str, Any]:
         if section == "models":
             for number, model in enumerate(table):
                 flat.update({dotted(("models", number, name)): value for name, value in model.items()})
-        elif section in ("providers", "callers"):
+        elif section in ("providers", "callers", "operations"):
             for named, below in table.items():
                 flat.update({dotted((section, named, name)): value for name, value in below.items()})
         elif isinstance(table, Mapping):
@@ -106,6 +112,7 @@ def changes(old: Config, new: Config) -> Changes:
                 (live if field.about.live else restart).append(dotted((section, name)))
     live += _by_name("providers", old.providers, new.providers, Provider)
     live += _by_name("callers", old.callers, new.callers, CallerTable)
+    live += _by_name("operations", old.operations, new.operations, Operation)
     old_models, new_models = ({model.name: model for model in config.models} for config in (old, new))
     live += _by_name("models", old_models, new_models, Model)
     if [name for name in old_models if name in new_models] != [name for name in new_models if name in old_models]:

@@ -86,6 +86,8 @@ def _locate(variable: str, raw: Mapping[str, Any]) -> _Place | tuple[str, str]:
         if parts[1] and parts[2] in fields:
             return _Place(("providers", _provider_name(parts[1], raw), parts[2]), fields[parts[2]])
         return "sets no key of a provider.", did_you_mean(parts[2], fields)
+    if parts[0] == "operations":
+        return "operations are not set in the environment.", "Put them into the file."
     if parts[0] == "callers":
         return "callers are not set in the environment.", "Put them into the file."
     if parts[0] in top and len(parts) == 1:

@@ -24,6 +24,7 @@ from aiorchd.config.schema import (
     WITHOUT_ADDRESS,
     CallerTable,
     Model,
+    Operation,
     Provider,
     Section,
     sections,
@@ -58,6 +59,13 @@ def json_schema() -> dict[str, Any]:
         "description": "Single callers, each as [callers.NAME]: a user's name or number, or a systemd unit in quotes.",
         "type": "object",
         "additionalProperties": _table("callers.NAME", CallerTable),
+    }
+    properties["operations"] = {
+        "title": "operations",
+        "description": "Kinds of work, each as [operations.NAME]; hosts call them by that name.",
+        "type": "object",
+        "patternProperties": {PROVIDER_NAME: _table("operations.NAME", Operation)},
+        "additionalProperties": False,
     }
     properties["models"] = {
         "title": "models",

@@ -21,6 +21,7 @@ from aiorchd.config.environment import overlay, read_names
 from aiorchd.config.findings import ENVIRONMENT, OVERRIDE, Findings, Origin
 from aiorchd.config.lines import Lines, find_lines
 from aiorchd.config.lines import Path as KeyPath
+from aiorchd.config.operations import NOTHING, Material, furnish
 from aiorchd.config.overrides import NO_OVERRIDES, Overrides, lay
 from aiorchd.config.presets import PROFILES, Preset, presets_of
 from aiorchd.config.problems import ConfigError, Problem, dotted
@@ -73,6 +74,8 @@ class Loaded:
     layers: tuple[Layer, ...] = field(default=())
     content: bytes = field(default=b"", repr=False)
     overrides: Overrides = field(default_factory=lambda: NO_OVERRIDES)
+    materials: Mapping[str, Material] = field(default_factory=lambda: NOTHING, repr=False)
+    """By operation: its compiled template and its schema."""
 
 
 def load(
@@ -81,37 +84,46 @@ def load(
     *,
     owners: frozenset[int] | None = None,
     overrides: Overrides = NO_OVERRIDES,
+    before: Mapping[str, Material] = NOTHING,
 ) -> Loaded:
     """Read, check and complete a configuration; None stands for the built-in one, over which the environment still goes.
 
     ``owners`` are the users, besides root, to whom the file may belong: this process's own unless told otherwise.
+    ``before`` is what operations were made of so far, so that nothing is compiled twice.
     Reads files and asks the user database: call it in a thread. Raises `ConfigError` and nothing else, whatever the
     file holds.
     """
     if path is None:
         return load_text(b"", None, environ, overrides=overrides)
     content = read_guarded(path, frozenset({os.geteuid()}) if owners is None else owners)
-    return load_text(content, path, environ, overrides=overrides)
+    return load_text(content, path, environ, owners=owners, overrides=overrides, before=before)
 
 
 def load_text(
-    content: bytes, path: Path | None, environ: Mapping[str, str], *, overrides: Overrides = NO_OVERRIDES
+    content: bytes,
+    path: Path | None,
+    environ: Mapping[str, str],
+    *,
+    owners: frozenset[int] | None = None,
+    overrides: Overrides = NO_OVERRIDES,
+    before: Mapping[str, Material] = NOTHING,
 ) -> Loaded:
     """Do the same with content that was read already, or is about to be written to ``path``."""
     fingerprint = _fingerprint(content, environ, overrides)
+    furnishing = _Furnishing(frozenset({os.geteuid()}) if owners is None else owners, before)
     if path is None:
-        return _accept(_Read(None, b"", {}, find_lines(""), fingerprint), environ, overrides)
+        return _accept(_Read(None, b"", {}, find_lines(""), fingerprint), environ, overrides, furnishing)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        before = content[: error.start]
-        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        so_far = content[: error.start]
+        line, column = so_far.count(b"\n") + 1, error.start - (so_far.rfind(b"\n") + 1) + 1
         sentence = f"byte 0x{content[error.start]:02x} is not UTF-8."
         raise ConfigError(
             [Problem(str(path), "", line, sentence, "Save the file as UTF-8.", column)], fingerprint=fingerprint
         ) from None
     raw = _parse(text, path, fingerprint)
-    return _accept(_Read(path, content, raw, find_lines(text), fingerprint), environ, overrides)
+    return _accept(_Read(path, content, raw, find_lines(text), fingerprint), environ, overrides, furnishing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +135,14 @@ class _Read:
     raw: Mapping[str, Any]
     lines: Lines
     fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Furnishing:
+    """To whom files of operations may belong, and what operations were made of so far."""
+
+    owners: frozenset[int]
+    before: Mapping[str, Material]
 
 
 def _parse(text: str, path: Path, fingerprint: str) -> dict[str, Any]:
@@ -168,7 +188,7 @@ def _is_deeper(raw: dict[str, Any], deepest: int) -> bool:
     return True
 
 
-def _accept(read: _Read, environ: Mapping[str, str], overrides: Overrides) -> Loaded:
+def _accept(read: _Read, environ: Mapping[str, str], overrides: Overrides, furnishing: _Furnishing) -> Loaded:
     surrounded = overlay(read.raw, environ)
     laid = lay(surrounded.raw, overrides)
     presets = _presets(laid.raw.get("profile"))
@@ -191,6 +211,7 @@ def _accept(read: _Read, environ: Mapping[str, str], overrides: Overrides) -> Lo
         findings.doubtful_at(Origin(OVERRIDE, key), "is passed over: there is no such model any more.")
     records = make_records(raw, findings)
     check(records, findings)
+    materials = furnish(records, findings, path=read.path, owners=furnishing.owners, before=furnishing.before)
     problems = findings.problems()
     if problems:
         raise ConfigError(problems, fingerprint=read.fingerprint)
@@ -209,13 +230,14 @@ def _accept(read: _Read, environ: Mapping[str, str], overrides: Overrides) -> Lo
     return Loaded(
         config=config,
         path=read.path,
-        fingerprint=read.fingerprint,
+        fingerprint=_with_files(read.fingerprint, materials),
         simulated=simulated,
         empty=read.path is not None and not read.raw,
         warnings=findings.warnings(),
         layers=tuple(layers),
         content=read.content,
         overrides=overrides,
+        materials=materials,
     )
 
 
@@ -234,6 +256,12 @@ def with_embedded_model(config: Config) -> Config:
     parts["providers"] = {EMBEDDED: Provider(dialect="simulated")}
     parts["models"] = (Model(name=EMBEDDED, provider=EMBEDDED, input_usd_per_1m=0.0, output_usd_per_1m=0.0),)
     return Config(**parts)
+
+
+def _with_files(fingerprint: str, materials: Mapping[str, Material]) -> str:
+    """Let the files beside the TOML count as parts of it."""
+    marks = [material.schema_mark for material in materials.values() if material.schema_mark]
+    return hashlib.sha256(" ".join((fingerprint, *marks)).encode()).hexdigest()[:32] if marks else fingerprint
 
 
 def _fingerprint(content: bytes, environ: Mapping[str, str], overrides: Overrides) -> str:

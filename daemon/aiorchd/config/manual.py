@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from aiorchd.config.key import Field, bounds, fields_of
-from aiorchd.config.schema import CallerTable, Model, Provider, Section, sections, top_keys
+from aiorchd.config.schema import CallerTable, Model, Operation, Provider, Section, sections, top_keys
 
 _WIDTH: Final = 100
 
@@ -46,6 +46,7 @@ def manual() -> str:
         lines += _section(f"[{name}]", kind, active=True)
     lines += _section("[providers.main]", Provider, active=False)
     lines += _section('[callers."web.service"]', CallerTable, active=False)
+    lines += _section("[operations.tag_page]", Operation, active=False)
     lines += _section("[[models]]", Model, active=False)
     return "\n".join(lines).rstrip("\n") + "\n"
 

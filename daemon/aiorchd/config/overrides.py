@@ -66,6 +66,7 @@ def with_override(
     providers: Collection[str],
     models: Sequence[str],
     callers: Collection[str] = (),
+    operations: Collection[str] = (),
 ) -> Overrides:
     """Add an override, or several when ``key`` names a section and ``value`` is a table of its keys.
 
@@ -73,8 +74,9 @@ def with_override(
     read again.
     """
     problems: list[Problem] = []
+    names = {"providers": providers, "models": models, "callers": callers, "operations": operations}
     changed = dict(held)
-    for address, one in _addressed(key, value, providers, models, callers, problems):
+    for address, one in _addressed(key, value, names, problems):
         if address.field.about.guarded:
             problems.append(
                 _problem(
@@ -106,12 +108,15 @@ def without_override(
     providers: Collection[str],
     models: Sequence[str],
     callers: Collection[str] = (),
+    operations: Collection[str] = (),
 ) -> Overrides:
     """Take an override away, those below a section, or (None) all. Raises `ConfigError` when none is meant."""
     if key is None:
         return NO_OVERRIDES
     try:
-        prefix: Path = find_address(key, providers=providers, models=models, callers=callers).whole
+        prefix: Path = find_address(
+            key, providers=providers, models=models, callers=callers, operations=operations
+        ).whole
         meant = [path for path in held if path[: len(prefix)] == prefix]
     except AddressError:
         # A section, or something that is not in the file any more: by its words.
@@ -130,14 +135,12 @@ def to_wire(overrides: Overrides) -> dict[str, Any]:
 def _addressed(
     key: str,
     value: Any,
-    providers: Collection[str],
-    models: Sequence[str],
-    callers: Collection[str],
+    names: Mapping[str, Any],
     problems: list[Problem],
 ) -> list[tuple[Address, Any]]:
     """Find the places that are meant, noting a problem for each that there is not."""
     try:
-        return [(find_address(key, providers=providers, models=models, callers=callers), value)]
+        return [(find_address(key, **names), value)]
     except AddressError as error:
         if not (error.table and isinstance(value, dict) and value):
             problems.append(_problem(printable(key), error.sentence, error.remedy))
@@ -146,7 +149,7 @@ def _addressed(
     for name, one in value.items():
         below = f"{key}.{name}"
         try:
-            found.append((find_address(below, providers=providers, models=models, callers=callers), one))
+            found.append((find_address(below, **names), one))
         except AddressError as error:
             problems.append(_problem(printable(below), error.sentence, error.remedy))
     return found

@@ -17,7 +17,7 @@ from aiorchd.config.key import Field, expectation, fields_of
 from aiorchd.config.later import not_yet
 from aiorchd.config.lines import Path
 from aiorchd.config.problems import did_you_mean, dotted, nearest, printable, show
-from aiorchd.config.schema import CallerTable, Config, Model, Profile, Provider, Section, sections, top_keys
+from aiorchd.config.schema import CallerTable, Config, Model, Operation, Profile, Provider, Section, sections, top_keys
 from aiorchd.config.secrets import looks_secret, names_secret
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -33,6 +33,7 @@ class Records:
     providers: Mapping[str, Provider]
     provider_names: frozenset[str]
     callers: Mapping[str, CallerTable]
+    operations: Mapping[str, Operation]
     models: tuple[tuple[int, Model], ...]
     all_models: bool
     profile: Profile | None = None
@@ -41,7 +42,14 @@ class Records:
         """Put them together."""
         made: dict[str, Any] = dict(self.sections)
         models = tuple(model for _, model in self.models)
-        return Config(profile=self.profile, providers=self.providers, callers=self.callers, models=models, **made)
+        return Config(
+            profile=self.profile,
+            providers=self.providers,
+            callers=self.callers,
+            operations=self.operations,
+            models=models,
+            **made,
+        )
 
 
 class _Schema:
@@ -50,7 +58,7 @@ class _Schema:
     def __init__(self) -> None:
         self.sections = sections()
         self.top = top_keys()
-        kinds: tuple[type[Section], ...] = (*self.sections.values(), Provider, CallerTable, Model)
+        kinds: tuple[type[Section], ...] = (*self.sections.values(), Provider, CallerTable, Operation, Model)
         self.fields = {kind: fields_of(kind) for kind in kinds}
 
     def elsewhere(self, name: str) -> str | None:
@@ -64,7 +72,7 @@ def make_records(raw: Mapping[str, Any], findings: Findings) -> Records:
     """Make what can be made, noting every problem."""
     schema = _Schema()
     made: dict[str, Section] = {}
-    known = [*schema.top, *schema.sections, "providers", "callers", "models"]
+    known = [*schema.top, *schema.sections, "providers", "callers", "operations", "models"]
     for name, value in raw.items():
         if name not in known:
             _unknown((name,), value, known, schema, findings)
@@ -77,8 +85,9 @@ def make_records(raw: Mapping[str, Any], findings: Findings) -> Records:
             made[name] = kind() if section is None else section
     providers, provider_names = _providers(raw.get("providers", {}), schema, findings)
     callers = _callers(raw.get("callers", {}), schema, findings)
+    operations = _operations(raw.get("operations", {}), schema, findings)
     models, all_models = _models(raw.get("models", []), schema, findings)
-    return Records(made, providers, provider_names, callers, models, all_models, profile)
+    return Records(made, providers, provider_names, callers, operations, models, all_models, profile)
 
 
 def _providers(raw: Any, schema: _Schema, findings: Findings) -> tuple[dict[str, Provider], frozenset[str]]:
@@ -88,7 +97,7 @@ def _providers(raw: Any, schema: _Schema, findings: Findings) -> tuple[dict[str,
     made: dict[str, Provider] = {}
     for name, table in raw.items():
         path: Path = ("providers", name)
-        if not _is_provider_name(name):
+        if not _is_name(name):
             findings.wrong(
                 path,
                 "a provider's name is made of at most 64 letters, digits, - _ and ., and begins with a letter or digit.",
@@ -123,7 +132,28 @@ def _callers(raw: Any, schema: _Schema, findings: Findings) -> dict[str, CallerT
     return made
 
 
-def _is_provider_name(name: str) -> bool:
+def _operations(raw: Any, schema: _Schema, findings: Findings) -> dict[str, Operation]:
+    if not isinstance(raw, dict):
+        findings.wrong(("operations",), f"must be tables [operations.NAME], not {show(raw)}.")
+        return {}
+    made: dict[str, Operation] = {}
+    for name, table in raw.items():
+        path: Path = ("operations", name)
+        if not _is_name(name):
+            findings.wrong(
+                path,
+                "an operation's name is made of at most 64 letters, digits, - _ and ., and begins with a letter or digit.",
+            )
+        if not isinstance(table, dict) and name in schema.fields[Operation]:
+            findings.wrong(path, "stands in [operations] itself, without a name.", "Write [operations.NAME].")
+            continue
+        operation = _section(Operation, table, path, schema, findings)
+        if operation is not None:
+            made[name] = operation
+    return made
+
+
+def _is_name(name: str) -> bool:
     plain = name.replace("-", "").replace("_", "").replace(".", "")
     return len(name) <= 64 and name.isascii() and plain.isalnum() and name[0].isalnum()
 

@@ -18,7 +18,7 @@ from aiorchd.config.later import NOT_YET
 from aiorchd.config.manual import facts, to_toml
 from aiorchd.config.overrides import MOST_OVERRIDES
 from aiorchd.config.presets import LEVELS, PROFILES, presets_of
-from aiorchd.config.schema import CallerTable, Config, Model, Provider, Section, sections, top_keys
+from aiorchd.config.schema import CallerTable, Config, Model, Operation, Provider, Section, sections, top_keys
 
 _OPENING: Final = """\
 # Configuration
@@ -87,6 +87,7 @@ def reference() -> str:
         **sections(),
         "providers.NAME": Provider,
         "callers.NAME": CallerTable,
+        "operations.NAME": Operation,
         "[[models]]": Model,
     }
     waiting = [

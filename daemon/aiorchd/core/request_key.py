@@ -95,7 +95,7 @@ def request_key(
     kind: str,
     request: Mapping[str, Any],
     *,
-    uid: int,
+    uid: int | None,
     partition: str,
     policy: PolicyForm,
     task: str | None = None,
@@ -103,11 +103,13 @@ def request_key(
 ) -> bytes:
     """Give the key of a question: `KEY_BYTES` bytes.
 
-    ``uid`` and ``partition`` stand first: no request can reach into another's partition. ``request`` holds the named
+    ``uid`` and ``partition`` stand first: no request can reach into another's partition. A ``uid`` of None is everybody's,
+    for answers that are shared between users; no user has it. ``request`` holds the named
     arguments; irrelevant ones, null ones and those equal to their default are left out (see `relevant`); ``task`` and
     ``quality_threshold`` count as members of it. Raises `UncanonicalError` naming the place.
     """
-    parts = [f"l5:i{uid};{_text(partition)}{_text(kind)}{policy}"]
+    who = "n" if uid is None else f"i{uid};"
+    parts = [f"l5:{who}{_text(partition)}{_text(kind)}{policy}"]
     _write(parts.append, relevant(request, task=task, quality_threshold=quality_threshold), 0)
     return b"\x01" + blake2b(_encoded("".join(parts)), digest_size=KEY_BYTES - 1).digest()
 

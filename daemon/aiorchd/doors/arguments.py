@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
-from aiorch.errors import InvalidRequest, UnknownOperation
+from aiorch.errors import InvalidRequest
 from aiorchd.calls.question import Question
 
 _MAX_DEPTH: Final = 64
@@ -45,14 +45,14 @@ def take(arguments: Mapping[str, Any], known: frozenset[str]) -> None:
 def parse_complete(arguments: dict[str, Any]) -> Question:
     """Check the arguments of ``complete``. Raises `InvalidRequest` naming the field."""
     take(arguments, COMPLETE_ARGUMENTS)
-    if arguments.get("operation") is not None:
-        raise UnknownOperation(
-            f"operation: there is no operation {_shown(arguments['operation'])}; this configuration defines none, "
-            "send prompt or messages instead"
-        )
-    if "input" in arguments:
+    request: dict[str, Any]
+    operation = _label("operation", arguments.get("operation"))
+    if operation is not None:
+        request, given = {}, _input(arguments)
+    elif "input" in arguments:
         raise InvalidRequest("input: belongs to an operation; send prompt or messages, or name the operation")
-    request: dict[str, Any] = {"messages": _messages(arguments)}
+    else:
+        request, given = {"messages": _messages(arguments)}, None
     for name, check in _ANSWER_FIELDS.items():
         value = arguments.get(name)
         if value is not None:
@@ -100,6 +100,8 @@ def parse_complete(arguments: dict[str, Any]) -> Question:
         quality_threshold=_share("quality_threshold", arguments.get("quality_threshold")),
         cost_limit_usd=_not_negative("cost_limit", arguments.get("cost_limit")),
         host=host,
+        operation=operation,
+        input=given,
     )
 
 
@@ -146,6 +148,21 @@ def asked_by(value: Any) -> tuple[Any, ...] | None:
             "host: must be true, or an array of a method name and the arguments that come before the question"
         )
     return tuple(_plain("host", value))
+
+
+def _input(arguments: dict[str, Any]) -> Any:
+    """Check what an operation is to be done on: anything that JSON can carry, but nothing."""
+    for name in ("prompt", "messages"):
+        if arguments.get(name) is not None:
+            raise InvalidRequest(f"{name}: send {name}, or operation with input, not both")
+    return plain_input("input", arguments.get("input"))
+
+
+def plain_input(name: str, given: Any) -> Any:
+    """Take an input of an operation as plain data. Raises `InvalidRequest`."""
+    if given is None:
+        raise InvalidRequest(f"{name}: missing; an operation is done on an input: text, a map or a list")
+    return _plain(name, given)
 
 
 def _messages(arguments: dict[str, Any]) -> list[dict[str, Any]]:

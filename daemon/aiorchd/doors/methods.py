@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Final, Protocol
 
 from aiorch.errors import Forbidden, InvalidRequest, NotFound
 from aiorch.version import PROTOCOL, __version__
+from aiorchd.calls.caller import Caller
 from aiorchd.calls.outcome import rules
-from aiorchd.doors.arguments import COMPLETE_ARGUMENTS, EMBED_ARGUMENTS, named_arguments, take
+from aiorchd.doors.arguments import COMPLETE_ARGUMENTS, EMBED_ARGUMENTS, named_arguments, plain_input, take
 from aiorchd.doors.host_models import Configured, RegisterModels, RemoveModels
 from aiorchd.doors.questions import Questions
 from aiorchd.doors.session import Asked
@@ -43,6 +44,10 @@ class House(Protocol):
         self, *, uid: int | None, request_id: str | None, tag: str | None, operation: str | None
     ) -> int:
         """Delete answers of one user, or of all (uid None); returns how many."""
+        ...
+
+    async def cache_explain(self, caller: Caller, operation: str, a: Any, b: Any) -> dict[str, Any]:
+        """Tell whether two inputs of an operation are one question to the cache, at which depth, and why."""
         ...
 
     async def config_get(self, key: str | None) -> Any:
@@ -110,6 +115,7 @@ def method_table(
         "cache.stats": _row(_Plain(house.cache_stats)),
         "cache.clear": _row(_CacheClear(house), admin_only=True),
         "cache.forget": _row(_CacheForget(house)),
+        "cache.explain": _row(_CacheExplain(house)),
         "config.get": _row(_ConfigGet(house), admin_only=True),
         "config.reload": _row(_Plain(house.config_reload), admin_only=True),
         "config.override": _row(_ConfigOverride(house), admin_only=True),
@@ -219,6 +225,21 @@ class _CacheForget:
             uid=None if caller.admin else caller.uid, request_id=request_id, tag=tag, operation=operation
         )
         return {"removed": removed}
+
+
+@dataclass(frozen=True, slots=True)
+class _CacheExplain:
+    takes: ClassVar[frozenset[str]] = frozenset(("operation", "a", "b"))
+    house: House
+
+    async def __call__(self, asked: Asked) -> dict[str, Any]:
+        arguments = named_arguments(asked.params)
+        take(arguments, self.takes)
+        operation = _text(arguments, "operation")
+        if operation is None:
+            raise InvalidRequest("operation: missing; name the operation whose inputs these are")
+        a, b = (plain_input(name, arguments.get(name)) for name in ("a", "b"))
+        return await self.house.cache_explain(asked.session.caller, operation, a, b)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from aiorchd.config.compare import Changes, changes
 from aiorchd.config.findings import OVERRIDE
 from aiorchd.config.load import Loaded, load, load_text
 from aiorchd.config.overrides import Overrides, to_wire, with_override, without_override
-from aiorchd.config.problems import ConfigError, Problem
+from aiorchd.config.problems import ConfigError, Problem, dotted
 from aiorchd.runtime.logs import Log
 from aiorchd.runtime.watch import FileWatch
 
@@ -174,12 +174,22 @@ class Reloading:
             providers = () if config is None else tuple(config.providers)
             models = () if config is None else tuple(model.name for model in config.models)
             callers = () if config is None else tuple(config.callers)
+            operations = () if config is None else tuple(config.operations)
             try:
-                overrides = change(loaded.overrides, providers=providers, models=models, callers=callers)
+                overrides = change(
+                    loaded.overrides, providers=providers, models=models, callers=callers, operations=operations
+                )
                 if list(overrides.items()) == list(loaded.overrides.items()):
                     return self._unchanged(trigger)
                 found = await trio.to_thread.run_sync(
-                    partial(load_text, loaded.content, self._path, self._environ, overrides=overrides)
+                    partial(
+                        load_text,
+                        loaded.content,
+                        self._path,
+                        self._environ,
+                        overrides=overrides,
+                        before=loaded.materials,
+                    )
                 )
                 verdict = await self._put_in_force(trigger, found)
             except ConfigError as error:
@@ -202,7 +212,13 @@ class Reloading:
             if self._path is None:
                 return await self._put_rotated_in_force(trigger)
             loaded = await trio.to_thread.run_sync(
-                partial(load, self._path, self._environ, overrides=self._loaded.overrides)
+                partial(
+                    load,
+                    self._path,
+                    self._environ,
+                    overrides=self._loaded.overrides,
+                    before=self._loaded.materials,
+                )
             )
             if loaded.fingerprint == self._loaded.fingerprint:
                 return await self._put_rotated_in_force(trigger)
@@ -224,6 +240,7 @@ class Reloading:
 
     async def _put_in_force(self, trigger: str, loaded: Loaded) -> Verdict:
         changed = changes(self._loaded.config, loaded.config)
+        files = _changed_files(self._loaded, loaded)
         self._generation = await self._apply(loaded, changed)
         self._loaded = loaded
         # Against what the process started with: a key set back to that needs no restart any more.
@@ -233,7 +250,7 @@ class Reloading:
             trigger,
             "accepted",
             self._generation,
-            changed=(*changed.live, *changed.restart),
+            changed=(*changed.live, *changed.restart, *files),
             pending=self._pending,
             warnings=loaded.warnings,
         )
@@ -259,6 +276,17 @@ class Reloading:
         return Verdict(
             self._wall_clock(), trigger, "refused", self._generation, problems=problems, pending=self._pending
         )
+
+
+def _changed_files(old: Loaded, new: Loaded) -> list[str]:
+    """Name the keys that say the same as before of files that do not."""
+    return [
+        dotted(("operations", name, "output_schema"))
+        for name, material in new.materials.items()
+        if name in old.materials
+        and material.schema_file == old.materials[name].schema_file
+        and material.schema_mark != old.materials[name].schema_mark
+    ]
 
 
 def _resettable(problem: Problem) -> Problem:

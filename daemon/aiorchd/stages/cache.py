@@ -16,6 +16,10 @@ Samples: a call that asks for chance has no one answer. If it allows it (``Call.
 kept beside each other, each under a key of its own; the provider is asked until all are there, and then each call gets one of
 them by chance. They are kept as they were drawn: two may be equal, as the model likes.
 
+A call of an operation may be kept under the key of its question without noise (``Call.exact_key`` is then the question's own):
+one answer for all that differ only there. A hit on the very question is ``exact``, on another one ``normalised``. Whose an
+answer is, is looked at again when it is found, whatever its key says.
+
 Modes of a call: ``use`` looks and keeps; ``refresh`` asks anew and keeps; ``bypass`` does neither; ``only`` looks and
 fails with `NotFound` rather than ask. ``cache_ttl_s`` says how old an answer to this call may be: none older is taken, from
 neither tier, and its own is kept no longer; 0 takes and keeps none. A hit on a streamed call is replayed to its sink in pieces.
@@ -114,7 +118,7 @@ class Cache:
     async def __call__(self, call: Call) -> Reply:
         """Answer ``call`` from what is kept if it may be, else pass it on and keep the answer."""
         key, mode = call.key, call.cache
-        if key is None or mode == "bypass" or (self._memory is None and self._store is None):
+        if key is None or mode == "bypass" or (self._memory_of(call) is None and self._store_of(call) is None):
             if mode == "only":
                 self._refuse(call)
             return await self._inner(call)
@@ -131,12 +135,19 @@ class Cache:
         self._keep(call, key, reply)
         return reply
 
-    def peek_fresh(self, key: bytes, now: float, max_age_s: float | None = None) -> Kept | None:
+    def peek_fresh(
+        self, key: bytes, now: float, max_age_s: float | None = None, exact_key: bytes | None = None
+    ) -> Kept | None:
         """Find an answer in memory without waiting, ``now`` being wall time; a hit is counted, a miss is not, because the
-        call will look again on its way down. For calls in mode ``use`` or ``only`` that are neither streamed nor samples."""
+        call will look again on its way down. With an ``exact_key`` only the answer to that very question is found. For
+        calls in mode ``use`` or ``only`` that are neither streamed nor samples."""
         memory = self._memory
         if memory is None:
             return None
+        if exact_key is not None:
+            alike = memory.peek(key, now)
+            if alike is None or alike.reply.exact_key != exact_key:
+                return None
         kept = memory.recall(key, now)
         if kept is None or (now < kept.look_at and max_age_s is None):
             return kept
@@ -152,14 +163,17 @@ class Cache:
         uid: int | None = None,
         source_id: str | None = None,
         tag: str | None = None,
+        operation: str | None = None,
         everything: bool = False,
     ) -> int:
         """Delete, in both tiers, the answers that match all the given marks: those of one user (``uid`` None: of all), made
-        by the call ``source_id``, kept by a call tagged ``tag``; with ``everything``, all of that user or of all users. Gives
-        their number. An answer that is being read from disk meanwhile does not come back.
+        by the call ``source_id``, kept by a call tagged ``tag`` or of an ``operation`` (one of the two); with ``everything``,
+        all of that user or of all users. Gives their number. An answer that is being read from disk meanwhile does not come back.
         """
+        if operation is not None:
+            tag = _tag_of(operation) if tag is None else tag
         if not everything and source_id is None and tag is None:
-            raise ValueError("say what to forget: source_id, tag, or everything")
+            raise ValueError("say what to forget: source_id, tag, operation, or everything")
 
         def condemned(kept: Kept) -> bool:
             return (
@@ -198,26 +212,33 @@ class Cache:
 
     # finding
 
+    def _memory_of(self, call: Call) -> MemoryCache[Kept] | None:
+        return self._memory if call.tier in (None, "hybrid", "memory") else None
+
+    def _store_of(self, call: Call) -> AnswerStore | None:
+        return self._store if call.tier in (None, "hybrid", "disk") else None
+
     async def _find(self, call: Call, key: bytes) -> Kept | None:
         """Look in memory, then on disk, for an answer that this call may be given."""
-        if self._memory is not None:
+        memory, store = self._memory_of(call), self._store_of(call)
+        if memory is not None:
             now = self._wall_clock()
-            kept = self._memory.get(key, now)
+            kept = memory.get(key, now)
             if kept is not None:
                 if self._may_have(call, kept, now):
                     self._tell_disk(key, kept, now)
                     return kept
-                self._memory.take_back_hit()
+                memory.take_back_hit()
                 return None  # nor is there a younger one on disk
-        if self._store is None:
+        if store is None:
             return None
-        epoch = self._memory.epoch if self._memory is not None else 0
+        epoch = memory.epoch if memory is not None else 0
         self._busy += 1
         try:
-            stored = await self._store.get(key)
+            stored = await store.get(key)
         finally:
             self._busy -= 1
-        if self._memory is not None and self._memory.epoch != epoch:
+        if memory is not None and memory.epoch != epoch:
             stored = None  # something was forgotten meanwhile, perhaps this
         now = self._wall_clock()
         if stored is not None:
@@ -225,15 +246,17 @@ class Cache:
             self._unreadable += kept is None
             if kept is not None and self._may_have(call, kept, now):
                 self._disk_hits += 1
-                if self._memory is not None and self._memory.peek(key, now) is None:
-                    self._to_memory(key, kept)
+                if memory is not None and memory.peek(key, now) is None:
+                    self._to_memory(memory, key, kept)
                 call.journal.note(trio.current_time(), "cache", "found on disk")
                 return kept
         # Somebody may have brought the answer while we looked.
-        kept = self._memory.recall(key, now) if self._memory is not None else None
+        kept = memory.recall(key, now) if memory is not None else None
         return kept if kept is not None and self._may_have(call, kept, now) else None
 
     def _may_have(self, call: Call, kept: Kept, now: float) -> bool:
+        if not kept.belongs_to(call.caller.uid, call.partition, shared=call.shared):
+            return False
         if call.cache_ttl_s is not None and now - kept.stored_at >= call.cache_ttl_s:
             return False
         return kept.stored_at - CLOCK_TOLERANCE_S <= now < kept.expires_at + self._stale_s
@@ -275,6 +298,9 @@ class Cache:
         age_s = max(0.0, now - kept.stored_at)
         story = f"answered with what the call {kept.source_id} brought {age_s:.3g} s ago"
         given = replace(kept.reply, age_s=age_s)
+        if kept.reply.exact_key != call.exact_key:
+            story += ", whose question differs from this one only in noise"
+            given = replace(given, cache="normalised")
         if now >= kept.expires_at:
             self._stale_hits += 1
             given = replace(given, cache="stale")
@@ -309,27 +335,32 @@ class Cache:
     # keeping
 
     def _keep(self, call: Call, key: bytes, reply: Reply) -> None:
-        ttl_s = min(self._ttl_s if call.cache_ttl_s is None else call.cache_ttl_s, MAX_TTL_S)
+        usual_s = self._ttl_s if call.keep_s is None else call.keep_s
+        ttl_s = min(usual_s if call.cache_ttl_s is None else call.cache_ttl_s, MAX_TTL_S)
         if not ttl_s > 0 or not _is_worth_keeping(reply):
             self._not_kept += 1
             return
         now = self._wall_clock()
+        memory, store = self._memory_of(call), self._store_of(call)
         source_id = reply.source_id or call.id
         if reply.cache == "coalesced":
             # The passenger who pays keeps the answer. The others do only if they come first: it may not want to.
-            held = self._memory.peek(key, now) if self._memory is not None else None
-            if self._memory is None or (held is not None and held.source_id == source_id):
+            held = memory.peek(key, now) if memory is not None else None
+            if memory is None or (held is not None and held.source_id == source_id):
                 return
-        owner = (call.caller.uid, call.partition, call.tags)
+        if call.exact_key is not None and reply.exact_key is None:
+            reply = replace(reply, exact_key=call.exact_key)
+        tags = call.tags if call.operation is None else (*call.tags, _tag_of(call.operation))
+        owner = (call.caller.uid, call.partition, tags)
         kept = kept_of(reply, now, now + ttl_s, source_id, *owner)
         if kept is None:
             self._not_kept += 1
             return
         self._kept += 1
-        if self._memory is not None:
-            self._to_memory(key, kept)
-        if self._store is not None and not reply.simulated:
-            self._store.put(
+        if memory is not None:
+            self._to_memory(memory, key, kept)
+        if store is not None and not reply.simulated:
+            store.put(
                 StoredAnswer(
                     key=key,
                     body=to_body(reply),
@@ -344,16 +375,20 @@ class Cache:
                 )
             )
 
-    def _to_memory(self, key: bytes, kept: Kept) -> None:
-        assert self._memory is not None
+    def _to_memory(self, memory: MemoryCache[Kept], key: bytes, kept: Kept) -> None:
         kept.look_at = min(kept.stored_at + TOLD_EVERY_S, kept.expires_at)
-        self._memory.put(
+        memory.put(
             key,
             kept,
             size_bytes=kept.size_bytes,
             stored_at=kept.stored_at,
             expires_at=kept.expires_at + self._stale_s,
         )
+
+
+def _tag_of(operation: str) -> str:
+    """Write an operation as a tag: with a character that no tag of a caller has."""
+    return f"\x1foperation {operation}"
 
 
 def _place(key: bytes, number: int) -> bytes:

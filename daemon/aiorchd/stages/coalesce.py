@@ -119,7 +119,9 @@ class Coalesce:
             flight = self._take_off(key, call)
         else:
             self._boarded += 1
-            call.journal.note(boarded_at, "coalesce", f"joins the call {flight.call.id}, which asks the same")
+            call.journal.note(
+                boarded_at, "coalesce", f"joins the call {flight.call.id}, which asks {_how_equal(flight.call, call)}"
+            )
             self._extend(flight, call.deadline)
         if call.sink is None:
             pays = await self._ride(key, flight, call)
@@ -136,7 +138,7 @@ class Coalesce:
         self._close(key, flight)
         if call.id == flight.call.id:
             return flight.reply
-        return _shared(flight.reply, flight.call.id, trio.current_time() - boarded_at, pays=pays)
+        return _shared(flight.reply, flight.call, trio.current_time() - boarded_at, pays=pays)
 
     def statistics(self) -> CoalesceStatistics:
         """Tell how many fly."""
@@ -279,8 +281,14 @@ def _is_lost_to_streaming(flight: _Flight) -> bool:
     return flight.reply.validation is not None and flight.reply.validation.get("ok") is False
 
 
-def _shared(reply: Reply, source_id: str, waited_s: float, *, pays: bool) -> Reply:
+def _how_equal(one: Call, other: Call) -> str:
+    return "the same" if one.exact_key == other.exact_key else "the same but for noise"
+
+
+def _shared(reply: Reply, flown: Call, waited_s: float, *, pays: bool) -> Reply:
     """Address a flight's reply to a passenger who did not start it; its waiting began when it boarded."""
+    source_id = flown.id
+    reply = replace(reply, exact_key=flown.exact_key) if flown.exact_key is not None else reply
     provider_s = min(reply.provider_s, waited_s)
     queue_s = min(reply.queue_s, waited_s - provider_s)
     if pays:

@@ -139,7 +139,10 @@ class Route:
                 shut[name] = float(result.details.get("failure_rate", 1.0))
             if forced or budget.left <= 0 or not judge(result).fall_back:
                 break
-            kind, remaining = self._chains.after(name, result.code, remaining, asked)
+            kind, following_ones = self._chains.after(name, result.code, remaining, asked)
+            if call.models:  # nobody else may answer it, whatever went wrong
+                following_ones = tuple(one for one in following_ones if one in call.models)
+            remaining = following_ones
             if remaining:
                 following, remaining = remaining[0], remaining[1:]
                 self._go_on(call, f"{name}: {result.code}", following, kind)
@@ -224,12 +227,26 @@ class Route:
     def _usual_chain_of(self, call: Call) -> tuple[str, ...]:
         if not self._targets:
             raise NoModels("no AI models available for routing: none is configured and enabled", stage="route")
+        if call.models:
+            return self._chain_of_allowed(call)
         if call.model is None:
             return self._usual[next(iter(self._targets))]
         chain = self._usual.get(call.model)
         if not chain:
             raise self._unknown(call.model)
         if call.model in self._disabled:
+            self._go_on(call, f"{call.model} is switched off", chain[0], "switched_off")
+        return chain
+
+    def _chain_of_allowed(self, call: Call) -> tuple[str, ...]:
+        names = call.models if call.model is None else tuple(dict.fromkeys((call.model, *call.models)))
+        chain = tuple(name for name in names if name in self._targets)
+        if not chain:
+            raise NoModels(
+                f"none of the models that the operation {call.operation} allows is enabled: {', '.join(names[:_NAMES_SHOWN])}",
+                stage="route",
+            )
+        if call.model is not None and call.model in self._disabled:
             self._go_on(call, f"{call.model} is switched off", chain[0], "switched_off")
         return chain
 

@@ -255,7 +255,10 @@ def test_what_is_not_utf8_is_told_with_its_place() -> None:
             '[daemon]\nlog_levels = {reload = "loud"}',
             'log_levels.reload: must be one of "debug", "info", "warning", "error"',
         ),
-        ("[operations.tag]\ntask = 'x'", "operations: is not part of this release: it will serve operations."),
+        (
+            "[operations.tag]\nsemantic = true",
+            "operations.tag.semantic: is not part of this release: it will serve the semantic cache.",
+        ),
         ("[batch]\nmax_size = 3", "batch: is not part of this release"),
         ("[cache.semantic]\nenabled = true", "cache.semantic: is not part of this release"),
         ("[providers.m]\nbase_url='http://h'\napi_keys_env = ['A', 'A']", "api_keys_env[1]: is named twice."),

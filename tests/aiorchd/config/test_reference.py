@@ -10,7 +10,7 @@ from aiorchd.config.key import fields_of
 from aiorchd.config.later import NOT_YET
 from aiorchd.config.presets import PROFILES
 from aiorchd.config.reference import reference
-from aiorchd.config.schema import CallerTable, Model, Provider, sections, top_keys
+from aiorchd.config.schema import CallerTable, Model, Operation, Provider, sections, top_keys
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -27,6 +27,7 @@ def test_every_key_has_its_heading_and_says_when_it_takes_effect() -> None:
         expected += [f"{name}.{key}" for key in fields_of(kind)]
     expected += [f"providers.NAME.{key}" for key in fields_of(Provider)]
     expected += [f"callers.NAME.{key}" for key in fields_of(CallerTable)]
+    expected += [f"operations.NAME.{key}" for key in fields_of(Operation)]
     expected += [f"models.{key}" for key in fields_of(Model)]
     assert headings == expected
     facts = re.findall(r"(?m)^Default: .*$", reference())

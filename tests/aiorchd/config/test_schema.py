@@ -10,9 +10,15 @@ import pytest
 
 from aiorchd.config.key import Field, expectation, fields_of, key, span
 from aiorchd.config.later import NOT_YET, not_yet
-from aiorchd.config.schema import CallerTable, Config, Model, Provider, Section, sections
+from aiorchd.config.schema import CallerTable, Config, Model, Operation, Provider, Section, sections
 
-KINDS: dict[str, type[Section]] = {**sections(), "providers.*": Provider, "callers.*": CallerTable, "models": Model}
+KINDS: dict[str, type[Section]] = {
+    **sections(),
+    "providers.*": Provider,
+    "callers.*": CallerTable,
+    "operations.*": Operation,
+    "models": Model,
+}
 ALL = [(section, field) for section, kind in KINDS.items() for field in fields_of(kind).values()]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiorch.errors import CallError, InvalidRequest, UnknownOperation
+from aiorch.errors import CallError, InvalidRequest
 from aiorchd.doors.arguments import named_arguments, parse_complete, parse_embed
 
 
@@ -70,6 +71,12 @@ WRONG = [
     ({"prompt": "x", "quality_threshold": 2}, "quality_threshold: must be between 0 and 1"),
     ({"prompt": "x", "cost_limit": -1}, "cost_limit: must not be negative"),
     ({"prompt": "x", "input": {}}, "input: belongs to an operation"),
+    ({"operation": "tag_page"}, "input: missing"),
+    ({"operation": "tag_page", "input": "x", "prompt": "y"}, "prompt: send prompt, or operation with input"),
+    ({"operation": "tag_page", "input": "x", "messages": []}, "messages: send messages, or operation with input"),
+    ({"operation": "tag_page", "input": {"a": math.nan}}, "input.a: must be a finite number"),
+    ({"operation": "tag_page", "input": {"a": b"x"}}, "input.a: "),
+    ({"operation": 7, "input": "x"}, "operation: must be text"),
 ]
 
 
@@ -79,9 +86,10 @@ def test_what_is_wrong_is_named(arguments: dict[str, Any], says: str) -> None:
         parse_complete(arguments)
 
 
-def test_an_operation_that_is_not_there_has_its_own_error() -> None:
-    with pytest.raises(UnknownOperation, match="tag_page"):
-        parse_complete({"operation": "tag_page", "input": {}})
+def test_an_operation_with_its_input() -> None:
+    question = parse_complete({"operation": "tag_page", "input": {"a": [1, "\udcff"]}, "max_tokens": 5})
+    assert (question.operation, question.input) == ("tag_page", {"a": [1, "\ufffd"]})
+    assert question.request == {"max_tokens": 5}
 
 
 def test_other_clients_types_are_taken() -> None:

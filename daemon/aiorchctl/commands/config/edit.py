@@ -13,7 +13,7 @@ import click
 
 import aiorch
 from aiorchctl.command import Command, Invocation, pass_invocation
-from aiorchctl.commands.config.names import callers_in_tables, names_in_tables
+from aiorchctl.commands.config.names import callers_in_tables, names_in_tables, operations_in_tables
 from aiorchctl.commands.config.offline import find_file, refused
 from aiorchctl.commands.config.show import literal
 from aiorchctl.commands.verdict import doubts, problem_line, verdict_words
@@ -208,7 +208,13 @@ def _edited(read: ConfigFile, key: str, text: str | None) -> tuple[Address, str,
         raise Failed("config", f"{read.path}: is not TOML: {error}; use an editor", os.EX_CONFIG) from error
     providers, models = names_in_tables(raw)
     try:
-        address = find_address(key, providers=providers, models=models, callers=callers_in_tables(raw))
+        address = find_address(
+            key,
+            providers=providers,
+            models=models,
+            callers=callers_in_tables(raw),
+            operations=operations_in_tables(raw),
+        )
     except AddressError as error:
         raise Failed("usage", str(error), os.EX_USAGE) from error
     path = tuple(map(str, address.whole))

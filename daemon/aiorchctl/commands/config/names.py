@@ -8,6 +8,7 @@ from typing import Any, Final
 
 _PROVIDER: Final = re.compile(r'providers\.(?:"([^"]*)"|([^."]+))\.')
 _CALLER: Final = re.compile(r'callers\.(?:"([^"]*)"|([^."]+))\.')
+_OPERATION: Final = re.compile(r'operations\.(?:"([^"]*)"|([^."]+))\.')
 _MODEL: Final = re.compile(r"models\[([0-9]+)\]\.")
 
 
@@ -20,6 +21,12 @@ def provider_names(keys: Iterable[str]) -> list[str]:
 def caller_names(keys: Iterable[str]) -> list[str]:
     """List the callers that have keys, each once."""
     found = [match[1] if match[2] is None else match[2] for key in keys if (match := _CALLER.match(key))]
+    return list(dict.fromkeys(found))
+
+
+def operation_names(keys: Iterable[str]) -> list[str]:
+    """List the operations that have keys, each once."""
+    found = [match[1] if match[2] is None else match[2] for key in keys if (match := _OPERATION.match(key))]
     return list(dict.fromkeys(found))
 
 
@@ -48,6 +55,12 @@ def names_in_tables(raw: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         if isinstance(models, list)
         else [],
     )
+
+
+def operations_in_tables(raw: Mapping[str, Any]) -> list[str]:
+    """List the operations of raw tables."""
+    operations = raw.get("operations")
+    return list(operations) if isinstance(operations, dict) else []
 
 
 def callers_in_tables(raw: Mapping[str, Any]) -> list[str]:

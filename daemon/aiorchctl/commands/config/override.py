@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiorchctl.command import Command, Invocation, pass_invocation
-from aiorchctl.commands.config.names import caller_names, model_names, provider_names
+from aiorchctl.commands.config.names import caller_names, model_names, operation_names, provider_names
 from aiorchctl.commands.config.show import literal
 from aiorchctl.commands.verdict import doubts, problem_line
 from aiorchctl.completing import config_keys, config_parts, config_values
@@ -67,7 +67,11 @@ def _value(client: aiorch.Client, key: str, text: str) -> Any:
     in_force = client.config_get()
     try:
         address = find_address(
-            key, providers=provider_names(in_force), models=model_names(in_force), callers=caller_names(in_force)
+            key,
+            providers=provider_names(in_force),
+            models=model_names(in_force),
+            callers=caller_names(in_force),
+            operations=operation_names(in_force),
         )
         return value_from_text(text, address.shape)
     except AddressError:

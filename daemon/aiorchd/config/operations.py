@@ -1,0 +1,160 @@
+"""Whether the operations of a configuration fit together, and what they are made of besides their keys: the compiled template,
+and the schema out of its file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path as FilePath
+from types import MappingProxyType
+from typing import Any, Final
+
+from aiorchd.config.findings import Findings
+from aiorchd.config.lines import Path
+from aiorchd.config.problems import ConfigError, did_you_mean, show
+from aiorchd.config.prompt_template import PromptTemplate, TemplateError
+from aiorchd.config.reading import read_guarded
+from aiorchd.config.records import Records
+from aiorchd.config.schema import Operation
+
+_PATH: Final = re.compile(r'input(\.\*{1,2}|\.[^\s.\[\]"*]+|\[\d{1,9}\]|\[\*\]|\["(?:[^"\\]|\\.)*"\])+')
+"""The same as `core.input_paths` reads."""
+
+_LATE_SHARE: Final = 0.5
+_LONG_CHARACTERS: Final = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What one operation is made of. ``output_schema`` is None where none is wanted; ``schema_mark`` changes with its file."""
+
+    template: PromptTemplate | None = None
+    output_schema: Any = None
+    schema_file: FilePath | None = None
+    schema_mark: str = ""
+
+
+NOTHING: Final[Mapping[str, Material]] = MappingProxyType({})
+
+
+def furnish(
+    records: Records,
+    findings: Findings,
+    *,
+    path: FilePath | None,
+    owners: frozenset[int],
+    before: Mapping[str, Material] = NOTHING,
+) -> dict[str, Material]:
+    """Check every operation and give what it is made of; templates that are the same as ``before`` are not compiled again.
+
+    ``path`` is the TOML, beside which schemas stand. Reads files: not for the loop.
+    """
+    known = {
+        material.template.source: material.template for material in before.values() if material.template is not None
+    }
+    made: dict[str, Material] = {}
+    for name, operation in records.operations.items():
+        at: Path = ("operations", name)
+        _models(at, operation, records, findings)
+        _paths(at, operation, findings)
+        template = _template(at, operation, known, findings)
+        made[name] = _with_schema(at, operation, template, path, owners, findings)
+    return made
+
+
+def _models(at: Path, operation: Operation, records: Records, findings: Findings) -> None:
+    enabled = {model.name: model.enabled for _, model in records.models}
+    seen: set[str] = set()
+    for number, name in enumerate(operation.models):
+        here: Path = (*at, "models", number)
+        if name in seen:
+            findings.wrong(here, f"{show(name)} is named twice.")
+        seen.add(name)
+        if name not in enabled:
+            if records.all_models:
+                findings.wrong(here, f"there is no model {show(name)}.", did_you_mean(name, enabled))
+        elif not enabled[name]:
+            findings.doubtful(here, f"the model {show(name)} is not enabled and will be passed over.")
+
+
+def _paths(at: Path, operation: Operation, findings: Findings) -> None:
+    for key in ("cache_ignore", "cache_unordered"):
+        for number, text in enumerate(getattr(operation, key)):
+            if not _PATH.fullmatch(text):
+                findings.wrong(
+                    (*at, key, number), f"{show(text)} is no path into the input.", "Write for instance input.a.b"
+                )
+    for key in ("document_id", "document_version"):
+        path = getattr(operation, key)
+        if path is not None and (not _PATH.fullmatch(path) or "*" in path):
+            findings.wrong(
+                (*at, key), f"{show(path)} is no path of one place in the input.", "Write for instance input.id"
+            )
+    if operation.document_version is not None and operation.document_id is None:
+        findings.wrong((*at, "document_version"), "has no document_id beside it.")
+
+
+def _template(
+    at: Path, operation: Operation, known: Mapping[str, PromptTemplate], findings: Findings
+) -> PromptTemplate | None:
+    source = operation.template
+    if source is None:
+        return None
+    template = known.get(source)
+    if template is None:
+        try:
+            template = PromptTemplate(source)
+        except TemplateError as error:
+            findings.wrong((*at, "template"), str(error))
+            return None
+    if len(source) >= _LONG_CHARACTERS and template.constant_share < _LATE_SHARE:
+        findings.doubtful(
+            (*at, "template"),
+            "most of its text that never changes comes after what does, where providers cannot cache it.",
+            "Put the input last.",
+        )
+    return template
+
+
+def _with_schema(
+    at: Path,
+    operation: Operation,
+    template: PromptTemplate | None,
+    path: FilePath | None,
+    owners: frozenset[int],
+    findings: Findings,
+) -> Material:
+    here: Path = (*at, "output_schema")
+    written = operation.output_schema
+    if written is None:
+        return Material(template)
+    if not isinstance(written, str):
+        return Material(template, dict(written))
+    file = FilePath(written)
+    if not file.is_absolute():
+        if path is None:
+            findings.wrong(here, "there is no file that it could be beside.", "Write the whole path.")
+            return Material(template)
+        file = path.parent / file
+    try:
+        content = read_guarded(file, owners)
+    except ConfigError as error:
+        (problem,) = error.problems
+        findings.wrong(here, f"{file}: {problem.sentence}", "" if "--config" in problem.remedy else problem.remedy)
+        return Material(template)
+    try:
+        schema = json.loads(content)
+    except RecursionError:
+        findings.wrong(here, f"{file}: is nested too deep.")
+        return Material(template)
+    except ValueError as error:
+        findings.wrong(here, f"{file}: is not JSON: {error}.")
+        return Material(template)
+    if not isinstance(schema, (dict, bool)):
+        findings.wrong(here, f"{file}: a JSON Schema is a map, not {show(schema)}.")
+        return Material(template)
+    return Material(template, schema, file, sha256(content).hexdigest()[:32])
