@@ -333,6 +333,7 @@ NOT_KEYS = frozenset(
         "cache.stats",
         "cache.clear",
         "cache.forget",
+        "cache.explain",
         "cache.db",
         "metrics.db",
         "models.list",

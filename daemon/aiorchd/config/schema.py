@@ -955,7 +955,7 @@ class CallerTable(Section, frozen=True):
         Annotated[float, span(0.01, 100)] | None,
         key(
             "Its share of a model's permits and quotas while others wait too, against 1 for everybody else.",
-            effect="2 gets twice as much, 0.5 half. A unit with a weight is served beside its user's other processes. "
+            effect="With 2 it gets twice as much, 0.5 half. A unit with a weight is served beside its user's other processes. "
             "Left out, 1.",
             unit="times the usual share",
             example="2.0",
@@ -983,8 +983,8 @@ class CallerTable(Section, frozen=True):
 
 
 class Operation(Section, frozen=True):
-    """A kind of work that hosts do, as `complete(operation="NAME", input=…)`: what is asked, of whom, and what makes two
-    inputs the same question. See docs/operations.md.
+    """A kind of work that hosts ask for by NAME and give an input: what is asked of whom, and what makes two inputs the same
+    question. See docs/operations.md.
     """
 
     template: Annotated[
