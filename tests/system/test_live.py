@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -27,7 +28,7 @@ from processes import ROOT, DaemonProcess, daemon
 
 import aiorch
 from aiorchd.config.key import fields_of
-from aiorchd.config.schema import Model, Provider, sections, top_keys
+from aiorchd.config.schema import CallerTable, Config, Model, Provider, sections, top_keys
 from aiorchsim.process import Simulator, start_simulator
 
 PROFILE = """
@@ -38,9 +39,16 @@ latency_s = 0.02
 name = "slow"
 latency_s = 0.4
 [[models]]
+name = "slower"
+latency_s = 3.0
+[[models]]
 name = "broken"
 latency_s = 0.0
 error_rate = 1.0
+[[models]]
+name = "overloaded"
+latency_s = 0.0
+fault = "error_529"
 """
 SHOWN_ELSEWHERE = {
     # Given to each new connection together with daemon.max_frame_bytes; what they do: tests/system/test_hostile_peers.py.
@@ -137,6 +145,16 @@ class Host:
         found: dict[str, Any] = next(one["live"] for one in listed if one["name"] == model)
         return found
 
+    async def wait_for_waiting(self, model: str, number: int) -> None:
+        """Wait until so many calls wait for a model."""
+        while (await self.live(model))["waiting"] < number:
+            await trio.sleep(0.01)
+
+    async def limits(self, model: str) -> dict[str, Any]:
+        told = await self.client.call("limits")
+        found: dict[str, Any] = next(one for one in told["targets"] if one["model"] == model)
+        return found
+
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
@@ -157,12 +175,13 @@ async def a_host(folder: Path, simulator: Simulator, **environment: str) -> Asyn
 @changes("concurrency.max", "models.max_concurrency")
 async def test_permits(tmp_path: Path, simulator: Simulator) -> None:
     async with a_host(tmp_path, simulator) as host:
-        await host.edit("concurrency", max=1)
+        await host.edit("concurrency", max=1, initial=10)
         async with trio.open_nursery() as nursery:
             for number in range(9):
                 nursery.start_soon(host.ask, number, "slow")
             await host.wait_for(lambda calls: calls["in_flight"] == 1)
-            assert (await host.live("slow"))["waiting"] == 8
+            await host.wait_for_waiting("slow", 6)
+            assert (await trio.to_thread.run_sync(simulator.stats))["calls"]["most_in_flight"] == 1
             await host.edit("concurrency", max=4)
             await host.wait_for(lambda calls: calls["in_flight"] == 4)
             await host.edit_model("slow", max_concurrency=2)
@@ -172,21 +191,194 @@ async def test_permits(tmp_path: Path, simulator: Simulator) -> None:
         assert await host.received() == 9
 
 
+@changes("concurrency.initial", "concurrency.min", "concurrency.algorithm")
+async def test_how_permits_move(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        host.tables["models"] += [{"name": name, "provider": "main"} for name in ("slower", "overloaded")]
+        await host.edit("breaker", enabled=False)
+
+        async def permits_after_a_refusal(number: int) -> int:
+            with pytest.raises(aiorch.RateLimited):
+                await host.ask(number, "overloaded")
+            return int((await host.limits("overloaded"))["permits"]["limit"])
+
+        async with trio.open_nursery() as nursery:
+            for number in range(8):
+                nursery.start_soon(host.ask, number, "slower")
+            await host.wait_for(lambda calls: calls["in_flight"] == 3)
+            await host.wait_for_waiting("slower", 5)
+            await host.edit("concurrency", initial=6)
+            await host.wait_for(lambda calls: calls["in_flight"] == 6)
+            assert (await host.limits("slower"))["permits"]["changed_by"] == "configured"
+            await host.edit("concurrency", max=8, algorithm="fixed")
+            await host.wait_for(lambda calls: calls["in_flight"] == 8)
+            assert await permits_after_a_refusal(20) == 8
+            await host.edit("concurrency", algorithm="aimd")
+            assert [await permits_after_a_refusal(30 + number) for number in range(6)] == [5, 3, 2, 1, 1, 1]
+            await host.edit("concurrency", min=4)
+            assert (await host.limits("overloaded"))["permits"]["limit"] == 4
+            assert await permits_after_a_refusal(40) == 4
+            nursery.cancel_scope.cancel()
+
+
+RATES = ("requests_per_minute", "tokens_per_minute")
+
+
 @changes("models.requests_per_minute", "models.tokens_per_minute")
+@changes("providers.requests_per_minute", "providers.tokens_per_minute")
 async def test_rates(tmp_path: Path, simulator: Simulator) -> None:
     async with a_host(tmp_path, simulator) as host:
-        for key in ("requests_per_minute", "tokens_per_minute"):
-            await host.edit_model("fast", **{key: 1})
+        places = (host.tables["models"][0], host.tables["providers"]["main"])
+        for first, (place, key) in enumerate((place, key) for place in places for key in RATES):
+            place[key] = 1
+            await host.edit()
             async with trio.open_nursery() as nursery:
                 for number in range(3):
-                    first = 10 if key == "requests_per_minute" else 20
-                    nursery.start_soon(partial(host.ask, first + number, timeout_s=3000.0))
-                while (await host.live("fast"))["waiting"] < 2:
-                    await trio.sleep(0.01)
+                    nursery.start_soon(partial(host.ask, 10 * first + number, timeout_s=3000.0))
+                await host.wait_for_waiting("fast", 2)
                 began = trio.current_time()
-                await host.edit_model("fast", **{key: 10_000_000})
-            assert trio.current_time() - began < 10, "at one a minute it would have been two minutes"
-            del host.tables["models"][0][key]
+                place[key] = 10_000_000
+                await host.edit()
+            assert trio.current_time() - began < 30, "at one a minute it would have been two minutes"
+            del place[key]
+
+
+@changes("models.requests_per_day", "models.tokens_per_day", "providers.requests_per_day", "providers.tokens_per_day")
+@changes("limits.safety_margin")
+async def test_days_and_the_margin(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        async def is_refused(number: int) -> bool:
+            try:
+                await host.ask(number)
+            except aiorch.Overloaded as error:
+                assert error.retry_after_s is not None
+                assert error.retry_after_s > 3600
+                return True
+            return False
+
+        places = (host.tables["models"][0], host.tables["providers"]["main"])
+        keys = ("requests_per_day", "tokens_per_day")
+        for first, (place, key) in enumerate((place, key) for place in places for key in keys):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(host.ask, 1000 + first, "slow")
+                await host.wait_for(lambda calls: calls["in_flight"] == 1)
+                place[key] = 1
+                await host.edit()
+            assert [await is_refused(10 * first + number) for number in range(3)] == [False, True, True]
+            place[key] = 10_000_000
+            await host.edit()
+            assert not await is_refused(10 * first + 1)
+            del place[key]
+        await host.edit("limits", safety_margin=0.1)
+        await host.edit_model("fast", requests_per_day=10)
+        assert [await is_refused(100 + number) for number in range(3)] == [False, True, True]
+        await host.edit("limits", safety_margin=0.2)
+        assert [await is_refused(101 + number) for number in range(3)] == [False, True, True]
+
+
+@changes("limits.burst_s")
+async def test_how_much_may_go_at_once(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        async def level() -> float:
+            account = (await host.limits("fast"))["accounts"][0]
+            return float(account["quotas"][0]["level"])
+
+        await host.edit("limits", burst_s=60.0, safety_margin=1.0)
+        await host.edit_model("fast", requests_per_minute=10)
+        for number in range(4):
+            await host.ask(number)
+        assert 6.0 <= await level() < 10.0
+        assert host.running.said().count("429") == 0
+        await host.edit("limits", burst_s=0.1)
+        assert await level() == 1.0
+        async with trio.open_nursery() as nursery:
+            for number in range(10, 13):
+                nursery.start_soon(partial(host.ask, number, timeout_s=3000.0))
+            await host.wait_for_waiting("fast", 2)
+            assert await host.received() <= 5, "one more may go, and then one every six seconds"
+            await host.edit_model("fast", requests_per_minute=6000)
+        assert await level() <= 10.0
+        await host.edit("limits", burst_s=60.0)
+        while await level() < 20.0:
+            await trio.sleep(0.02)
+
+
+@changes("queue.calls_per_second")
+async def test_the_throttle_over_all_models(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        await host.edit("queue", calls_per_second=0.01)
+        await host.ask(1)
+        async with trio.open_nursery() as nursery:
+            for number, model in enumerate(("fast", "slow")):
+                nursery.start_soon(partial(host.ask, 2 + number, model, timeout_s=3000.0))
+                await host.wait_for_waiting(model, 1)
+            assert await host.received() == 1
+            began = trio.current_time()
+            del host.tables["queue"]["calls_per_second"]
+            await host.edit()
+        assert trio.current_time() - began < 30, "one after another it would have been more than three minutes"
+        await host.ask(4)
+
+
+async def order_of(
+    host: Host, plug: int, waiting: int, begin: Callable[[trio.Nursery], None], **queue: Any
+) -> list[str]:
+    """Let so many calls wait for the model "fast", change keys of the queue, and tell in which order they were answered,
+    each by its ``task``."""
+    await host.edit_model("fast", requests_per_minute=1, max_concurrency=1)
+    await host.edit("daemon", log_calls=True)
+    await host.ask(plug)  # all that may go within a minute
+    before = len(host.running.said())
+    async with trio.open_nursery() as nursery:
+        begin(nursery)
+        await host.wait_for_waiting("fast", waiting)
+        del host.tables["models"][0]["requests_per_minute"]
+        await host.edit("queue", **queue)
+    return re.findall(r"calls: answered .* task=(\S+)", host.running.said()[before:])
+
+
+@changes("queue.low_priority_share")
+async def test_what_low_priorities_get(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        def begin(first: int, nursery: trio.Nursery) -> None:
+            for number, priority in enumerate(6 * ["interactive"] + 2 * ["bulk"]):
+                options = {"priority": priority, "task": priority, "timeout_s": 3000.0}
+                nursery.start_soon(partial(host.ask, first + number, **options))
+
+        order = await order_of(host, 1, 8, partial(begin, 10), low_priority_share=0.001)
+        assert order == 6 * ["interactive"] + 2 * ["bulk"]
+        order = await order_of(host, 2, 8, partial(begin, 20), low_priority_share=0.5)
+        assert order == 2 * ["interactive", "interactive", "bulk"] + 2 * ["interactive"]
+
+
+@changes("callers.weight")
+async def test_weights_of_callers(simulator: Simulator) -> None:
+    if os.geteuid() != 0:
+        return  # only root can be somebody else as well
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # the folders of tests are for their owner alone
+        async with a_host(folder, simulator) as host:
+
+            async def others(first: int) -> None:
+                assert await trio.to_thread.run_sync(partial(_ask_as_somebody_else, host.running.socket, first)) == "8"
+
+            def begin(first: int, nursery: trio.Nursery) -> None:
+                nursery.start_soon(others, first)
+                for number in range(8):
+                    nursery.start_soon(partial(host.ask, first + number, task="ours", timeout_s=3000.0))
+
+            order = await order_of(host, 1, 16, partial(begin, 10))
+            assert order[:8].count("theirs") == 4
+            host.tables["callers"] = {"12345": {"weight": 3.0}}
+            order = await order_of(host, 2, 16, partial(begin, 20))
+            assert order[:8].count("theirs") == 6
+            host.tables["callers"] = {"12345": {"weight": 0.34}}
+            order = await order_of(host, 3, 16, partial(begin, 30))
+            assert order[:8].count("theirs") == 2
 
 
 @changes("queue.max_inside", "queue.max_inside_per_caller", "queue.max_waiting")
@@ -367,8 +559,8 @@ async def test_second_tries(tmp_path: Path, simulator: Simulator) -> None:
         await host.edit("hedge", enabled=True, min_samples=2, quantile=0.5, max_share=1.0)
         for number in range(4):
             await host.ask(number, "turning")
-        assert (await stage())["patience_s"] < 0.3
-        await host.edit_model("turning", id="slow")
+        assert (await stage())["patience_s"] < 1.5
+        await host.edit_model("turning", id="slower")
         reply = await host.ask(10, "turning")
         assert (reply.model, reply.attempts) == ("fast", 2)
         story = (await host.client.explain(reply.id))["story"]
@@ -503,6 +695,24 @@ async def test_budgets_and_what_one_call_may_cost(tmp_path: Path, simulator: Sim
         assert await is_refused(31)
 
 
+@changes("callers.per_day_usd", "callers.per_month_usd")
+async def test_budgets_of_callers(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        await host.edit_model("fast", input_usd_per_1m=0.0, output_usd_per_1m=1000.0, max_output_tokens=10)
+        await host.ask(1)
+        for number, key in ((10, "per_day_usd"), (20, "per_month_usd")):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(host.ask, number, "slow")
+                await host.wait_for(lambda calls: calls["in_flight"] == 1)
+                host.tables["callers"] = {str(os.getuid()): {key: 0.005}}
+                await host.edit()
+                with pytest.raises(aiorch.BudgetExceeded):
+                    await host.ask(number + 1)
+            host.tables["callers"] = {str(os.getuid()): {key: 50.0}, "54321": {key: 0.005}}
+            await host.edit()
+            await host.ask(number + 1)
+
+
 @changes("providers.base_url", "models.provider")
 async def test_a_provider_moves(tmp_path: Path, simulator: Simulator) -> None:
     with start_simulator(PROFILE) as other:
@@ -594,15 +804,17 @@ async def test_the_pool(tmp_path: Path, simulator: Simulator) -> None:
         async def idle() -> int:
             return int((await host.client.status())["transport"]["idle"])
 
-        await host.edit("concurrency", initial=5)
+        await host.edit("concurrency", max=20, initial=20)
         await host.edit("pool", max_connections=1, max_keepalive=1)
         async with trio.open_nursery() as nursery:
-            for number in range(5):
+            for number in range(12):
                 nursery.start_soon(host.ask, number, "slow")
-            await host.wait_for(lambda calls: calls["in_flight"] == 1)
-            assert (await host.client.status())["transport"]["waiting"] == 4
+            while (await host.client.status())["transport"]["waiting"] < 8:
+                await trio.sleep(0.01)
+            assert (await trio.to_thread.run_sync(simulator.stats))["calls"]["most_in_flight"] == 1
             await host.edit("pool", max_connections=5, max_keepalive=5)
-            await host.wait_for(lambda calls: calls["in_flight"] == 5)
+            await host.wait_for(lambda calls: calls["most_in_flight"] == 5)
+        assert (await trio.to_thread.run_sync(simulator.stats))["calls"]["most_in_flight"] == 5
         assert await idle() == 5
         await host.edit("pool", max_keepalive=2)
         assert await idle() == 2
@@ -709,21 +921,46 @@ async def test_who_may(simulator: Simulator) -> None:
 
 def _as_somebody_else(path: Path) -> str:
     """Say hello as another user, of the group that the socket is for."""
-    program = """
-import os, sys
-import aiorch
-client = aiorch.Client(sys.argv[1])  # everything is loaded: this Python may lie where only root can look
-os.setgroups([])
-os.setuid(12345)
+    return _run_as_somebody_else(
+        """
 try:
     with client:
         server = client.hello()
         print(server.uid, f"admin={server.admin}")
 except aiorch.AiorchError as error:
     print(type(error).__name__)
+""",
+        path,
+    )
+
+
+def _ask_as_somebody_else(path: Path, first: int) -> str:
+    """Ask eight questions at once as another user; gives how many were answered rightly."""
+    return _run_as_somebody_else(
+        """
+def ask(number):
+    reply = client.complete(f"What is {number} + {number}?", model="fast", task="theirs", timeout_s=3000.0)
+    return reply.text == str(2 * number)
+with client, ThreadPoolExecutor(8) as threads:
+    first = int(sys.argv[2])
+    print(sum(threads.map(ask, range(first, first + 8))))
+""",
+        path,
+        str(first),
+    )
+
+
+def _run_as_somebody_else(program: str, path: Path, *arguments: str) -> str:
+    begin = """
+import os, sys
+from concurrent.futures import ThreadPoolExecutor
+import aiorch
+client = aiorch.Client(sys.argv[1])  # everything is loaded: this Python may lie where only root can look
+os.setgroups([])
+os.setuid(12345)
 """
     ran = subprocess.run(
-        [sys.executable, "-c", program, str(path)],
+        [sys.executable, "-c", begin + program, str(path), *arguments],
         env={"PYTHONPATH": str(ROOT / "client")},
         capture_output=True,
         text=True,
@@ -843,17 +1080,25 @@ async def test_a_profile(tmp_path: Path, simulator: Simulator) -> None:
         await host.edit()
         assert (await host.live("slow"))["permits"] == 1
         async with trio.open_nursery() as nursery:
-            for number in range(3):
+            for number in range(5):
                 nursery.start_soon(host.ask, number, "slow")
             await host.wait_for(lambda calls: calls["in_flight"] == 1)
             host.tables["profile"] = "aggressive"
             await host.edit()
             await host.wait_for(lambda calls: calls["in_flight"] >= 2)
+        assert (await host.limits("slow"))["permits"]["max"] == 100
+        host.tables["concurrency"] = {"initial": 100}
+        await host.edit()
         assert (await host.live("slow"))["permits"] == 100
+        host.tables["profile"] = "basic"
+        await host.edit()
+        assert (await host.live("slow"))["permits"] == 1
 
 
 def test_every_live_key_is_shown_to_be_live() -> None:
-    kinds = {**sections(), "providers": Provider, "models": Model}
+    kinds = {**sections(), "providers": Provider, "callers": CallerTable, "models": Model}
+    named = [name for name in Config.__struct_fields__ if name not in top_keys()]
+    assert sorted(named) == sorted(kinds), "a table that is missing here is not looked through"
     live = {name for name, field in top_keys().items() if field.about.live}
     live |= {
         f"{section}.{name}"
