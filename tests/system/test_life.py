@@ -30,6 +30,9 @@ CONFIG = """
 dialect = "openai"
 base_url = "{}"
 
+[concurrency]
+initial = 10
+
 [[models]]
 name = "small"
 provider = "main"
