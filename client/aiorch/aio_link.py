@@ -6,13 +6,16 @@ import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from aiorch.callbacks import Callback, Serving
 from aiorch.errors import CallError
 from aiorch.exchange import Mover, Pending
 from aiorch.line import READ_BYTES, Line
 from aiorch.questions import Question
+
+MOST_THREADS: Final = 256
+"""Functions that block, run at once; as many questions as the daemon has open to one connection."""
 
 
 class Runtime(Protocol):

@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
 
-from aiorch.aio_link import AsyncLink
+from aiorch.aio_link import MOST_THREADS, AsyncLink
 from aiorch.callbacks import Callback
 from aiorch.exchange import Mover
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 
 class AsyncioRuntime:
@@ -22,6 +26,7 @@ class AsyncioRuntime:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._threads: ThreadPoolExecutor | None = None
 
     def now(self) -> float:
         """See `Runtime`."""
@@ -120,7 +125,12 @@ class AsyncioRuntime:
 
     async def in_thread(self, act: Callable[[], Any]) -> Any:
         """See `Runtime`."""
-        return await asyncio.to_thread(act)
+        if self._threads is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            # Not the loop's own: that has few threads, and the host needs them.
+            self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="aiorch-host-function")
+        return await self._loop.run_in_executor(self._threads, copy_context().run, act)
 
     async def open(self) -> None:
         """See `Runtime`."""
@@ -132,6 +142,8 @@ class AsyncioRuntime:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _write(self, link: AsyncLink) -> None:
         link.writable()

@@ -9,7 +9,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from aiorch.aio_link import AsyncLink
+from aiorch.aio_link import MOST_THREADS, AsyncLink
 from aiorch.callbacks import Callback
 from aiorch.exchange import Mover
 
@@ -27,6 +27,7 @@ class TrioRuntime:
         self._token = trio.lowlevel.current_trio_token()
         self._manager: Any = None
         self._nursery: trio.Nursery | None = None
+        self._threads: trio.CapacityLimiter | None = None
 
     def now(self) -> float:
         """See `Runtime`."""
@@ -122,7 +123,9 @@ class TrioRuntime:
 
     async def in_thread(self, act: Callable[[], Any]) -> Any:
         """See `Runtime`."""
-        return await self._trio.to_thread.run_sync(act, abandon_on_cancel=True)
+        if self._threads is None:  # not Trio's own, which the host needs
+            self._threads = self._trio.CapacityLimiter(MOST_THREADS)
+        return await self._trio.to_thread.run_sync(act, abandon_on_cancel=True, limiter=self._threads)
 
     async def open(self) -> None:
         """See `Runtime`."""

@@ -271,7 +271,7 @@ class Lasting:
                 account,
                 TargetTurnstile(
                     model.name,
-                    bounds=_bounds(config, _as_configured(model)),
+                    bounds=_own_bounds(config, model),
                     accounts=(account,),
                     trickle=config.queue.low_priority_share,
                     share_of=by_uid if self.shares is None else self.shares.share_of,
@@ -294,7 +294,7 @@ class Lasting:
         limited = self.throttle.limited
         own.turnstile.reconfigure(
             now,
-            bounds=_bounds(config, described),
+            bounds=_own_bounds(config, own.model),
             accounts=(own.account, self.throttle) if limited else (own.account,),
             max_waiting=config.queue.max_waiting,
             trickle=config.queue.low_priority_share,
@@ -651,13 +651,15 @@ class Pipeline:
         """Find who may answer, as the key has it, and complete the question where a process of the host does."""
         policies = self._policies
         if question.host is None and (question.model is None or question.model in policies):
+            if question.shared and policies.may_ask_host(question.model, question.models):
+                question = replace(question, shared=False)  # what a user's process says is nobody else's
             return question, policies.form(question.model, question.models)
         if question.host is not None and question.model is None:
             question = replace(question, model=self._own_routes.usual_name)
         own = self._own_routes.form(caller.uid, question)
         if own is None:
             return question, policies.form(question.model, question.models)
-        return replace(question, shared=False), own  # what a user's process says is nobody else's
+        return replace(question, shared=False), own
 
     def _key(
         self, caller: Caller, question: Question, kind: str, request: Mapping[str, Any], policy: PolicyForm
@@ -874,10 +876,17 @@ class _Policies:
         known = self._forms.get(asked)
         return known if known is not None else policy_form(asked, ())
 
+    def may_ask_host(self, asked: str | None, allowed: tuple[str, ...]) -> bool:
+        """Tell whether a process of the caller's user may come to answer."""
+        names = (*allowed, asked) if allowed else self._candidates_for(asked)
+        return any(name in self._by_name and self._by_name[name].dialect == HOST for name in names if name is not None)
+
     def _form(self, asked: str | None) -> PolicyForm:
+        return policy_form(asked, self.candidates(self._candidates_for(asked)))
+
+    def _candidates_for(self, asked: str | None) -> tuple[str, ...]:
         first = asked if asked is not None else next(iter(self._by_name), None)
-        names = () if first is None else self._chains.candidates(first)
-        return policy_form(asked, self.candidates(names))
+        return () if first is None else self._chains.candidates(first)
 
 
 class _OwnRoutes:
@@ -1139,6 +1148,12 @@ def _bounds(config: Config, model: Model) -> ConcurrencyBounds:
         most=most,
         algorithm=concurrency.algorithm,
     )
+
+
+def _own_bounds(config: Config, model: HostModel) -> ConcurrencyBounds:
+    """What a process says of itself needs no finding out; it still shrinks when that proves too much."""
+    bounds = _bounds(config, _as_configured(model))
+    return bounds if model.max_concurrency is None else replace(bounds, initial=bounds.most)
 
 
 def _throttle(config: Config) -> Limits:

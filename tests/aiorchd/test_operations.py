@@ -21,7 +21,7 @@ from aiorchd.config.load import load_text
 from aiorchd.config.operations import Material
 from aiorchd.config.problems import ConfigError
 from aiorchd.config.prompt_template import PromptTemplate
-from aiorchd.config.schema import Operation
+from aiorchd.config.schema import Operation, Provider
 from aiorchd.pipeline import Plan, lasting_state, open_pipeline
 
 
@@ -236,6 +236,16 @@ async def test_shared_answers_stay_within_their_partition_and_among_those_with_a
     async with works() as it:
         await it.do("x", caller=a_caller(1))
         assert (await it.do("x", caller=a_caller(2))).cache == "miss"
+
+
+@pytest.mark.parametrize("fields", [{}, {"models": ("small",)}, {"models": ("large", "small")}])
+async def test_what_a_users_process_answers_is_shared_with_nobody(fields: dict[str, Any]) -> None:
+    host = replace(CONFIG, providers={"main": Provider(dialect="host")})
+    async with works(config=host, shared=True, **fields) as it:
+        assert (await it.do("x", caller=a_caller(1))).cache == "miss"
+        assert (await it.do("x", caller=a_caller(2))).cache == "miss"
+        assert (await it.do("x", caller=a_caller(1))).cache == "exact"
+        assert it.quick("x", a_caller(3)) is None
 
 
 async def test_what_is_found_under_a_key_is_given_only_to_whom_it_belongs() -> None:

@@ -480,16 +480,16 @@ class LibraryConformance(WireConformance):
             driver.unregister("registered")
 
     def test_functions_run_side_by_side(self, driver: HostingDriver, server: World) -> None:
-        together = threading.Barrier(3)
+        together = threading.Barrier(12)
 
         def meet(model: str, request: Any) -> Any:
             together.wait(PATIENCE_S)
             return "met"
 
-        driver.register("meeting", meet, max_concurrency=3)
-        calls = [driver.start(prompt=f"Meet, {number}.", model="meeting") for number in range(3)]
+        driver.register("meeting", meet, max_concurrency=12)
+        calls = [driver.start(prompt=f"Meet, {number}.", model="meeting") for number in range(12)]
         assert driver.call("ping") == "pong"
-        assert [call.result()["text"] for call in calls] == ["met"] * 3
+        assert [call.result()["text"] for call in calls] == ["met"] * 12
         driver.unregister("meeting")
 
     def test_it_is_registered_anew_after_a_restart(self, driver: HostingDriver, server: World) -> None:
