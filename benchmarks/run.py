@@ -18,6 +18,7 @@ SCRIPTS = (
     "hit_latency",
     "hit_throughput",
     "memory_tier",
+    "savings",
     "miss_open_loop",
     "miss_closed_loop",
     "start_and_size",
