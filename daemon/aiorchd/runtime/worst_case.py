@@ -98,5 +98,8 @@ def _dearest_input(price: Price, prompt: int, assumed: float, *, hour: bool) -> 
 
 def _dearest(price: Price, prompt: int, name: str) -> float | None:
     """One rate, at its highest over the tiers that a prompt of at most so many tokens can reach."""
+    if not price.tiers:
+        only: float | None = getattr(price, name)
+        return only
     rates = [getattr(price, name), *(getattr(tier, name) for tier in price.tiers if tier.above_tokens < prompt)]
     return max((rate for rate in rates if rate is not None), default=None)
