@@ -9,6 +9,7 @@ that were deleted.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from typing import Final
 
@@ -16,6 +17,8 @@ from aiorchd.core.key_filter import KEY_BYTES, KeyFilter
 from aiorchd.store.answer_rows import count_answers, keys_after
 
 _KEYS_A_STEP: Final = 2000
+_KEYS_AT_ONCE: Final = 50
+"""After so many the interpreter is let go for a moment, for which Trio's thread would wait up to 5 ms otherwise."""
 _PUT_AT_FIRST: Final = 1 << 16
 
 
@@ -77,7 +80,9 @@ class KnownKeys:
         if reading.found is None:
             reading.found = KeyFilter(count_answers(connection) * 5 // 4)
         keys = keys_after(connection, reading.last, _KEYS_A_STEP)
-        for key in keys:
+        for number, key in enumerate(keys):
+            if number % _KEYS_AT_ONCE == 0:
+                time.sleep(0)
             if len(key) >= KEY_BYTES:
                 reading.found.add(key)
         if len(keys) == _KEYS_A_STEP:
