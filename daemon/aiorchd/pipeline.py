@@ -840,6 +840,10 @@ class Pipeline:
         """Tell what both tiers hold."""
         return self._cache.statistics()
 
+    async def cache_ages(self) -> Mapping[str, Mapping[str, float | None]]:
+        """Tell how old the answers in both tiers are."""
+        return await self._cache.ages()
+
 
 class _Policies:
     """What was asked for, as the cache key has it: a model by name or none, and every candidate that may answer."""

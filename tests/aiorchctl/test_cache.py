@@ -2,6 +2,8 @@
 
 import json
 
+from aiorch.errors import StorageError
+
 CACHE = {
     "busy": 0,
     "strategy": "hybrid",
@@ -18,6 +20,8 @@ CACHE = {
         "evictions": 7,
         "expired": 0,
         "refused": 0,
+        "oldest_age_s": 90.0,
+        "median_age_s": 12.0,
     },
     "disk": {
         "entries": 1200,
@@ -36,6 +40,7 @@ SHOWN = """\
 strategy      hybrid
 memory        250 of 1,000 (25 %) answers, 1 MiB of 64 MiB (1.6 %)
               asked 1,000 times, found 900 (90 %)
+              the oldest 1 min 30 s old, half of them younger than 12.0 s
               7 gave way to newer ones
 disk          1,200 of 1,000,000 (0.1 %) answers, 5 MiB of 1 GiB (0.5 %)
               asked 100 times, found 3 (3 %)
@@ -47,11 +52,42 @@ answers kept  1,200 since this generation began; 1 answer was not fit to be kept
 
 def test_stats(daemon, ctl):
     daemon.answers["cache.stats"] = CACHE
+    daemon.answers["stats"] = {"calls": 0}
     assert ctl("cache", "stats").out == SHOWN
-    assert json.loads(ctl("cache", "stats", "--json").out) == CACHE
+    told = json.loads(ctl("cache", "stats", "--json").out)
+    assert told.pop("savings")["calls"] == 0
+    assert told == CACHE
+
+
+def test_stats_say_what_was_saved(daemon, ctl):
+    daemon.answers["cache.stats"] = CACHE
+    daemon.answers["stats"] = {
+        "calls": 200,
+        "saved_calls": {"exact": 140, "stale": 10},
+        "hit_rates": {"all": 0.75},
+        "saved_usd": 0.5,
+        "saving_unknown_calls": 0,
+        "saved_tokens": 12345,
+        "saved_s": 75.0,
+        "spent_usd": 3.0,
+    }
+    out = ctl("cache", "stats").out
+    assert "150 (75 %) of all" in out or "150 (75 % of all)" in out
+    assert "140 (70 %)" in out
+    assert "$0.50" in out
+    assert "12,345 tokens" in out
+    assert "providers' time" in out
+    assert "spent" not in out
+
+
+def test_stats_without_records(daemon, ctl):
+    daemon.answers["cache.stats"] = CACHE
+    daemon.answers["stats"] = StorageError("the disk is full")
+    assert ctl("cache", "stats").out == SHOWN
 
 
 def test_stats_of_a_cache_that_is_off(daemon, ctl):
+    daemon.answers["stats"] = {"calls": 0}
     daemon.answers["cache.stats"] = {"strategy": "off", "memory": None, "disk": None, "kept": 0, "not_kept": 0}
     assert ctl("cache", "stats").out.startswith("strategy      off: answers are not kept\n")
 

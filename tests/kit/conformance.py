@@ -22,7 +22,7 @@ What the server side must do for the suite to pass:
 - stop working on a call within two seconds of its ``cancel``, of its ``timeout_s``, and of its connection's end;
 - after ``restart`` serve at the same socket; after ``replace`` too, and answer what was in flight before.
 
-Prompts are never used twice, so a server may cache. Nothing depends on time but upper bounds of several seconds.
+Prompts are never used twice but to see that what is known is given the same way, so a server may cache. Nothing depends on time but upper bounds of several seconds.
 """
 
 from __future__ import annotations
@@ -277,6 +277,22 @@ class WireConformance:
         assert [stream.next(), stream.next(), stream.next()] == [" two", " three", None]
         assert time.monotonic() - started > first + 0.3, "the first piece waited for the last"
         assert stream.reply()["text"] == "one two three"
+
+    def test_what_is_known_already_is_streamed_all_the_same(self, driver: Driver, server: World) -> None:
+        words = [f"word{number} " for number in range(40)]
+        server.answer("Say it twice.", "".join(words), pieces=words)
+        replies, pieces = [], []
+        for _ in range(2):
+            stream = driver.stream(prompt="Say it twice.")
+            pieces.append([piece for piece in iter(stream.next, None) if piece])
+            replies.append(stream.reply())
+        plain = driver.call("complete", prompt="Say it twice.")
+        assert ["".join(some) for some in pieces] == ["".join(words)] * 2
+        assert min(map(len, pieces)) > 3, "it came in one lump"
+        for reply in (replies[1], plain):
+            assert reply["cache"] in ("miss", "exact")
+            for name in ("text", "tool_calls", "usage", "finish_reason"):
+                assert reply[name] == replies[0][name]
 
     def test_a_stream_that_is_closed_is_cancelled(self, driver: Driver, server: World) -> None:
         server.answer("Never stop.", "a b c", pieces=["a", " b", " c"], pause_s=FOREVER_S)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from aiorch.errors import StorageError
 from aiorchctl.command import Group, Invocation, pass_invocation
 from aiorchctl.commands.asking import input_value
 from aiorchctl.commands.fill import fill_fields
+from aiorchctl.commands.stats import savings_fields
 from aiorchctl.completing import operations
 from aiorchctl.failures import Failed
 from aiorchctl.page import Cell, Fields, Page, Paragraph, Words
-from aiorchctl.quantities import plural
+from aiorchctl.quantities import number_of, plural
 
+_SAVINGS: Final = ("calls", "saved_calls", "hit_rates", "saved_usd", "saving_unknown_calls", "saved_tokens", "saved_s")
+"""What of `stats` the cache is there for."""
 _DECLINED: Final = 1
 """Exit code for a person who said no; sysexits has none."""
 
@@ -42,9 +48,13 @@ def cache() -> None:
 )
 @pass_invocation
 def stats(invocation: Invocation) -> None:
-    """Tell what the cache holds, in memory and on disk."""
+    """Tell what the cache holds, in memory and on disk, and what it has saved since records began."""
     with invocation.client() as client:
-        invocation.tell(client.cache_stats(), lambda result: [fill_fields(result)])
+        found = client.cache_stats()
+        with contextlib.suppress(StorageError):  # what is kept is known without the records
+            told = client.stats()
+            found["savings"] = {name: told.get(name) for name in _SAVINGS}
+    invocation.tell(found, lambda result: [fill_fields(result), *_saved(result)])
 
 
 @cache.command(
@@ -143,6 +153,11 @@ def _difference(one: dict[str, Any]) -> str:
 
 def _readable(text: str) -> str:
     return text.replace("\\u0001", "#")
+
+
+def _saved(result: Mapping[str, Any]) -> Page:
+    savings = result.get("savings")
+    return [savings_fields(savings, "saved")] if savings and number_of(savings, "calls") else []
 
 
 def _somebody_there() -> bool:

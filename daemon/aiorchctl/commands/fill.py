@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from aiorchctl.page import Cell, Fields, Words
-from aiorchctl.quantities import count, number_of, plural, share, size
+from aiorchctl.quantities import count, number_of, plural, seconds, share, size
 
 
 def fill_fields(cache: Mapping[str, Any], title: str | None = None) -> Fields:
@@ -38,6 +38,9 @@ def _tier(tier: Mapping[str, Any]) -> Cell:
         asked, found = hits + misses, hits
     if asked is not None and found is not None:
         lines.append(f"asked {plural(int(asked), 'time')}, found {count(found)} ({share(found, asked)})")
+    oldest, middle = number_of(tier, "oldest_age_s"), number_of(tier, "median_age_s")
+    if oldest is not None and middle is not None:
+        lines.append(f"the oldest {seconds(oldest)} old, half of them younger than {seconds(middle)}")
     gone = _counted(tier, _GONE)
     if gone:
         lines.append(gone)

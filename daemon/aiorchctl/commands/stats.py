@@ -20,7 +20,7 @@ _HOW: Final[Mapping[str, str]] = {
     "normalised": "the same but for noise before",
     "coalesced": "an equal question under way",
     "semantic": "a question of the same meaning",
-    "stale": "an old answer, for want of a provider",
+    "stale": "an answer out of date, while it was asked for anew",
 }
 _NAMELESS: Final[Mapping[str, str]] = {"operation": "(none)", "model": "(none)", "caller": "(nobody)", "unit": "(none)"}
 
@@ -136,11 +136,26 @@ def _savings(result: Mapping[str, Any], calls: int) -> list[tuple[str, Cell]]:
     return rows
 
 
+def savings_fields(result: Mapping[str, Any], title: str) -> Fields:
+    """Make the rows of what was saved, by how, and what it was worth."""
+    rows = _savings(result, int(number_of(result, "calls") or 0))
+    rows = [row for row in rows if row[0] != "provider calls made"]
+    return Fields([*rows, ("money", _amount(result, "saved_usd", "saving_unknown_calls")), *_worth(result)], title)
+
+
+def _worth(result: Mapping[str, Any]) -> list[tuple[str, Cell]]:
+    tokens, saved_s = number_of(result, "saved_tokens"), number_of(result, "saved_s")
+    told = [f"{count(tokens)} tokens"] if tokens else []
+    told += [f"{seconds(saved_s)} of providers' time"] if saved_s else []
+    return [("  besides", ", ".join(told))] if told else []
+
+
 def _money(result: Mapping[str, Any]) -> list[tuple[str, Cell]]:
     rows = [
         ("spent", _amount(result, "spent_usd", "cost_unknown_calls")),
         ("saved", _amount(result, "saved_usd", "saving_unknown_calls")),
     ]
+    rows += _worth(result)
     tokens = _tokens(result)
     return [*rows, ("tokens", tokens)] if tokens else rows
 

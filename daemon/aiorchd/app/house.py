@@ -159,7 +159,11 @@ class House:
 
     async def cache_stats(self) -> dict[str, Any]:
         """Tell what the cache holds."""
-        found: dict[str, Any] = plain(self._at.generations.current.cache_statistics())
+        with self._at.generations.lease() as pipeline:
+            ages = await pipeline.cache_ages()
+            found: dict[str, Any] = plain(pipeline.cache_statistics())
+        for tier, told in ages.items():
+            found[tier] |= told
         return found
 
     async def cache_forget(

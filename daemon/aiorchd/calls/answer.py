@@ -89,6 +89,7 @@ def to_body(reply: Reply) -> bytes:
                 "validation": reply.validation,
                 "extra": reply.extra,
                 **({} if reply.exact_key is None else {"exact_key": reply.exact_key}),
+                "provider_s": reply.provider_s,
             },
         ],
         unicode_errors="surrogatepass",
@@ -119,6 +120,12 @@ def from_body(body: bytes) -> Reply | None:
             validation=fields["validation"],
             extra=fields["extra"],
             exact_key=fields.get("exact_key"),
+            saved_s=_seconds(fields.get("provider_s")),
         )
     except (ValueError, TypeError, KeyError, msgpack.exceptions.UnpackException):
         return None
+
+
+def _seconds(value: Any) -> float | None:
+    """Take what an earlier version did not keep, or kept as 0 when it had not measured it, as unknown."""
+    return value if isinstance(value, float) and value > 0 else None

@@ -111,6 +111,8 @@ class CallRecord:
     reasoning_tokens: int | None = None
     cost_usd: float | None = None
     saved_usd: float | None = None
+    saved_s: float | None = None
+    """How long the provider took for the answer that this call got without asking it; None when that is not known."""
     queue_s: float = 0.0
     provider_s: float = 0.0
     total_s: float = 0.0
@@ -159,6 +161,7 @@ class Hit(NamedTuple):
             reasoning_tokens=usage.reasoning if usage is not None else None,
             cost_usd=0.0,
             saved_usd=reply.cost_usd,
+            saved_s=reply.saved_s,
             total_s=self.total_s,
             source_id=self.source_id,
             tags=self.tags,

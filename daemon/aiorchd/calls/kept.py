@@ -68,6 +68,7 @@ def kept_of(
         saved_usd=reply.cost_usd,
         source_id=source_id,
         age_s=0.0,
+        saved_s=reply.saved_s or reply.provider_s or None,
         attempts=0,
         queue_s=0.0,
         provider_s=0.0,

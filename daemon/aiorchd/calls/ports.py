@@ -299,6 +299,10 @@ class AnswerStore(Protocol):
         """Delete what matches all the given marks, of one user or (uid None) of all; returns the keys."""
         ...
 
+    async def some_stored_at(self) -> list[float]:
+        """Give the times at which some answers were stored, chosen evenly over all of them; none when the disk fails."""
+        ...
+
     def statistics(self) -> Mapping[str, Any]:
         """Tell entries, bytes, bounds, queue, faults."""
         ...

@@ -77,6 +77,8 @@ class Reply:
     age_s: float | None = None
     exact_key: bytes | None = None
     """The key of the question that it answered, where it is kept under that of the question without its noise."""
+    saved_s: float | None = None
+    """On a hit: how long the provider took for this answer; None when that is not known."""
     attempts: int = 0
     queue_s: float = 0.0
     provider_s: float = 0.0

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 ValueT = TypeVar("ValueT")
@@ -164,6 +165,11 @@ class MemoryCache(Generic[ValueT]):
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._evict()
+
+    def some_stored_at(self, limit: int) -> list[float]:
+        """Give the times at which some entries were stored, at most ``limit``, chosen evenly."""
+        step = max(1, -(-len(self._entries) // limit))
+        return [entry.stored_at for entry in islice(self._entries.values(), 0, None, step)]
 
     def statistics(self) -> MemoryCacheStatistics:
         """Tell what is held and what was done."""

@@ -60,7 +60,9 @@ class Line:
     ``hit_rates`` is their share of all calls, under ``all`` together.
 
     ``spent_usd`` leaves out ``cost_unknown_calls`` and is None when it would leave out everything; ``saved_usd`` and
-    ``saving_unknown_calls`` likewise. ``total`` is how long the calls took, ``overhead`` how much of it was neither
+    ``saving_unknown_calls`` likewise. ``saved_tokens`` and ``saved_s`` are what providers counted, and the time they took,
+    when they gave the answers that saved calls got (no time for who shared a call and waited, too); None when it is known of
+    none. ``total`` is how long the calls took, ``overhead`` how much of it was neither
     waiting for quotas nor for a provider (of calls that shared another's it is not told). ``throttled`` answers were 429s
     and the like. ``fallbacks_by_kind`` says what another model was asked for; ``hedges`` are second tries beside a first.
     """
@@ -74,6 +76,8 @@ class Line:
     cost_unknown_calls: int
     saved_usd: float | None
     saving_unknown_calls: int
+    saved_tokens: int | None
+    saved_s: float | None
     total: Percentiles
     overhead: Percentiles
     throttled: int
@@ -154,6 +158,8 @@ def line_of(tallies: Mapping[Series, Tally]) -> Line:
         cost_unknown_calls=sums.costs_unknown,
         saved_usd=None if sums.savings_unknown and not sums.savings_known else sums.saved_usd,
         saving_unknown_calls=sums.savings_unknown,
+        saved_tokens=sums.saved_tokens if sums.counted_savings or not saved else None,
+        saved_s=sums.saved_s if sums.timed_savings or not saved else None,
         total=_percentiles(sums.total_times()),
         overhead=_percentiles(sums.overhead_times()),
         throttled=sums.throttled,
@@ -202,6 +208,8 @@ def _line_to_wire(line: Line) -> dict[str, Any]:
         "cost_unknown_calls": line.cost_unknown_calls,
         "saved_usd": line.saved_usd,
         "saving_unknown_calls": line.saving_unknown_calls,
+        "saved_tokens": line.saved_tokens,
+        "saved_s": line.saved_s,
         "total_s": _percentiles_to_wire(line.total),
         "overhead_s": _percentiles_to_wire(line.overhead),
         "throttled": line.throttled,

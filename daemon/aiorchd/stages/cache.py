@@ -48,6 +48,7 @@ Strategy: TypeAlias = Literal["memory", "disk", "hybrid", "off"]
 
 MAX_TTL_S: Final = 3650 * 86_400.0
 """Longer lifetimes are cut to this."""
+_SAMPLED: Final = 10_000
 TOLD_EVERY_S: Final = 300.0
 """How often the disk hears that memory serves an answer."""
 
@@ -195,6 +196,17 @@ class Cache:
     async def clear(self, uid: int | None = None) -> int:
         """Forget everything of one user, or of all (None)."""
         return await self.forget(uid=uid, everything=True)
+
+    async def ages(self) -> Mapping[str, Mapping[str, float | None]]:
+        """Tell, for each tier in use, how old its oldest and its middle answer are; judged by a part of them when they are
+        many, and None when there are none."""
+        times: dict[str, list[float]] = {}
+        if self._memory is not None:
+            times["memory"] = self._memory.some_stored_at(_SAMPLED)
+        if self._store is not None:
+            times["disk"] = await self._store.some_stored_at()
+        now = self._wall_clock()
+        return {tier: _ages([max(0.0, now - at) for at in some]) for tier, some in times.items()}
 
     def statistics(self) -> CacheStatistics:
         """Tell what goes on and what the tiers hold."""
@@ -389,6 +401,13 @@ class Cache:
 def _tag_of(operation: str) -> str:
     """Write an operation as a tag: with a character that no tag of a caller has."""
     return f"\x1foperation {operation}"
+
+
+def _ages(ages: Sequence[float]) -> Mapping[str, float | None]:
+    return {
+        "oldest_age_s": max(ages, default=None),
+        "median_age_s": sorted(ages)[len(ages) // 2] if ages else None,
+    }
 
 
 def _place(key: bytes, number: int) -> bytes:

@@ -126,6 +126,7 @@ def _answered(call: Call, reply: Reply, total_s: float) -> CallRecord:
         reasoning_tokens=usage.reasoning if usage is not None else None,
         cost_usd=0.0 if shared else reply.cost_usd,
         saved_usd=reply.cost_usd if shared else 0.0,
+        saved_s=reply.saved_s if shared else None,
         queue_s=reply.queue_s,
         provider_s=reply.provider_s,
         total_s=total_s,

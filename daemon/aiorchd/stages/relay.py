@@ -12,7 +12,7 @@ from aiorchd.calls.ports import DeltaSink
 _MOST_AHEAD: Final = 256
 """So many pieces the fastest listener may be behind before the provider is made to wait."""
 _MOST_JOINED: Final = 4000
-"""Pieces of text that wait for a listener are joined until they are so long, in characters."""
+"""Pieces of text that were there before a listener came are joined until they are so long, in characters."""
 
 _Piece: TypeAlias = "str | Sequence[Mapping[str, Any]]"
 
@@ -54,10 +54,11 @@ class Relay:
         """Send everything to ``sink``, from the beginning, until the end has come."""
         me = object()
         given = self._given[me] = 0
+        missed = len(self._pieces)
         try:
             while True:
                 while given < len(self._pieces):
-                    piece, given = self._next(given)
+                    piece, given = self._next(given, missed)
                     if isinstance(piece, str):
                         await sink.send(text=piece)
                     else:
@@ -71,14 +72,14 @@ class Relay:
             del self._given[me]
             self._room.unpark_all()
 
-    def _next(self, at: int) -> tuple[_Piece, int]:
-        """Give what comes next, several pieces of text in one if they are there, and where it ends."""
+    def _next(self, at: int, missed: int) -> tuple[_Piece, int]:
+        """Give what comes next, and where it ends: a piece as it came, or the text of several that were there before."""
         piece = self._pieces[at]
         at += 1
-        if not isinstance(piece, str) or at == len(self._pieces):
+        if not isinstance(piece, str):
             return piece, at
         joined, length = [piece], len(piece)
-        while at < len(self._pieces) and length < _MOST_JOINED:
+        while at < missed and length < _MOST_JOINED:
             another = self._pieces[at]
             if not isinstance(another, str):
                 break

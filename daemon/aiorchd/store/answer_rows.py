@@ -171,6 +171,24 @@ def count_answers(connection: sqlite3.Connection) -> int:
     return 0 if row is None else max(0, int(row[0]))
 
 
+def some_stored_at(connection: sqlite3.Connection, limit: int) -> list[float]:
+    """Give the times of some answers, by even steps through their numbers; it costs a seek for each."""
+    least, most = connection.execute(
+        "SELECT (SELECT min(number) FROM answers), (SELECT max(number) FROM answers)"
+    ).fetchone()
+    if least is None:
+        return []
+    step = max(1, (most - least) // max(1, limit - 1))
+    times: dict[int, float] = {}
+    for wanted in range(least, most + 1, step):
+        row = connection.execute(
+            "SELECT number, stored_at FROM answers WHERE number >= ? ORDER BY number LIMIT 1", (wanted,)
+        ).fetchone()
+        if row is not None and isinstance(row[1], float):
+            times[row[0]] = row[1]
+    return list(times.values())
+
+
 def keys_after(connection: sqlite3.Connection, key: bytes, limit: int) -> list[bytes]:
     """Give the next keys in their order, from their index alone."""
     rows = connection.execute("SELECT key FROM answers WHERE key > ? ORDER BY key LIMIT ?", (key, limit))

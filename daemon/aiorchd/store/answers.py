@@ -31,6 +31,7 @@ from aiorchd.store.answer_rows import (
     make_room,
     mark_used,
     read_answer,
+    some_stored_at,
     storable,
     write_answers,
 )
@@ -55,6 +56,7 @@ _MAX_POISON: Final = 1024
 _MAX_FORGETTINGS: Final = 1024
 _DELETE_STEP_S: Final = 0.03
 _TIDY_ROWS: Final = 200
+_SAMPLED: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,14 @@ class Answers:
         if not forgetting.finished:
             gone.update(await self._keys_of(forgetting))
         return list(gone)
+
+    async def some_stored_at(self) -> list[float]:
+        """Give the times at which some answers were stored, chosen evenly over all of them; none when the disk fails."""
+        try:
+            return await self._file.read(partial(some_stored_at, limit=_SAMPLED), timeout_s=READ_TIMEOUT_S)
+        except FileFault:
+            self._read_faults += 1
+            return []
 
     def statistics(self) -> Mapping[str, Any]:
         """Tell entries, bytes, bounds, queue, faults: an `AnswerStatistics` as a map."""

@@ -46,8 +46,11 @@ _FIRST_SUMS: Final = (
 KINDS: Final = ("context_fallbacks", "filter_fallbacks", "hedges")
 """What came later: why another model was asked, and second tries beside a first."""
 
-SUMS: Final = (*_FIRST_SUMS, *KINDS)
-"""Both."""
+SAVINGS: Final = ("timed_savings", "saved_s", "counted_savings", "saved_tokens")
+"""And what came after that: what calls answered without a provider saved besides money, and of how many it is known."""
+
+SUMS: Final = (*_FIRST_SUMS, *KINDS, *SAVINGS)
+"""All of them."""
 
 TIMES: Final = ("total_calls", "overhead_calls")
 """What is added up for each bucket of durations."""
@@ -158,6 +161,15 @@ def add_kinds(database: Database) -> None:
             database.execute(f"ALTER TABLE {table} ADD COLUMN {name} INTEGER{rule}")
 
 
+def add_savings(database: Database) -> None:
+    """Add up the providers' seconds and tokens that were saved."""
+    database.execute("ALTER TABLE calls ADD COLUMN saved_s REAL")
+    for name in SAVINGS:
+        for table in ("minutes", "hours"):
+            kind = "REAL" if name == "saved_s" else "INTEGER"
+            database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind} NOT NULL DEFAULT 0")
+
+
 METRICS: Final = FileKind(
     name="metrics",
     application_id=0x61696F6D,  # "aiom"
@@ -165,7 +177,7 @@ METRICS: Final = FileKind(
     disposable=True,
     foreign_keys=False,  # they are there for readers; one writer keeps them true
     secure_delete="FAST",
-    steps=(create_calls, create_sums, add_kinds),
+    steps=(create_calls, create_sums, add_kinds, add_savings),
     tables=(
         Table(
             "calls",
@@ -196,6 +208,7 @@ METRICS: Final = FileKind(
                 "reasoning_tokens",
                 "cost_usd",
                 "saved_usd",
+                "saved_s",
                 "queue_s",
                 "provider_s",
                 "total_s",

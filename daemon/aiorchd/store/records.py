@@ -175,7 +175,7 @@ class Records:
             tally = tallies.get(raw)
             if tally is None:
                 tally = self._tally(raw)
-            tally.add_hit(record.saved_usd, record.total_s)
+            tally.add_hit(record)
             count += 1
             if len(hits) < room:
                 hits.append(record)

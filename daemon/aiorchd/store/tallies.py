@@ -82,6 +82,10 @@ class Tally:
     context_fallbacks: int
     filter_fallbacks: int
     hedges: int
+    timed_savings: int
+    saved_s: float
+    counted_savings: int
+    saved_tokens: int
     costs_known: int
     costs_unknown: int
     spent_usd: float
@@ -101,15 +105,16 @@ class Tally:
         self.total: dict[int, int] = {}
         self.overhead: dict[int, int] = {}
 
-    def add_hit(self, saved_usd: float | None, total_s: float) -> None:
+    def add_hit(self, record: CallRecord) -> None:
         """Count a call that was answered without asking anybody."""
         self.calls += 1
-        if saved_usd is None:
+        if record.saved_usd is None:
             self.savings_unknown += 1
         else:
             self.savings_known += 1
-            self.saved_usd += saved_usd
-        bucket = bucket_of(total_s)
+            self.saved_usd += record.saved_usd
+        self._add_savings(record)
+        bucket = bucket_of(record.total_s)
         self.total[bucket] = self.total.get(bucket, 0) + 1
         self.overhead[bucket] = self.overhead.get(bucket, 0) + 1
 
@@ -145,11 +150,26 @@ class Tally:
             else:
                 self.savings_known += 1
                 self.saved_usd += record.saved_usd
+            self._add_savings(record)
         bucket = bucket_of(record.total_s)
         self.total[bucket] = self.total.get(bucket, 0) + 1
         if record.cache != "coalesced":  # such a call waited for a provider, too, though for one that another had asked
             bucket = bucket_of(record.total_s - record.queue_s - record.provider_s)
             self.overhead[bucket] = self.overhead.get(bucket, 0) + 1
+
+    def _add_savings(self, record: CallRecord) -> None:
+        if record.saved_s is not None and math.isfinite(record.saved_s):
+            self.timed_savings += 1
+            self.saved_s += record.saved_s
+        if record.input_tokens is not None or record.output_tokens is not None:
+            self.counted_savings += 1
+            self.saved_tokens += (
+                _tokens(record.input_tokens)
+                + _tokens(record.cache_read_tokens)
+                + _tokens(record.cache_write_tokens)
+                + _tokens(record.output_tokens)
+                + _tokens(record.reasoning_tokens)
+            )
 
     def merge(self, other: Tally) -> None:
         """Add all that another one counted."""

@@ -96,6 +96,9 @@ class Disk:
             del self.rows[key]
         return gone
 
+    async def some_stored_at(self) -> list[float]:
+        return [row.stored_at for row in self.rows.values()]
+
     def statistics(self) -> Mapping[str, Any]:
         return {"entries": len(self.rows)}
 
@@ -155,7 +158,15 @@ async def test_the_second_is_a_hit(house: House) -> None:
     house.clock.now += 30
     second = await house.ask(id="c2")
     assert second == replace(
-        first, cache="exact", saved_usd=0.5, source_id="c1", age_s=30.0, attempts=0, queue_s=0.0, provider_s=0.0
+        first,
+        cache="exact",
+        saved_usd=0.5,
+        source_id="c1",
+        age_s=30.0,
+        saved_s=2.0,
+        attempts=0,
+        queue_s=0.0,
+        provider_s=0.0,
     )
     assert house.inner.asked == 1
     statistics = house.cache.statistics()
@@ -493,7 +504,7 @@ async def test_the_row_on_disk(house: House) -> None:
         tags=("a", "b"),
         cost_usd=0.5,
     )
-    assert from_body(row.body) == a_reply(text="from c1", cost_usd=0.5)
+    assert from_body(row.body) == a_reply(text="from c1", cost_usd=0.5, saved_s=2.0)
 
 
 @pytest.mark.parametrize(
@@ -911,3 +922,30 @@ async def test_a_body_that_makes_no_sense_any_more_is_a_miss_and_counted(house: 
     assert house.cache.statistics().unreadable == 1
     house.memory.clear()
     assert (await house.ask()).cache == "exact"  # it was replaced
+
+
+# --- ages, and what a hit is worth ----------------------------------------------------------------------------------------------
+
+
+async def test_the_ages_of_both_tiers(house: House) -> None:
+    assert await house.cache.ages() == {
+        tier: {"oldest_age_s": None, "median_age_s": None} for tier in ("memory", "disk")
+    }
+    for number in range(3):
+        await house.ask(key=b"\x01%d" % number)
+        house.clock.now += 10
+    assert await house.cache.ages() == {
+        tier: {"oldest_age_s": 30.0, "median_age_s": 20.0} for tier in ("memory", "disk")
+    }
+    house.cache = house.rebuilt("memory")
+    assert set(await house.cache.ages()) == {"memory"}
+
+
+async def test_a_hit_says_how_long_its_answer_took(house: House) -> None:
+    first = await house.ask()
+    assert (first.provider_s, first.saved_s) == (2.0, None)
+    hit = await house.ask()
+    assert (hit.provider_s, hit.saved_s) == (0.0, 2.0)
+    house.memory.clear()
+    assert (await house.ask()).saved_s == 2.0
+    assert from_body(house.disk.rows[KEY].body) is not None
