@@ -98,6 +98,8 @@ def main() -> None:
 def fill(path: Path, entries: int) -> None:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA journal_mode = MEMORY")
+        connection.execute("PRAGMA cache_size = -400000")
         (key,) = connection.execute("SELECT key FROM answers LIMIT 1").fetchone()
         row = read_answer(connection, key)
         assert row is not None
@@ -125,7 +127,7 @@ def fill(path: Path, entries: int) -> None:
             assert write_answers(connection, answers, now) == 0
             connection.execute("COMMIT")
             count += batch
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def timed(client: aiorch.Client, prompts: list[str], cache: str) -> list[float]:

@@ -31,7 +31,7 @@ SCRIPTS = (
     "damaged_files",
     "malformed_frames",
 )
-LONG = ("soak", "pacing")
+LONG = ("soak", "pacing", "million_entries")
 """Run only when named by --only; their figures are in the table all the same."""
 PAGE = ROOT / "docs" / "figures.md"
 

@@ -914,6 +914,12 @@ async def test_a_sample_that_fails_leaves_its_place_free(house: House) -> None:
 # --- what makes no sense any more ---------------------------------------------------------------------------------------------
 
 
+def test_a_body_of_an_earlier_version_is_read() -> None:
+    version, fields = msgpack.unpackb(to_body(a_reply(provider_s=2.0)))
+    del fields["provider_s"]
+    assert from_body(msgpack.packb([version, fields])) == a_reply()
+
+
 async def test_a_body_that_makes_no_sense_any_more_is_a_miss_and_counted(house: House) -> None:
     await house.ask()
     house.memory.clear()

@@ -97,6 +97,34 @@ async def test_an_answer_expires_by_itself(opened: Opener, clock: StandingClock)
         assert told(store)["expired"] == 1
 
 
+async def test_a_stale_answer_stays_as_long_as_it_is_of_use(opened: Opener, clock: StandingClock) -> None:
+    async with opened() as store:
+        store.answers.reconfigure(AnswerBounds(stale_s=30))
+        store.answers.put(an_answer(1, expires_at=NOON + 10))
+        await store.flush()
+        clock.now = NOON + 39.9
+        store.answers.put(an_answer(2))
+        await store.flush()
+        assert await store.answers.get(a_key(1)) is not None
+        clock.now = NOON + 40
+        assert await store.answers.get(a_key(1)) is None
+        store.answers.put(an_answer(3))
+        await store.flush()
+        assert on_disk(store, "SELECT key FROM answers ORDER BY key") == [(a_key(2),), (a_key(3),)]
+
+
+async def test_the_ages_of_some_are_told(opened: Opener) -> None:
+    async with opened() as store:
+        assert await store.answers.some_stored_at() == []
+        for number in range(500):
+            store.answers.put(an_answer(number, stored_at=NOON - number))
+        await store.flush()
+        some = await store.answers.some_stored_at()
+        assert 100 <= len(some) <= 300
+        assert min(some) < NOON - 480
+        assert NOON - 270 < sorted(some)[len(some) // 2] < NOON - 230
+
+
 async def test_an_answer_from_the_future_is_not_served(opened: Opener, clock: StandingClock) -> None:
     async with opened() as store:
         store.answers.put(an_answer(1))
