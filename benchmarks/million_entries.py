@@ -50,6 +50,7 @@ def main() -> None:
         assert running.stop() == 0, running.said()
         began = time.perf_counter()
         fill(running.state / "cache.db", entries)
+        os.sync()  # or the disk is busy with what was just written
         print(f"filled in {time.perf_counter() - began:.0f} s", flush=True)
         starts, disks, memories, news, gaps, spared, filter_s = [], [], [], [], [], [], []
         watch = Disturbance([simulator.pid])
@@ -58,7 +59,8 @@ def main() -> None:
             with pinned(UNDER_TEST):
                 running.start()
             with aiorch.Client(running.socket) as client:
-                assert client.complete(questions[0].prompt).cache == "exact"
+                first = client.complete(questions[0].prompt)
+                assert first.cache == "exact", (client.cache_stats(), client.explain(first.id))
                 starts.append(time.perf_counter() - began)
                 with stalls(running.socket, questions[0].prompt) as seen:
                     until_known = until_filtered(client)
