@@ -30,7 +30,7 @@ from aiorchd.calls.reply import Reply
 from aiorchd.calls.target import ListedModel, Price, Target, Tier
 from aiorchd.config.operations import NOTHING, Material
 from aiorchd.config.problems import ConfigError, Problem
-from aiorchd.config.schema import Budget, CallerTable, Config, Model
+from aiorchd.config.schema import Budget, CallerTable, Config, Model, Operation
 from aiorchd.config.schema import Provider as ProviderSection
 from aiorchd.core.backoff import Backoff
 from aiorchd.core.circuit_breaker import BreakerPolicy, CircuitBreaker
@@ -1067,7 +1067,11 @@ def _target(model: Model, plan: Plan) -> Target:
 
 def _warn_of_unknown_prices(config: Config, targets: Iterable[Target]) -> None:
     """Say which models a budget can only guess at."""
-    limited: tuple[Budget | CallerTable, ...] = (config.budget, *config.callers.values())
+    limited: tuple[Budget | CallerTable | Operation, ...] = (
+        config.budget,
+        *config.callers.values(),
+        *config.operations.values(),
+    )
     unknown = [target.name for target in targets if not target.price.known and not target.simulated]
     if unknown and any(one.per_day_usd is not None or one.per_month_usd is not None for one in limited):
         Log("spend").warning(

@@ -10,7 +10,7 @@ from aiorchd.config.findings import Findings
 from aiorchd.config.lines import Path
 from aiorchd.config.problems import show
 from aiorchd.config.records import Records
-from aiorchd.config.schema import Budget, CallerTable
+from aiorchd.config.schema import Budget, CallerTable, Operation
 
 _UNIT_KINDS: Final = (".service", ".socket", ".timer", ".scope", ".slice", ".mount", ".target", ".path")
 
@@ -20,6 +20,10 @@ def check_budgets(records: Records, findings: Findings) -> None:
     budget = records.sections.get("budget")
     if isinstance(budget, Budget):
         _budget(budget, records, findings)
+    for name, operation in records.operations.items():
+        _months(("operations", name), operation, findings)
+        if isinstance(budget, Budget):
+            _within(("operations", name), operation, budget, findings)
     seen: dict[int, str] = {}
     for name, caller in records.callers.items():
         path: Path = ("callers", name)
@@ -44,20 +48,24 @@ def _budget(budget: Budget, records: Records, findings: Findings) -> None:
                 f"this host knows no time zone {show(budget.timezone)}.",
                 'Write "UTC" or a name like "Europe/Berlin".',
             )
-    limited: tuple[Budget | CallerTable, ...] = (budget, *records.callers.values())
+    limited: tuple[Budget | CallerTable | Operation, ...] = (
+        budget,
+        *records.callers.values(),
+        *records.operations.values(),
+    )
     none = not any(one.per_day_usd is not None or one.per_month_usd is not None for one in limited)
     if none and budget.on_exhausted != "refuse":
         findings.doubtful(("budget", "on_exhausted"), "there is no budget that could be exhausted.", "Set per_day_usd.")
 
 
-def _months(path: Path, one: Budget | CallerTable, findings: Findings) -> None:
+def _months(path: Path, one: Budget | CallerTable | Operation, findings: Findings) -> None:
     if one.per_day_usd is not None and one.per_month_usd is not None and one.per_day_usd > one.per_month_usd:
         findings.doubtful(
             (*path, "per_day_usd"), f"{one.per_day_usd:g} a day is more than the month's {one.per_month_usd:g}."
         )
 
 
-def _within(path: Path, caller: CallerTable, budget: Budget, findings: Findings) -> None:
+def _within(path: Path, caller: CallerTable | Operation, budget: Budget, findings: Findings) -> None:
     for name in ("per_day_usd", "per_month_usd"):
         own, of_all = getattr(caller, name), getattr(budget, name)
         if own is not None and of_all is not None and own > of_all:

@@ -66,6 +66,11 @@ def furnish(
     return made
 
 
+def schema_mark(content: bytes) -> str:
+    """Give what changes with the content of a schema's file."""
+    return sha256(content).hexdigest()[:32]
+
+
 def _models(at: Path, operation: Operation, records: Records, findings: Findings) -> None:
     enabled = {model.name: model.enabled for _, model in records.models}
     seen: set[str] = set()
@@ -157,4 +162,4 @@ def _with_schema(
     if not isinstance(schema, (dict, bool)):
         findings.wrong(here, f"{file}: a JSON Schema is a map, not {show(schema)}.")
         return Material(template)
-    return Material(template, schema, file, sha256(content).hexdigest()[:32])
+    return Material(template, schema, file, schema_mark(content))

@@ -1134,6 +1134,24 @@ class Operation(Section, frozen=True):
             "all of them off. `aiorchctl cache explain` shows what they make of two inputs.",
         ),
     ] = ("default",)
+    per_day_usd: Annotated[
+        Usd | None,
+        key(
+            "What it may spend in a day, whoever asks for it.",
+            effect="Beside the budgets of all and of the caller, each holds by itself.",
+            unit="US dollars",
+            example="5.0",
+        ),
+    ] = None
+    per_month_usd: Annotated[
+        Usd | None,
+        key(
+            "What it may spend in a calendar month.",
+            effect="As above.",
+            unit="US dollars",
+            example="50.0",
+        ),
+    ] = None
     shared: Annotated[
         bool,
         key(

@@ -19,8 +19,7 @@ from typing import Any, Final
 import trio
 
 from aiorch.errors import BudgetExceeded, StorageError
-from aiorchd.calls.call import Attempt
-from aiorchd.calls.caller import Caller
+from aiorchd.calls.call import Attempt, Call
 from aiorchd.calls.ports import SpendingStore, WallClock
 from aiorchd.calls.reply import Usage
 from aiorchd.config.schema import Config
@@ -117,13 +116,18 @@ class Purse:
                 self._by_unit.setdefault(name, []).append(found)
             else:
                 self._by_uid.setdefault(uid, []).append(found)
+        self._by_operation: dict[str | None, Budget] = {}
+        for name, operation in config.operations.items():
+            found = _budget(f"operation {name}", operation.per_day_usd, operation.per_month_usd)
+            if found is not None:
+                self._by_operation[name] = found
         self._closed.clear()
         self._wake()
 
     def refusal(self, attempt: Attempt) -> BudgetExceeded | None:
         """Say whether an attempt cannot be paid for, whatever others cost."""
         now = self._wall_clock()
-        limits = self._limits(attempt.call.caller, now)
+        limits = self._limits(attempt.call, now)
         for limit in limits:
             if self._on_exhausted == "cache_only" and limit.key in self._closed:
                 return self._exhausted(self._shortage(limit, 0), now)
@@ -140,7 +144,7 @@ class Purse:
         noted = False
         while True:
             now = self._wall_clock()
-            limits = self._limits(attempt.call.caller, now)
+            limits = self._limits(attempt.call, now)
             wish = self._wish(attempt, limits)
             if isinstance(wish, BudgetExceeded):
                 self._over_call_limit += 1
@@ -166,6 +170,7 @@ class Purse:
         every = [self._all] if self._all is not None else []
         if uid is None:
             named = [each for found in (self._by_uid, self._by_unit) for some in found.values() for each in some]
+            named += self._by_operation.values()
         else:
             named = self._by_uid.get(uid, [])
         periods = self._calendar.at(now)
@@ -218,15 +223,19 @@ class Purse:
 
     # --- deciding --------------------------------------------------------------------------------------------------------
 
-    def _of(self, caller: Caller) -> list[Budget]:
-        return [*self._by_uid.get(caller.uid, ()), *self._by_unit.get(caller.unit, ())]
+    def _of(self, call: Call) -> list[Budget]:
+        caller = call.caller
+        found = [*self._by_uid.get(caller.uid, ()), *self._by_unit.get(caller.unit, ())]
+        if call.operation in self._by_operation:
+            found.append(self._by_operation[call.operation])
+        return found
 
-    def _limits(self, caller: Caller, now: float) -> list[Limit]:
-        """Find the limits that hold for a caller's attempts now."""
-        if self._all is None and not self._by_uid and not self._by_unit:
+    def _limits(self, call: Call, now: float) -> list[Limit]:
+        """Find the limits that hold for a call's attempts now."""
+        if self._all is None and not self._by_uid and not self._by_unit and not self._by_operation:
             return []
         periods = self._calendar.at(now)
-        budgets = self._of(caller) if self._all is None else [self._all, *self._of(caller)]
+        budgets = self._of(call) if self._all is None else [self._all, *self._of(call)]
         return [limit for budget in budgets for _, limit in _limits_of(budget, periods)]
 
     def _wish(self, attempt: Attempt, limits: list[Limit]) -> _Wish | Shortage | BudgetExceeded:

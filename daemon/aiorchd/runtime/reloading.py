@@ -11,21 +11,26 @@ they are no reason to read a file that nobody has finished. Their verdicts go to
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import trio
 
 from aiorchd.config.compare import Changes, changes
 from aiorchd.config.findings import OVERRIDE
 from aiorchd.config.load import Loaded, load, load_text
+from aiorchd.config.operations import Material, schema_mark
 from aiorchd.config.overrides import Overrides, to_wire, with_override, without_override
 from aiorchd.config.problems import ConfigError, Problem, dotted
+from aiorchd.config.reading import read_guarded
 from aiorchd.runtime.logs import Log
 from aiorchd.runtime.watch import FileWatch
+
+_LOOK_AT_FILES_S: Final = 1.0
 
 Result: TypeAlias = Literal["accepted", "unchanged", "refused"]
 
@@ -158,6 +163,18 @@ class Reloading:
             else:
                 self._log.warning("the configuration file is gone; the last good one stays", path=str(change.path))
 
+    async def follow_files(self) -> None:
+        """Reload when a file that the configuration names (a schema) has another content, for ever. They are looked at every
+        second, by their status, and read only where that is another.
+        """
+        seen: dict[Path, tuple[int, ...] | None] = {}
+        while True:
+            await trio.sleep(_LOOK_AT_FILES_S)
+            materials = self._loaded.materials
+            named = any(material.schema_file is not None for material in materials.values())
+            if named and await trio.to_thread.run_sync(_are_changed, materials, seen):
+                await self.reload("file")
+
     async def override(self, key: str, value: Any, *, by: str) -> Verdict:
         """Set a key over everything else until it is reset or the process ends; ``by`` is for the log."""
         return await self._change_overrides("override", partial(with_override, key=key, value=value), by)
@@ -276,6 +293,35 @@ class Reloading:
         return Verdict(
             self._wall_clock(), trigger, "refused", self._generation, problems=problems, pending=self._pending
         )
+
+
+def _are_changed(materials: Mapping[str, Material], seen: dict[Path, tuple[int, ...] | None]) -> bool:
+    """Tell whether a file is not what its operation was made of; ``seen`` is what was looked at before."""
+    changed = False
+    for material in materials.values():
+        file = material.schema_file
+        if file is None:
+            continue
+        try:
+            status = file.stat()
+            mark: tuple[int, ...] | None = (
+                status.st_ino,
+                status.st_size,
+                status.st_mtime_ns,
+                status.st_mode,
+                status.st_uid,
+            )
+        except OSError:
+            mark = None
+        if file in seen and seen[file] == mark:
+            continue
+        seen[file] = mark
+        try:
+            content = read_guarded(file, frozenset({os.geteuid()}))
+            changed = changed or schema_mark(content) != material.schema_mark
+        except ConfigError:
+            changed = True  # the reload says why
+    return changed
 
 
 def _changed_files(old: Loaded, new: Loaded) -> list[str]:

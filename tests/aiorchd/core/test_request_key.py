@@ -384,6 +384,78 @@ def test_no_two_partitions_share_a_key(first: Any, second: Any, prompt: str) -> 
     assert (made(first) == made(second)) == same
 
 
+requests = st.fixed_dictionaries(
+    {
+        "messages": st.lists(
+            st.fixed_dictionaries({"role": st.sampled_from(["user", "system"]), "content": texts}),
+            min_size=1,
+            max_size=3,
+        )
+    },
+    optional={
+        "temperature": st.sampled_from([0, 0.0, 0.5, 1, 1.0]),
+        "stop": st.sampled_from(["x", ["x"], ["x", "y"]]),
+        "tools": st.lists(st.dictionaries(st.sampled_from(["a", "b"]), scalars, max_size=2), max_size=2),
+        "extra": st.dictionaries(st.sampled_from(["n", "user", "top_p"]), scalars, max_size=2),
+        "document": st.lists(scalars, min_size=1, max_size=2),
+        "tags": st.just(["t"]),
+        "output_schema": st.none() | st.booleans(),
+    },
+)
+scopes = st.tuples(
+    st.none() | st.integers(0, 3),
+    st.sampled_from(["", "a", "n", "i0;"]),
+    st.sampled_from(["chat", "chat without noise 1"]),
+)
+
+
+@given(requests, requests, scopes, scopes)
+def test_no_two_different_questions_share_a_key_whoever_asks(
+    one: dict[str, Any], other: dict[str, Any], first: Any, second: Any
+) -> None:
+    """Everything at once: the key is equal exactly when whose it is, its partition, its depth and what it means are."""
+
+    def made(request: dict[str, Any], scope: Any) -> bytes:
+        uid, partition, kind = scope
+        return key(request, uid=uid, partition=partition, kind=kind)
+
+    same = first == second and meaning(relevant(one)) == meaning(relevant(other))
+    assert (made(one, first) == made(other, second)) == same
+    assert made(one, first) == made(json.loads(json.dumps(one)) if _is_json(one) else one, first)
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value)) == value)
+    except (TypeError, ValueError):
+        return False
+
+
+def test_ten_megabytes_have_a_key_like_any_other() -> None:
+    long = "a" * 10_000_000
+    assert key(asked(long)) != key(asked(long + "b"))
+    assert key(
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + long}}],
+                }
+            ]
+        }
+    ) != key(
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + long[1:]}}],
+                }
+            ]
+        }
+    )
+    assert len(key(asked(long))) == KEY_BYTES
+
+
 def test_a_request_without_a_form_names_the_argument() -> None:
     with pytest.raises(UncanonicalError, match=r"^extra\.logit_bias: nan is not a number"):
         key(asked(extra={"logit_bias": math.nan}))

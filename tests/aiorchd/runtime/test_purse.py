@@ -263,6 +263,17 @@ async def test_callers_by_user_and_by_unit() -> None:
     assert [one.scope for one in purse.budgets(os.getuid())] == [f"caller {me}"]
 
 
+async def test_an_operation_has_a_budget_of_its_own_whoever_asks() -> None:
+    purse = a_purse("[operations.tag]\nper_day_usd = 0.5\n")
+    assert purse.refusal(dear(600)) is None
+    await _refused(purse, dear(600, operation="tag"))
+    (await purse.reserve(dear(300, operation="tag", uid=1))).keep()
+    await _refused(purse, dear(300, operation="tag", uid=2))
+    assert purse.refusal(dear(300, operation="other")) is None
+    assert [(one.scope, round(one.spent_usd, 6)) for one in purse.budgets()] == [("operation tag", 0.3)]
+    assert purse.budgets(1) == []  # it is nobody's own
+
+
 async def test_a_shorter_answer_is_asked_for_where_only_that_can_be_paid() -> None:
     purse = a_purse()
     known = await purse.reserve(dear(None, max_output_tokens=2000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -255,3 +256,28 @@ async def test_a_reload_takes_secrets_that_changed_though_the_file_did_not(path:
     verdict = await owner.reload("call")
     assert (verdict.result, verdict.changed) == ("accepted", ("providers.main.api_key_credential",))
     assert applied.attempts == [2]
+
+
+async def test_files_that_it_names_are_followed_too(path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    schema = path.parent / "s.json"
+    schema.write_text("{}")
+    path.write_text(GOOD.format(2) + "[operations.one]\noutput_schema = 's.json'\n")
+    told: list[tuple[str, tuple[str, ...]]] = []
+    owner = reloading(path, Applied(), lambda verdict: told.append((verdict.result, verdict.changed)))
+
+    async def told_of(number: int) -> None:
+        while len(told) < number:
+            await trio.sleep(0.3)
+            await trio.to_thread.run_sync(time.sleep, 0.001)  # the clock jumps, the look at the file does not
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(owner.follow_files)
+        for number, content in enumerate(('{"type": "string"}', "{", '{"type": "number"}'), 1):
+            schema.write_text(content)
+            await told_of(number)
+        schema.unlink()
+        await told_of(4)
+        nursery.cancel_scope.cancel()
+    changed = ("operations.one.output_schema",)
+    assert told == [("accepted", changed), ("refused", ()), ("accepted", changed), ("refused", ())]
+    assert owner.loaded.materials["one"].output_schema == {"type": "number"}
