@@ -20,6 +20,8 @@ name = "small"
 provider = "main"
 [cache]
 ttl_s = 600
+[concurrency]
+algorithm = "fixed"
 """
 
 
