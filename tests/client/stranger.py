@@ -78,7 +78,7 @@ class Line:
 
 
 def connect(path):
-    give_up_at = time.monotonic() + 2
+    give_up_at = time.monotonic() + 20  # a busy machine takes its time to start a daemon
     while True:
         connection = socket.socket(socket.AF_UNIX)
         try:

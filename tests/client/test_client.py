@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import FOREVER_S, PATIENCE_S, SOON_S, within
+from conformance import FOREVER_S, PATIENCE_S, SOON_S, eventually, within
 
 import aiorch
 from aiorch.protocol import Connection, Request
@@ -40,7 +40,7 @@ def no_descriptor_leaks() -> Iterator[None]:
     before = descriptors()
     yield
     gc.collect()
-    assert descriptors() == before
+    eventually(lambda: descriptors() == before, PATIENCE_S)  # the daemon is here too, and closes its ends in a moment
 
 
 # one caller
@@ -234,9 +234,15 @@ def test_interruptions_anywhere_leave_no_wrong_answer(daemon: FakeDaemon) -> Non
         other = threading.Thread(target=ask_on)
         other.start()
         interrupted = answered = 0
-        until = time.monotonic() + 1.0
+        began = time.monotonic()
+
+        def is_enough() -> bool:
+            """A second, or on a busy machine as long as it takes for enough of both."""
+            took_s = time.monotonic() - began
+            return took_s > 1.0 and (min(interrupted, answered) > 100 or took_s > PATIENCE_S)
+
         try:
-            while time.monotonic() < until:
+            while not is_enough():
                 try:
                     with signal_after(0.0001 + 0.00001 * (interrupted % 400)):
                         for number in range(1000):

@@ -20,8 +20,8 @@ STRANGER = shlex.split(os.environ.get("AIORCH_CONFORMANCE_CLIENT", "")) or [
 
 class TestLibrary(LibraryConformance):
     @pytest.fixture(params=["blocking", "on_asyncio", "on_trio"])
-    def driver(self, request: pytest.FixtureRequest, server: World) -> Iterator[Driver]:
-        with getattr(drivers, request.param)(server.socket, connect_timeout_s=1.0) as driver:
+    def driver(self, request: pytest.FixtureRequest, server: World, connect_timeout_s: float) -> Iterator[Driver]:
+        with getattr(drivers, request.param)(server.socket, connect_timeout_s=connect_timeout_s) as driver:
             yield driver
 
 

@@ -208,9 +208,11 @@ class TestLibrary(LibraryConformance):
         return kind
 
     @pytest.fixture
-    def driver(self, kind: Callable[..., AbstractContextManager[Driver]], server: DaemonWorld) -> Iterator[Driver]:
+    def driver(
+        self, kind: Callable[..., AbstractContextManager[Driver]], server: DaemonWorld, connect_timeout_s: float
+    ) -> Iterator[Driver]:
         server.settled()
-        with kind(server.socket) as driver:
+        with kind(server.socket, connect_timeout_s=connect_timeout_s) as driver:
             yield driver
 
 

@@ -7,7 +7,8 @@ fixtures that whoever runs the suite provides:
 - ``server``: a `World`, something that serves a socket and obeys a few verbs. Here it is ``aiorch.testing``'s fake daemon,
   elsewhere the real one with a scripted provider behind it.
 - ``driver``: a `Driver`, a client made steerable from a plain test. ``drivers`` has those for the blocking client, the
-  asynchronous one on asyncio and on trio, and for any program that reads and writes lines of JSON.
+  asynchronous one on asyncio and on trio, and for any program that reads and writes lines of JSON. That of the library is
+  given the ``connect_timeout_s`` of the fixture of that name.
 
 ::
 
@@ -393,6 +394,11 @@ class WireConformance:
 class LibraryConformance(WireConformance):
     """For the Python library, on whatever it waits with."""
 
+    @pytest.fixture
+    def connect_timeout_s(self) -> float:
+        """How long the driver's client waits for a daemon to be there: so long that a busy machine can start one."""
+        return PATIENCE_S
+
     @pytest.mark.parametrize(
         ("arguments", "names"),
         [
@@ -448,6 +454,7 @@ class LibraryConformance(WireConformance):
         server.start()
         assert call.result()["text"] == "just back"
 
+    @pytest.mark.parametrize("connect_timeout_s", [1.0])
     def test_no_daemon_is_said_with_what_to_do(self, driver: Driver, server: World) -> None:
         server.stop()
         with pytest.raises(aiorch.Unreachable, match="aiorchctl doctor") as caught, within(PATIENCE_S):
