@@ -148,6 +148,8 @@ provider = "main"
 id = "broken-1"
 [routing]
 fallback = []
+[operations.tag]
+models = ["good"]
 [budget]
 per_day_usd = 5.0
 """

@@ -1193,7 +1193,9 @@ def _check_schemas(plan: Plan, lasting: Lasting) -> None:
             try:
                 lasting.schemas.check(material.output_schema, "output_schema")
             except InvalidRequest as error:
-                file = str(material.schema_file or "the configuration")
+                file = next(
+                    (str(one.path) for one in material.files if one.key == "output_schema"), "the configuration"
+                )
                 problems.append(
                     Problem(file, f"operations.{name}.output_schema", None, f"{error.message.rstrip('.')}.")
                 )

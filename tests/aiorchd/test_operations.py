@@ -91,6 +91,14 @@ async def test_what_an_operation_asks() -> None:
         )
 
 
+async def test_its_tools_are_sent_unless_the_call_has_its_own() -> None:
+    tools = [{"type": "function", "function": {"name": "find"}}]
+    async with works(Material(tools=tools)) as it:
+        assert it.call(Question(kind="chat", request={}, operation="tag", input="x")).request["tools"] == tools
+        own = it.call(Question(kind="chat", request={"tools": tools * 2}, operation="tag", input="x"))
+        assert own.request["tools"] == tools * 2
+
+
 async def test_without_a_template_the_input_is_the_prompt() -> None:
     async with works() as it:
         await it.do("some text")
@@ -311,6 +319,7 @@ def test_a_file_is_refused_whole_with_every_place(tmp_path: Any) -> None:
     (tmp_path / "open.json").write_text("{}")
     (tmp_path / "open.json").chmod(0o666)
     (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "tools.json").write_text('{"type": "function"}')
     text = """
 [providers.m]
 dialect = "simulated"
@@ -327,6 +336,7 @@ cache_ignore = ["x"]
 output_schema = "broken.json"
 document_version = "input.v"
 noise = ["uuid"]
+tools = "tools.json"
 """
     with pytest.raises(ConfigError) as caught:
         load_text(text.encode(), tmp_path / "aiorch.toml", {})
@@ -340,6 +350,7 @@ noise = ["uuid"]
             "14 operations.two.output_schema",
             "15 operations.two.document_version has no document_id beside it.",
             "16 operations.two.noise[0]",
+            "17 operations.two.tools must be a list of maps",
         )
     ):
         assert told[number].startswith(part), told
@@ -349,8 +360,12 @@ noise = ["uuid"]
 def test_what_was_compiled_is_not_compiled_again(tmp_path: Any) -> None:
     text = b"[operations.one]\ntemplate = 'x'\noutput_schema = 's.json'\n"
     (tmp_path / "s.json").write_text("{}")
+    (tmp_path / "t.json").write_text('[{"type": "function"}]')
+    text += b"tools = 't.json'\n"
     first = load_text(text, tmp_path / "aiorch.toml", {})
     second = load_text(text + b"[operations.two]\n", tmp_path / "aiorch.toml", {}, before=first.materials)
+    assert second.materials["one"].tools == [{"type": "function"}]
+    assert [file.key for file in second.materials["one"].files] == ["output_schema", "tools"]
     assert second.materials["one"].template is first.materials["one"].template
     (tmp_path / "s.json").write_text('{"type": "string"}')
     assert load_text(text, tmp_path / "aiorch.toml", {}).fingerprint != first.fingerprint
@@ -378,3 +393,19 @@ async def test_two_inputs_are_compared() -> None:
         with pytest.raises(UnknownOperation):
             it.pipeline.compare(a_caller(), "nope", first, first)
         assert it.provider.asked == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"l": list(range(5000))}, {"text": "x" * 1_100_000}, "[" + "1," * 40_000 + "1]"],
+    ids=["values", "bytes", "text"],
+)
+async def test_large_inputs_are_known_by_their_exact_key_alone(given: Any) -> None:
+    async with works() as it:
+        call = it.call(Question(kind="chat", request={}, operation="tag", input=given))
+        assert call.key is not None
+        assert call.exact_key is None
+        if isinstance(given, str):
+            return
+        large = {"l": given, "request_id": 1}
+        assert it.pipeline.compare(a_caller(), "tag", large, {**large, "request_id": 2})["equal"] is None

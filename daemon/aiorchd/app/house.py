@@ -86,6 +86,7 @@ class House:
             "socket": {"path": plain(at.places.socket.path), "rule": at.places.socket.rule},
             "state": {"path": str(at.places.state.path), "rule": at.places.state.rule},
             "models": await self.models(None),
+            "operations": self._operations(),
             "budgets": {**self._at.lasting.purse.settings(), "limits": self.budgets()},
             "stages": plain(at.generations.current.statistics()),
             "generations": plain(at.generations.statistics()),
@@ -145,6 +146,9 @@ class House:
                     "context_tokens": context_of(model, at.supply.listed),
                     "max_output_tokens": model.max_output_tokens,
                     "simulated": provider.dialect == "simulated",
+                    "operations": [
+                        name for name, one in config.operations.items() if not one.models or model.name in one.models
+                    ],
                     "key_problem": problems.get(model.provider) if model.provider in keyless else None,
                     "keys": key_states(model.provider, at.supply, ring, ways, now),
                     "live": live_state(model.name, ways),
@@ -220,6 +224,22 @@ class House:
     async def doctor(self, timeout_s: float) -> dict[str, Any]:
         """Look at what only this process can see; asks every provider for its list of models, which costs nothing."""
         return await self._surroundings.look(self._at.reloading.loaded.config, timeout_s)
+
+    def _operations(self) -> list[dict[str, Any]]:
+        """List the operations of the file, with who may answer and what is special about their answers."""
+        config = self._at.reloading.loaded.config
+        return [
+            {
+                "name": name,
+                "task": operation.task,
+                "models": list(operation.models),
+                "cache": operation.cache,
+                "cache_ttl_s": operation.cache_ttl_s,
+                "noise": list(operation.noise),
+                "shared": operation.shared,
+            }
+            for name, operation in config.operations.items()
+        ]
 
     def _concerns(self) -> list[str]:
         """Say in sentences what keeps the daemon from being wholly well."""

@@ -260,7 +260,7 @@ def with_embedded_model(config: Config) -> Config:
 
 def _with_files(fingerprint: str, materials: Mapping[str, Material]) -> str:
     """Let the files beside the TOML count as parts of it."""
-    marks = [material.schema_mark for material in materials.values() if material.schema_mark]
+    marks = [file.mark for material in materials.values() for file in material.files]
     return hashlib.sha256(" ".join((fingerprint, *marks)).encode()).hexdigest()[:32] if marks else fingerprint
 
 

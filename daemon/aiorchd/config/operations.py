@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path as FilePath
 from types import MappingProxyType
@@ -29,13 +30,22 @@ _LONG_CHARACTERS: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
+class ReadFile:
+    """A file that a key names; ``mark`` changes with its content."""
+
+    key: str
+    path: FilePath
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
 class Material:
-    """What one operation is made of. ``output_schema`` is None where none is wanted; ``schema_mark`` changes with its file."""
+    """What one operation is made of; None where there is none. ``files`` are those it was read from."""
 
     template: PromptTemplate | None = None
     output_schema: Any = None
-    schema_file: FilePath | None = None
-    schema_mark: str = ""
+    tools: list[Any] | None = None
+    files: tuple[ReadFile, ...] = ()
 
 
 NOTHING: Final[Mapping[str, Material]] = MappingProxyType({})
@@ -62,12 +72,20 @@ def furnish(
         _models(at, operation, records, findings)
         _paths(at, operation, findings)
         template = _template(at, operation, known, findings)
-        made[name] = _with_schema(at, operation, template, path, owners, findings)
+        files: list[ReadFile] = []
+        read = partial(_read, path=path, owners=owners, files=files, findings=findings)
+        schema = read((*at, "output_schema"), operation.output_schema)
+        if schema is not None and not isinstance(schema, (dict, bool)):
+            findings.wrong((*at, "output_schema"), f"a JSON Schema is a map, not {show(schema)}.")
+        tools = read((*at, "tools"), operation.tools)
+        if tools is not None and not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
+            findings.wrong((*at, "tools"), f"must be a list of maps, one for each tool, not {show(tools)}.")
+        made[name] = Material(template, schema, tools or None, tuple(files))
     return made
 
 
-def schema_mark(content: bytes) -> str:
-    """Give what changes with the content of a schema's file."""
+def mark_of(content: bytes) -> str:
+    """Give what changes with the content of a file."""
     return sha256(content).hexdigest()[:32]
 
 
@@ -125,41 +143,38 @@ def _template(
     return template
 
 
-def _with_schema(
-    at: Path,
-    operation: Operation,
-    template: PromptTemplate | None,
+def _read(
+    here: Path,
+    written: Any,
+    *,
     path: FilePath | None,
     owners: frozenset[int],
+    files: list[ReadFile],
     findings: Findings,
-) -> Material:
-    here: Path = (*at, "output_schema")
-    written = operation.output_schema
-    if written is None:
-        return Material(template)
-    if not isinstance(written, str):
-        return Material(template, dict(written))
+) -> Any:
+    """Give what a key says, out of the JSON file that it names if it names one; None for nothing, and for what is wrong."""
+    if isinstance(written, Mapping):
+        return dict(written)
+    if written is None or not isinstance(written, str):
+        return None if written is None else [dict(one) for one in written]
     file = FilePath(written)
     if not file.is_absolute():
         if path is None:
             findings.wrong(here, "there is no file that it could be beside.", "Write the whole path.")
-            return Material(template)
+            return None
         file = path.parent / file
     try:
         content = read_guarded(file, owners)
+        value = json.loads(content)
     except ConfigError as error:
         (problem,) = error.problems
         findings.wrong(here, f"{file}: {problem.sentence}", "" if "--config" in problem.remedy else problem.remedy)
-        return Material(template)
-    try:
-        schema = json.loads(content)
+        return None
     except RecursionError:
         findings.wrong(here, f"{file}: is nested too deep.")
-        return Material(template)
+        return None
     except ValueError as error:
         findings.wrong(here, f"{file}: is not JSON: {error}.")
-        return Material(template)
-    if not isinstance(schema, (dict, bool)):
-        findings.wrong(here, f"{file}: a JSON Schema is a map, not {show(schema)}.")
-        return Material(template)
-    return Material(template, schema, file, schema_mark(content))
+        return None
+    files.append(ReadFile(str(here[-1]), file, mark_of(content)))
+    return value

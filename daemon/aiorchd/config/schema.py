@@ -1031,6 +1031,17 @@ class Operation(Section, frozen=True):
             guarded=True,
         ),
     ] = None
+    tools: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=4096)] | tuple[Mapping[str, Any], ...] | None,
+        key(
+            "Tools that the model may call, in OpenAI's form: the path of a JSON file with a list of them (beside this one "
+            "unless absolute), or the list.",
+            effect="Read once and sent in this order, before what changes, so that providers' prompt caches know them. A call's "
+            "own tools win. Part of the cache key.",
+            example='"tools.json"',
+            guarded=True,
+        ),
+    ] = None
     temperature: Annotated[
         Annotated[float, span(0, 10)] | None,
         key(

@@ -43,7 +43,8 @@ NOISE_VERSION: Final = 1
 _MARK: Final = "\x01"
 """Begins what stands in the place of noise: no text of anybody's begins so."""
 _GONE: Final = object()
-_LONGEST_EMBEDDED: Final = 1024 * 1024
+_LONGEST_EMBEDDED: Final = 64 * 1024
+"""Longer text is not read as JSON."""
 _NAMES_KNOWN: Final = 4096
 
 _UUIDS: Final = re.compile(r"(?i)(?<![0-9a-z])[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![0-9a-z])")

@@ -23,8 +23,10 @@ from aiorchd.core.differences import Difference, differences
 from aiorchd.core.input_paths import InputPath, find_at, parse_path, written
 from aiorchd.core.normalise import NoiseRules, Normaliser, Told
 
-MOST_NORMALISED_BYTES: Final = 256 * 1024
-"""Larger inputs are known by their exact key alone: to take the noise out of them would hold up everybody else."""
+MOST_NORMALISED_BYTES: Final = 1024 * 1024
+MOST_NORMALISED_VALUES: Final = 4000
+"""Larger inputs are known by their exact key alone: to take the noise out of them (some 5 microseconds a value) would hold up
+everybody else."""
 
 _WHOLE_DOUBLES: Final = 2**53
 _NAMES_SHOWN: Final = 10
@@ -97,6 +99,7 @@ class _Work:
         self._operation = operation
         self._template: PromptTemplate | None = material.template
         self._schema = material.output_schema
+        self._tools = material.tools
         self._limit = limit
         self._document: tuple[InputPath, ...] = tuple(
             parse_path(path) for path in (operation.document_id, operation.document_version) if path is not None
@@ -113,7 +116,7 @@ class _Work:
             raise InvalidRequest(
                 f"host: the operation {self._name} asks {', '.join(operation.models)}, and nobody else"
             )
-        size = _size(question.input)
+        size, values = _size(question.input)
         if size > operation.max_input_bytes:
             raise TooLarge(
                 f"input: is {size} bytes large; the operation {self._name} takes {operation.max_input_bytes} "
@@ -135,13 +138,13 @@ class _Work:
                 shared=operation.shared,
             ),
             document,
-            self._plain_request(request, value, size),
+            self._plain_request(request, value) if _is_small(size, values) else None,
         )
 
     def noise(self, value: Any) -> tuple[Any, list[Told]]:
         value = _with_whole_numbers(value)
         told: list[Told] = []
-        if not self._normaliser.applies(value) or _size(value) > MOST_NORMALISED_BYTES:
+        if not self._normaliser.applies(value) or not _is_small(*_size(value)):
             return value, told
         return self._normaliser.normalise(value, told=told), told
 
@@ -151,6 +154,7 @@ class _Work:
             "temperature": operation.temperature,
             "max_tokens": operation.max_tokens,
             "output_schema": self._schema,
+            "tools": self._tools,
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -172,9 +176,9 @@ class _Work:
             raise InvalidRequest(f"input: the operation {self._name} makes an empty prompt of it")
         return prompt
 
-    def _plain_request(self, request: Mapping[str, Any], value: Any, size: int) -> Mapping[str, Any] | None:
+    def _plain_request(self, request: Mapping[str, Any], value: Any) -> Mapping[str, Any] | None:
         normaliser = self._normaliser
-        if size > MOST_NORMALISED_BYTES or not normaliser.applies(value):
+        if not normaliser.applies(value):
             return None
         for leave_places in (False, True):
             try:
@@ -215,12 +219,19 @@ def _rules(operation: Operation, document: tuple[InputPath, ...]) -> NoiseRules:
     )
 
 
-def _size(value: Any) -> int:
-    """Tell how long a value is as JSON, in bytes."""
+def _is_small(size: int, values: int) -> bool:
+    return size <= MOST_NORMALISED_BYTES and values <= MOST_NORMALISED_VALUES
+
+
+def _size(value: Any) -> tuple[int, int]:
+    """Tell how long a value is as JSON, in bytes, and about how many values are in it."""
     if isinstance(value, str):
-        return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+        values = value.count(",") + 1 if value[:64].lstrip()[:1] in ("{", "[") else 1
+        return (len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))), values
     try:
-        return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
+        # Control characters are escaped in texts, so what separates the values can be counted.
+        text = json.dumps(value, ensure_ascii=False, separators=("\x1e", ":"))
+        return len(text.encode("utf-8", "surrogatepass")), text.count("\x1e") + 1
     except (TypeError, ValueError, RecursionError):
         raise InvalidRequest("input: must be text, numbers, booleans, lists and maps") from None
 

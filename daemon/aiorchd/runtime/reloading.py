@@ -23,7 +23,7 @@ import trio
 from aiorchd.config.compare import Changes, changes
 from aiorchd.config.findings import OVERRIDE
 from aiorchd.config.load import Loaded, load, load_text
-from aiorchd.config.operations import Material, schema_mark
+from aiorchd.config.operations import Material, mark_of
 from aiorchd.config.overrides import Overrides, to_wire, with_override, without_override
 from aiorchd.config.problems import ConfigError, Problem, dotted
 from aiorchd.config.reading import read_guarded
@@ -171,7 +171,7 @@ class Reloading:
         while True:
             await trio.sleep(_LOOK_AT_FILES_S)
             materials = self._loaded.materials
-            named = any(material.schema_file is not None for material in materials.values())
+            named = any(material.files for material in materials.values())
             if named and await trio.to_thread.run_sync(_are_changed, materials, seen):
                 await self.reload("file")
 
@@ -298,13 +298,10 @@ class Reloading:
 def _are_changed(materials: Mapping[str, Material], seen: dict[Path, tuple[int, ...] | None]) -> bool:
     """Tell whether a file is not what its operation was made of; ``seen`` is what was looked at before."""
     changed = False
-    for material in materials.values():
-        file = material.schema_file
-        if file is None:
-            continue
+    for file in [file for material in materials.values() for file in material.files]:
         try:
-            status = file.stat()
-            mark: tuple[int, ...] | None = (
+            status = file.path.stat()
+            look: tuple[int, ...] | None = (
                 status.st_ino,
                 status.st_size,
                 status.st_mtime_ns,
@@ -312,13 +309,12 @@ def _are_changed(materials: Mapping[str, Material], seen: dict[Path, tuple[int, 
                 status.st_uid,
             )
         except OSError:
-            mark = None
-        if file in seen and seen[file] == mark:
+            look = None
+        if file.path in seen and seen[file.path] == look:
             continue
-        seen[file] = mark
+        seen[file.path] = look
         try:
-            content = read_guarded(file, frozenset({os.geteuid()}))
-            changed = changed or schema_mark(content) != material.schema_mark
+            changed = mark_of(read_guarded(file.path, frozenset({os.geteuid()}))) != file.mark or changed
         except ConfigError:
             changed = True  # the reload says why
     return changed
@@ -326,12 +322,14 @@ def _are_changed(materials: Mapping[str, Material], seen: dict[Path, tuple[int, 
 
 def _changed_files(old: Loaded, new: Loaded) -> list[str]:
     """Name the keys that say the same as before of files that do not."""
+    before = {
+        (name, file.key, file.path): file.mark for name, material in old.materials.items() for file in material.files
+    }
     return [
-        dotted(("operations", name, "output_schema"))
+        dotted(("operations", name, file.key))
         for name, material in new.materials.items()
-        if name in old.materials
-        and material.schema_file == old.materials[name].schema_file
-        and material.schema_mark != old.materials[name].schema_mark
+        for file in material.files
+        if before.get((name, file.key, file.path), file.mark) != file.mark
     ]
 
 

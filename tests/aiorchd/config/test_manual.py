@@ -49,6 +49,7 @@ def test_its_examples_work_once_the_hash_is_taken_away() -> None:
         .replace('api_keys_env = ["KEY_1", "KEY_2"]\n', "")
         .replace('api_keys_credential = ["openai_1", "openai_2"]\n', "")
         .replace('output_schema = "tags.schema.json"\n', "")
+        .replace('tools = "tools.json"\n', "")
         .replace('"small", "large"', '"small"')
     )  # the other place for the same key; what is not in this file
     loaded = load_text(text.encode(), FILE, {})

@@ -92,7 +92,7 @@ def test_all_problems_are_told_and_named_by_the_override() -> None:
     ]
     assert refused(("cache", 5)) == [
         (
-            "override: cache: is a table, not a key. Its keys: strategy, max_entries, max_bytes, ttl_s, disk_max_bytes, "
+            "override: cache: is a table, not a key. Its keys: strategy, max_entries, max_bytes, ttl_s, stale_s, disk_max_bytes, "
             "disk_max_entries."
         )
     ]
