@@ -17,6 +17,8 @@ _SOMEBODY_ELSE_S: Final = 0.0005
 """Who let the CPU go for longer than that gave it to somebody else than a caller of ours."""
 
 _PAUSE_AT_MOST: Final = 255
+_LONG_PAUSE: Final = 4095
+"""After the CPU went to somebody else: milliseconds are lost with each such look."""
 
 
 class FollowOn:
@@ -40,5 +42,6 @@ class FollowOn:
         if found and took_s <= _SOMEBODY_ELSE_S:
             self._pause = 0
             return True
-        self._answers_to_skip = self._pause = min(2 * self._pause + 1, _PAUSE_AT_MOST)
+        longest, growth = (_PAUSE_AT_MOST, 2) if took_s <= _SOMEBODY_ELSE_S else (_LONG_PAUSE, 16)
+        self._answers_to_skip = self._pause = max(self._pause, min(growth * self._pause + 1, longest))
         return False

@@ -35,3 +35,13 @@ def test_letting_somebody_else_have_the_cpu_does_not_count_as_paying() -> None:
     assert eager.worth_trying()
     assert not eager.looked(found=True, took_s=0.003)
     assert not eager.worth_trying()
+
+
+def test_where_somebody_else_has_the_cpu_it_is_hardly_ever_let_go() -> None:
+    eager = FollowOn()
+    looks = 0
+    for _ in range(10_000):
+        if eager.worth_trying():
+            looks += 1
+            eager.looked(found=looks % 2 == 0, took_s=0.003)
+    assert looks <= 6
