@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final, Protocol
-from zlib import crc32
 
 import trio
 
@@ -117,7 +117,7 @@ class Keys:
         if len(usable) <= 1:
             return usable[0] if usable else None
         session = attempt.call.session
-        mine = None if session is None else self._ways[crc32(session.encode()) % len(self._ways)].name
+        mine = None if session is None else _key_of(session, usable).name
 
         def order(way: KeyWay) -> tuple[bool, int, bool, int]:
             wait_s = way.pace.wait_s(now, attempt.estimated_tokens)
@@ -173,3 +173,10 @@ class Keys:
             stage="keys",
             details={"provider": self._provider, "sent": False, "model": attempt.target.name},
         )
+
+
+def _key_of(session: str, ways: Sequence[KeyWay]) -> KeyWay:
+    """Choose by rendezvous hashing: when a key comes, goes or is set aside, only its own sessions move, and each to one
+    key again."""
+    named = session.encode("utf-8", "surrogatepass")
+    return max(ways, key=lambda way: blake2b(named + b"\0" + way.name.encode(), digest_size=8).digest())

@@ -100,6 +100,19 @@ async def test_a_session_keeps_to_one_key_while_that_costs_no_time(autojump_cloc
     assert await it.ask(session="s1") != mine
 
 
+async def test_when_a_key_is_set_aside_its_sessions_each_keep_to_one_other_and_those_of_others_stay(autojump_clock):
+    it = Scene("A", "B", "C")
+    names = [f"s{number}" for number in range(30)]
+    before = {name: await it.ask(session=name) for name in names}
+    it.answers("A", ProviderAuth("main refused the key (401)", details={"status": 401}))
+    await it.ask(session=next(name for name in names if before[name] == "A"))
+    after = {}
+    for name in names:
+        [after[name]] = {await it.ask(session=name) for _ in range(3)}
+    assert [after[name] for name in names if before[name] != "A"] == [key for key in before.values() if key != "A"]
+    assert {after[name] for name in names if before[name] == "A"} == {"B", "C"}
+
+
 async def test_a_refused_key_is_set_aside_and_another_one_is_asked_at_once(autojump_clock):
     it = Scene("A", "B")
     it.answers("A", ProviderAuth("main refused the key (401)", details={"status": 401}))
