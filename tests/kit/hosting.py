@@ -31,6 +31,7 @@ from aiorchd.doors.intake import Intake
 from aiorchd.doors.methods import method_table
 from aiorchd.doors.questions import Questions
 from aiorchd.doors.session import Session, SessionLimits
+from aiorchd.doors.starting import Starting
 from aiorchd.pipeline import Pipeline, Plan, lasting_state, open_pipeline
 from aiorchd.providers.host import HostProvider
 from aiorchd.runtime.host_models import HostModels
@@ -159,6 +160,7 @@ class House:
     async def peer(self, uid: int = 1000, limits: SessionLimits | None = None) -> AsyncIterator[Peer]:
         ours, theirs = socket.socketpair(socket.AF_UNIX)
         ours.setblocking(False)
+        starting = Starting()
         log: Any = SimpleNamespace(info=_nothing, debug=_nothing, exception=_fail)
         session = Session(
             ours,
@@ -168,8 +170,10 @@ class House:
             limits or SessionLimits(Limits()),
             log,
             intake=Intake(lambda: 1 << 20),
+            starting=starting,
         )
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(starting.run)
             nursery.start_soon(session.run)
             async with trio.SocketStream(trio.socket.from_stdlib_socket(theirs)) as stream:
                 yield Peer(stream, session)

@@ -81,11 +81,12 @@ class House(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One method. ``takes`` are the names of its arguments; its handler refuses others."""
+    """One method. ``takes`` are the names of its arguments; its handler refuses others. ``in_line``: see `Method`."""
 
     handler: Callable[[Asked], Awaitable[Any]]
     admin_only: bool = False
     takes: frozenset[str] = frozenset()
+    in_line: bool = False
 
 
 class _Handler(Protocol):
@@ -107,8 +108,8 @@ def method_table(
     return {
         "hello": Row(_hello, takes=_HELLO),
         "ping": Row(_ping),
-        "complete": Row(questions.complete, takes=COMPLETE_ARGUMENTS),
-        "embed": Row(questions.embed, takes=EMBED_ARGUMENTS),
+        "complete": Row(questions.complete, takes=COMPLETE_ARGUMENTS, in_line=True),
+        "embed": Row(questions.embed, takes=EMBED_ARGUMENTS, in_line=True),
         "models.list": _row(_ModelsList(house)),
         "models.register": _row(RegisterModels(host_models, current)),
         "models.remove": _row(RemoveModels(host_models)),

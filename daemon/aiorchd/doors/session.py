@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import trio
 
@@ -37,6 +36,7 @@ from aiorchd.doors.callbacks import Callbacks
 from aiorchd.doors.follow_on import AT_ONCE, FollowOn
 from aiorchd.doors.intake import Intake
 from aiorchd.doors.outbox import Outbox, PeerStalledError
+from aiorchd.doors.starting import Starting
 
 _READ_BYTES: Final = 64 * 1024
 _HANG_UP_CHECK_S: Final = 0.5
@@ -44,7 +44,9 @@ _PARTING_S: Final = 1.0
 _MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """What every client takes, as docs/protocol.md has it; beyond it they would close the connection, and lose all its calls."""
 _BACKLOG_FACTOR: Final = 16
-"""So many times the requests in flight may wait on a connection that must be read on, because it answers, too."""
+"""So many times the requests in flight may wait here for their turn. What is not read cannot be cancelled, and nobody can
+tell how old it is."""
+_STAY_SMOOTHING: Final = 0.05
 _KNOWN_BYTES: Final = 8 * 1024
 """No more is looked up by its bytes: many requests at once, or a long one, are decoded all the same."""
 
@@ -62,6 +64,11 @@ class Method(Protocol):
         """Carries it out; returns plain data or, packed already, bytes in `Packed`."""
         ...
 
+    @property
+    def in_line(self) -> bool:
+        """Whether it is work that waits its turn and may be turned away; the others are begun at once."""
+        ...
+
 
 class Recall(Protocol):
     """Answers from memory."""
@@ -77,6 +84,18 @@ class RecallKnown(Protocol):
     def __call__(self, caller: Caller, argument_bytes: bytes, received_at: float) -> bytes | None:
         """Give the packed result, or None when these bytes are not known or the answer is not. Never waits or raises."""
         ...
+
+
+class Refused(Protocol):
+    """Hears of calls that were turned away before anything was begun for them."""
+
+    def __call__(self, caller: Caller, method: str, error: CallError) -> None:
+        """Count one. Never waits or raises."""
+        ...
+
+
+def nobody_counts(caller: Caller, method: str, error: CallError) -> None:
+    """Do nothing with it."""
 
 
 def nothing_known(caller: Caller, argument_bytes: bytes, received_at: float) -> bytes | None:  # noqa: ARG001
@@ -131,6 +150,15 @@ class Asked:
     prepared: object = None
 
 
+class _Waiting(NamedTuple):
+    """A request that was read and not begun."""
+
+    asked: Asked
+    method: str
+    size: int
+    in_line: bool
+
+
 class Session:
     """One connection's life; ``run`` is all of it."""
 
@@ -144,7 +172,9 @@ class Session:
         log: Log,
         *,
         intake: Intake,
+        starting: Starting,
         recall_known: RecallKnown = nothing_known,
+        refused: Refused = nobody_counts,
         admitted: bool = True,
     ) -> None:
         self.caller = caller
@@ -161,14 +191,21 @@ class Session:
         self._limits = limits
         self._log = log
         self._intake = intake
+        self._starting = starting
+        self._refused = refused
         self._admitted = admitted
         # This is all the mutable state: what runs, by msgid and by the call_id its caller chose.
         self._running: dict[int, trio.CancelScope] = {}
         self._call_ids: dict[str | int, int] = {}
-        # Answers must be read from a peer that is asked something, so what it asks beyond its bound waits here.
+        self._calls = 0
+        """Of what runs, how many stood in line."""
+        self._mean_stay_s = 0.0
+        # What was read and could not be begun yet, by msgid, first come first served.
         self._answering = 0
-        self._backlog: deque[tuple[Asked, str, int]] = deque()
+        self._backlog: dict[int, _Waiting] = {}
         self._backlog_bytes = 0
+        self._nursery: trio.Nursery | None = None
+        """Where requests run; None when none may be begun any more."""
         self._at_end: Callable[[Callbacks], object] | None = None
         self._eager = FollowOn()
         self._clock = trio.lowlevel.current_clock().current_time
@@ -221,9 +258,15 @@ class Session:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._drain, nursery.cancel_scope)
-                    await self._read(nursery)
-                    if self._parting:
-                        await self.outbox.emptied()
+                    self._nursery = nursery
+                    try:
+                        await self._read(nursery)
+                        if self._parting:
+                            await self.outbox.emptied()
+                    finally:
+                        self._nursery = None
+                        self._starting.stand(self, 0)
+                        self._backlog.clear()
                     nursery.cancel_scope.cancel()
         finally:
             self._intake.hold(self, 0)
@@ -238,6 +281,9 @@ class Session:
             return
         self._leaving = True
         self.outbox.write(Connection.pack_notification("going_away", {"deadline_s": deadline_s}))
+        while self._backlog:
+            self._begin_first()
+        self._starting.stand(self, 0)
         self._part_if_drained()
 
     def cut(self) -> None:
@@ -296,6 +342,10 @@ class Session:
         size = 0
         for event in events:
             if type(event) is Request:
+                method = self._methods.get(event.method)
+                in_line = method is not None and method.in_line
+                if in_line and self._may_be_late and self._turn_away(event, received_at, answers):
+                    continue
                 prepared = self._recall(self.caller, event, received_at) if self._open else None
                 if type(prepared) is Packed and len(prepared.body) <= _MAX_ANSWER_BYTES:
                     answer = _result_head(event.msgid) + prepared.body
@@ -308,16 +358,17 @@ class Session:
                         await self.outbox.room()
                     continue
                 asked = Asked(self, event.msgid, event.params, received_at, prepared)
-                if len(self._running) >= self._limits.max_in_flight:
+                if self._begins_at_once(in_line=in_line):
+                    self._start(nursery, asked, event.method, in_line=in_line)
+                    continue
+                waiting = _Waiting(asked, event.method, len(data) // len(events), in_line)
+                if not (in_line or self._answering) or self._backlog_is_full(waiting.size):
                     self.outbox.write(b"".join(answers))
                     answers.clear()
                     size = 0
-                    if not await self._slot_is_free():
+                    if not await self._room_for(waiting):
                         return False
-                    if len(self._running) >= self._limits.max_in_flight:
-                        self._queue(asked, event.method, len(data) // len(events))
-                        continue
-                self._start(nursery, asked, event.method)
+                self._wait_in_line(nursery, waiting)
             elif type(event) is Notification:
                 self._take_notification(event)
             elif type(event) is Response:
@@ -326,18 +377,88 @@ class Session:
             self.outbox.write(answers[0] if len(answers) == 1 else b"".join(answers))
         return True
 
-    def _queue(self, asked: Asked, method: str, size: int) -> None:
-        """Let a request wait until another is answered."""
+    @property
+    def _may_be_late(self) -> bool:
+        return bool(self._backlog) or self._starting.crowded
+
+    def _turn_away(self, request: Request, received_at: float, answers: list[bytes]) -> bool:
+        """Refuse a call that would begin too late, before anything is done for it; unless its answer is known."""
+        named = request.params[0] if request.params and type(request.params[0]) is dict else {}
+        ahead = len(self._backlog)
+        own_s = ahead * self._mean_stay_s / self._limits.max_in_flight if self._full(in_line=True) else 0.0
+        late_s = self._starting.late_s(named.get("timeout_s"), ahead, own_s)
+        if late_s is None or not self._open:
+            return False
+        raw = request.argument_bytes
+        if raw is not None and len(raw) <= _KNOWN_BYTES and request.method == "complete":
+            known = self._recall_known(self.caller, raw, received_at)
+            if known is not None:
+                answers.append(_result_head(request.msgid) + known)
+                return True
+        error = Overloaded(
+            f"the daemon has more to do than it gets done; this call would have begun in {late_s:.2g} s "
+            "(queue.max_start_wait_s, queue.max_start_wait_share)",
+            retry_after_s=round(late_s, 3),
+            stage="door",
+            details={"reason": "late"},
+        )
+        self._refused(self.caller, request.method, error)
+        answers.append(self._packed_error(request.msgid, error))
+        return True
+
+    def _full(self, *, in_line: bool) -> bool:
+        """Whether as many run as may. What does not stand in line has places of its own, so that nobody who floods a
+        connection with calls is without an answer to its ``status``."""
+        return (self._calls if in_line else len(self._running) - self._calls) >= self._limits.max_in_flight
+
+    def _begins_at_once(self, *, in_line: bool) -> bool:
+        if self._full(in_line=in_line) or self._leaving:
+            return self._leaving
+        return not in_line or (not self._backlog and self._starting.begin())
+
+    def _backlog_is_full(self, size: int) -> bool:
         most = _BACKLOG_FACTOR * self._limits.max_in_flight
-        if len(self._backlog) >= most or self._backlog_bytes + size > self._limits.wire.max_frame_bytes:
+        return len(self._backlog) >= most or self._backlog_bytes + size > self._limits.wire.max_frame_bytes
+
+    def _wait_in_line(self, nursery: trio.Nursery, waiting: _Waiting) -> None:
+        """Let a request wait for its turn; when there is no room for it on a connection that must be read on, refuse it."""
+        msgid = waiting.asked.msgid
+        if msgid in self._running or msgid in self._backlog:
+            self._start(nursery, waiting.asked, waiting.method, in_line=waiting.in_line)  # says that it is in use
+            return
+        if self._begins_at_once(in_line=waiting.in_line):
+            self._start(nursery, waiting.asked, waiting.method, in_line=waiting.in_line)
+            return
+        if self._backlog_is_full(waiting.size):
             refusal = Overloaded(
                 f"this connection has {len(self._running)} requests in flight and {len(self._backlog)} waiting already",
                 retry_after_s=1.0,
             )
-            self._answer_error(asked.msgid, refusal)
+            self._answer_error(msgid, refusal)
             return
-        self._backlog.append((asked, method, size))
-        self._backlog_bytes += size
+        self._backlog[msgid] = waiting
+        self._backlog_bytes += waiting.size
+        self._stand(comes=True)
+
+    def _stand(self, *, comes: bool = False) -> None:
+        """Tell the line how many could begin; none while the first has to wait for another of this connection."""
+        first = next(iter(self._backlog.values()), None)
+        ready = first is not None and not self._full(in_line=first.in_line)
+        self._starting.stand(self, len(self._backlog) if ready else 0, comes=comes)
+
+    def begin_next(self) -> None:
+        """Begin what has waited longest; the line says when."""
+        if self._nursery is not None and not self._scope.cancel_called:
+            self._begin_first()
+            self._stand()
+        else:
+            self._starting.stand(self, 0)
+
+    def _begin_first(self) -> None:
+        waiting = self._backlog.pop(next(iter(self._backlog)))
+        self._backlog_bytes -= waiting.size
+        if self._nursery is not None:
+            self._start(self._nursery, waiting.asked, waiting.method, in_line=waiting.in_line)
 
     async def _rest_comes(self) -> bool:
         """Wait for more of a message that has come in part; False when that took too long, and the peer was told so."""
@@ -390,8 +511,8 @@ class Session:
         body = self._recall_known(self.caller, argument_bytes, received_at)
         return None if body is None else b"\x94\x01" + msgid + b"\xc0" + body
 
-    def _start(self, nursery: trio.Nursery, asked: Asked, method: str) -> None:
-        if asked.msgid in self._running:
+    def _start(self, nursery: trio.Nursery, asked: Asked, method: str, *, in_line: bool) -> None:
+        if asked.msgid in self._running or asked.msgid in self._backlog:
             self._answer_error(
                 asked.msgid, InvalidRequest(f"msgid: {asked.msgid} is still in flight on this connection; use another")
             )
@@ -407,7 +528,8 @@ class Session:
             self._agree_on_errors(asked.params)
         scope = trio.CancelScope()
         self._running[asked.msgid] = scope
-        nursery.start_soon(self._answer, nursery, asked, method, scope)
+        self._calls += in_line
+        nursery.start_soon(self._answer, asked, method, scope, in_line)
 
     def _agree_on_errors(self, params: list[Any]) -> None:
         """Take the wished form of errors as it is read: tasks run in any order, and what follows may be refused first."""
@@ -416,8 +538,9 @@ class Session:
         if form in (None, "map", "text"):
             self.errors_as_map = form == "map"
 
-    async def _answer(self, nursery: trio.Nursery, asked: Asked, method: str, scope: trio.CancelScope) -> None:
+    async def _answer(self, asked: Asked, method: str, scope: trio.CancelScope, in_line: bool) -> None:
         msgid = asked.msgid
+        began_at = self._clock()
         try:
             with scope:
                 try:
@@ -449,10 +572,11 @@ class Session:
             for call_id in [known for known, owner in self._call_ids.items() if owner == msgid]:
                 del self._call_ids[call_id]
             self._slot.set()
-            while self._backlog and len(self._running) < self._limits.max_in_flight and not self._scope.cancel_called:
-                following, name, size = self._backlog.popleft()
-                self._backlog_bytes -= size
-                self._start(nursery, following, name)
+            if in_line:
+                self._calls -= 1
+                self._mean_stay_s += _STAY_SMOOTHING * (self._clock() - began_at - self._mean_stay_s)
+            if self._backlog:
+                self._stand()
             self._part_if_drained()
 
     async def _carry_out(self, asked: Asked, name: str) -> Any:
@@ -485,19 +609,21 @@ class Session:
         if scope is not None:
             scope.cancel()
             return
-        for place, (asked, _, size) in enumerate(self._backlog):
-            if asked.msgid == msgid:
-                del self._backlog[place]
-                self._backlog_bytes -= size
-                self._answer_error(msgid, Cancelled("cancelled by the caller"))
-                return
+        waiting = self._backlog.pop(msgid, None)
+        if waiting is not None:
+            self._backlog_bytes -= waiting.size
+            self._stand()
+            self._answer_error(msgid, Cancelled("cancelled by the caller"))
 
     def _answer_error(self, msgid: int, error: CallError) -> None:
+        self.outbox.write(self._packed_error(msgid, error))
+
+    def _packed_error(self, msgid: int, error: CallError) -> bytes:
         try:
             wire = pack(error.to_wire()) if self.errors_as_map else pack([0, str(error)])
         except LocalProtocolError:
             wire = pack_unchecked([0, f"{error.code}: {error.message}".encode(errors="replace").decode()])
-        self.outbox.write(b"\x94\x01" + pack_unchecked(msgid) + wire + b"\xc0")
+        return b"\x94\x01" + pack_unchecked(msgid) + wire + b"\xc0"
 
     async def _refuse(self, error: RemoteProtocolError) -> None:
         """Say why in one last notification; then nobody knows where the next message would begin."""
@@ -508,10 +634,12 @@ class Session:
         with trio.move_on_after(_PARTING_S):
             await self.outbox.emptied()
 
-    async def _slot_is_free(self) -> bool:
-        """Wait for a request to be answered. Nothing is read meanwhile, so look now and then whether the peer hung up. From a
-        peer that answers, too, reading goes on: then this does not wait."""
-        while len(self._running) >= self._limits.max_in_flight and not self._answering:
+    async def _room_for(self, waiting: _Waiting) -> bool:
+        """Wait until a request may begin or wait in line; False when the peer hung up. Nothing is read meanwhile, so look now
+        and then. From a peer that answers, too, reading goes on: then this does not wait."""
+        while not self._answering and (
+            self._backlog_is_full(waiting.size) if waiting.in_line else self._full(in_line=False) and not self._leaving
+        ):
             self._slot = trio.Event()
             with trio.move_on_after(_HANG_UP_CHECK_S):
                 await self._slot.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import trio
@@ -13,7 +13,18 @@ import trio
 from aiorch.protocol import Connection
 from aiorchd.doors.identity import Access, identify
 from aiorchd.doors.intake import Intake
-from aiorchd.doors.session import Log, Method, Recall, RecallKnown, Session, SessionLimits, nothing_known
+from aiorchd.doors.session import (
+    Log,
+    Method,
+    Recall,
+    RecallKnown,
+    Refused,
+    Session,
+    SessionLimits,
+    nobody_counts,
+    nothing_known,
+)
+from aiorchd.doors.starting import Patience, Starting, StartingStatistics
 
 _OUT_OF_DESCRIPTORS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _PAUSE_S: Final = 0.1
@@ -29,17 +40,19 @@ class DoorPolicy:
     limited_by: str = "[daemon] max_connections"
     """What to change for more connections, in words."""
     max_incoming_bytes: int = 4 * 1024 * 1024
+    patience: Patience = field(default_factory=Patience)
 
 
 @dataclass(frozen=True, slots=True)
 class DoorStatistics:
     """Connections open now, requests in flight in them, bytes waiting to be read by peers, bytes of large messages that
-    have come in part; and totals since the start."""
+    have come in part; calls that stand in line to begin; and totals since the start."""
 
     connections: int
     in_flight: int
     pending_write_bytes: int
     incoming_bytes: int
+    starting: StartingStatistics
     accepted: int
     refused: int
 
@@ -56,6 +69,7 @@ class UnixDoor:
         log: Log,
         *,
         recall_known: RecallKnown = nothing_known,
+        refused_call: Refused = nobody_counts,
     ) -> None:
         self._listening = listening
         self._methods = methods
@@ -63,7 +77,9 @@ class UnixDoor:
         self._recall_known = recall_known
         self._policy = policy
         self._log = log
+        self._refused_call = refused_call
         self._sessions: set[Session] = set()
+        self._starting = Starting(lambda: policy().patience)
         self._intake = Intake(lambda: policy().max_incoming_bytes)
         self._accepted = 0
         self._refused = 0
@@ -74,6 +90,7 @@ class UnixDoor:
 
     async def serve(self, nursery: trio.Nursery) -> None:
         """Accept until `stop_accepting`; sessions run in ``nursery``, whose owner decides how long they may outlive this."""
+        nursery.start_soon(self._starting.run)
         with self._accepting:
             while True:
                 await trio.lowlevel.wait_readable(self._listening)
@@ -112,6 +129,7 @@ class UnixDoor:
             in_flight=sum(session.in_flight for session in self._sessions),
             pending_write_bytes=sum(session.outbox.pending_bytes for session in self._sessions),
             incoming_bytes=self._intake.held_bytes,
+            starting=self._starting.statistics(),
             accepted=self._accepted,
             refused=self._refused,
         )
@@ -136,7 +154,9 @@ class UnixDoor:
             policy.session,
             self._log,
             intake=self._intake,
+            starting=self._starting,
             recall_known=self._recall_known,
+            refused=self._refused_call,
             admitted=policy.access.may_call(caller.uid, caller.groups),
         )
         self._full = False

@@ -20,7 +20,17 @@ from aiorchd.calls.caller import Caller
 from aiorchd.doors.follow_on import AT_ONCE
 from aiorchd.doors.intake import Intake
 from aiorchd.doors.methods import Row, _hello, _ping
-from aiorchd.doors.session import Asked, Deltas, Packed, Session, SessionLimits, nothing_known
+from aiorchd.doors.session import (
+    Asked,
+    Deltas,
+    Packed,
+    Refused,
+    Session,
+    SessionLimits,
+    nobody_counts,
+    nothing_known,
+)
+from aiorchd.doors.starting import Patience, Starting
 
 
 @dataclass
@@ -83,10 +93,13 @@ async def session_with(
     recall: Callable[[Caller, Request, float], Any] = lambda *_: None,
     recall_known: Callable[[Caller, bytes, float], bytes | None] = nothing_known,
     intake: Intake | None = None,
+    starting: Starting | None = None,
+    refused: Refused = nobody_counts,
 ) -> AsyncIterator[tuple[Peer, Session, Memory]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     ours.setblocking(False)
     log = Memory()
+    starting = starting or Starting()
     table = {
         "ping": Row(_ping),
         "hello": Row(_hello),
@@ -101,10 +114,13 @@ async def session_with(
         limits or SessionLimits(Limits()),
         log,
         intake=intake or Intake(lambda: 1024 * 1024),
+        starting=starting,
         recall_known=recall_known,
+        refused=refused,
         admitted=admitted,
     )
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(starting.run)
         nursery.start_soon(session.run)
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
         async with stream:

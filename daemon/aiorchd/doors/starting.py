@@ -1,0 +1,120 @@
+"""Lets what the sessions have read begin, as fast as the event loop gets it done; turns away what would begin too late.
+
+The pure part is `core.start_line`; here is the one task that goes round once in each turn of the event loop while somebody
+stands in line, and sleeps otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import trio
+
+from aiorchd.core.start_line import StartLine
+
+_SHORTEST_RETRY_S = 0.1
+_LONGEST_RETRY_S = 30.0
+
+
+class Starter(Protocol):
+    """Whoever keeps what waits: a session."""
+
+    def begin_next(self) -> None:
+        """Begin the first that waits and say by `Starting.stand` how many are left; never waits or raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long calls may wait to begin: ``share`` of the time they have, and ``most_s``. ``usual_s`` is the time of a call that
+    does not say, ``longest_s`` what no call may exceed."""
+
+    most_s: float = 10.0
+    share: float = 0.25
+    usual_s: float = 60.0
+    longest_s: float = 3600.0
+
+    def of(self, timeout_s: Any) -> float:
+        """Tell how long a call may wait to begin that gave this timeout, right or wrong."""
+        named = isinstance(timeout_s, (int, float)) and timeout_s > 0
+        return min(self.most_s, self.share * min(timeout_s if named else self.usual_s, self.longest_s))
+
+
+@dataclass(frozen=True, slots=True)
+class StartingStatistics:
+    """Calls that wait to begin now, and how long one takes to begin while others wait. Since the start: how many had to
+    wait, and how many were turned away because they would have begun too late."""
+
+    waiting: int
+    each_s: float
+    waited: int
+    turned_away: int
+
+
+class Starting:
+    """Shared by the sessions of one door. ``patience`` gives what holds now."""
+
+    def __init__(self, patience: Callable[[], Patience] = Patience) -> None:
+        self._patience = patience
+        self._line: StartLine[Starter] = StartLine()
+        self._task: trio.lowlevel.Task | None = None
+        self._parked = False
+        self._waited = self._turned_away = 0
+
+    def begin(self) -> bool:
+        """Tell whether a call may begin at once; it counts as begun then."""
+        if not self._line.begin():
+            return False
+        if self._line.wants_round:
+            self._wake()
+        return True
+
+    def late_s(self, timeout_s: Any, ahead: int, own_s: float) -> float | None:
+        """Tell after how many seconds one may come again who would begin too late now; None for one who may wait.
+
+        ``ahead`` of its own connection go before it, which takes ``own_s`` at least whatever the others do.
+        """
+        wait_s = max(self._line.wait_s(ahead), own_s)
+        if wait_s <= self._patience().of(timeout_s):
+            return None
+        self._turned_away += 1
+        return min(max(wait_s, _SHORTEST_RETRY_S), _LONGEST_RETRY_S)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether anybody stands in line."""
+        return len(self._line) > 0
+
+    def stand(self, starter: Starter, number: int, *, comes: bool = False) -> None:
+        """Say how many of a connection wait that could begin; ``comes`` when one of them is new."""
+        self._waited += comes
+        self._line.stand(starter, number)
+        if number:
+            self._wake()
+
+    async def run(self) -> None:
+        """Go round, once in each turn of the event loop while somebody waits."""
+        self._task = trio.lowlevel.current_task()
+        while True:
+            if self._line.wants_round:
+                await trio.lowlevel.checkpoint()
+            else:
+                self._parked = True
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+            for starter in self._line.round(trio.current_time()):
+                starter.begin_next()
+
+    def statistics(self) -> StartingStatistics:
+        """Tell who waits."""
+        return StartingStatistics(len(self._line), self._line.each_s, self._waited, self._turned_away)
+
+    def _wake(self) -> None:
+        if self._parked and self._task is not None:
+            self._parked = False
+            trio.lowlevel.reschedule(self._task)
+
+    def _abort(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        self._parked = False
+        return trio.lowlevel.Abort.SUCCEEDED
