@@ -508,15 +508,17 @@ async def test_what_waits_on_such_a_connection_can_be_cancelled_and_is_bounded()
     async with house() as it, it.peer(limits=limits) as peer:
         running = await peer.ask("complete", prompt="0", model="m", host=True)
         question = await peer.next_request()
-        waiting = await peer.ask("ping")
+        waiting = await peer.ask("complete", prompt="1", model="m", host=True)
         await peer.cancel(waiting)
         assert (await peer.response(waiting)).error[1].startswith("cancelled")
-        pings = [await peer.ask("ping") for _ in range(17)]
-        assert (await peer.response(pings[16])).error[1].startswith("overloaded")
+        calls = [await peer.ask("complete", prompt=f"2 {i}", model="m", host=True) for i in range(17)]
+        assert (await peer.response(calls[16])).error[1].startswith("overloaded")
+        assert await peer.call("ping") == "pong"  # has a place of its own
         await peer.answer(question, "done")
         assert (await peer.response(running)).result["text"] == "done"
-        for ping in pings[:16]:
-            assert (await peer.response(ping)).result == "pong"
+        for call in calls[:16]:
+            await peer.answer(await peer.next_request(), "done")
+            assert (await peer.response(call)).result["text"] == "done"
 
 
 async def test_a_goodbye_waits_for_what_the_host_was_asked() -> None:

@@ -28,6 +28,7 @@ from aiorchd.doors.identity import Access, group_numbers, user_numbers
 from aiorchd.doors.methods import method_table
 from aiorchd.doors.questions import Questions
 from aiorchd.doors.session import SessionLimits
+from aiorchd.doors.starting import Patience
 from aiorchd.doors.unix import DoorPolicy, UnixDoor
 from aiorchd.pipeline import Lasting, Pipeline, Plan, lasting_state, open_pipeline
 from aiorchd.runtime.descriptors import most_connections
@@ -100,6 +101,7 @@ async def live(launch: Launch) -> int:
             policy.current,
             Log("door"),
             recall_known=questions.recall_known,
+            refused_call=store.records.record_refusal,
         )
         await background.start(_signals, stop, household.reloading, background)
         if household.watch is not None:
@@ -269,6 +271,12 @@ def _door_policy(config: Config) -> DoorPolicy:
         max_connections=possible,
         limited_by="[daemon] max_connections" if possible == daemon.max_connections else "LimitNOFILE= of the service",
         max_incoming_bytes=daemon.max_incoming_bytes,
+        patience=Patience(
+            most_s=config.queue.max_start_wait_s,
+            share=config.queue.max_start_wait_share,
+            usual_s=config.timeouts.total_s,
+            longest_s=config.timeouts.max_total_s,
+        ),
     )
 
 

@@ -237,6 +237,27 @@ class Queue(Section, frozen=True):
             unit="calls",
         ),
     ] = 1000
+    max_start_wait_share: Annotated[
+        float,
+        span(0.001, 1),
+        key(
+            "How much of its time a call may wait to be begun, when more come than the daemon's CPU gets done.",
+            effect="One that would wait longer gets the error overloaded at once, with the time after which to come again. Lower "
+            "refuses earlier and answers the others sooner; 1 lets calls wait until nothing of their time is left. Answers "
+            "in memory to a question asked before in the same words, ping and status are given all the same.",
+            unit="share of timeout_s, 0.001 to 1",
+        ),
+    ] = 0.25
+    max_start_wait_s: Annotated[
+        float,
+        span(0.01, 3600),
+        key(
+            "The same in seconds, for calls that have much time.",
+            effect="Whichever is shorter holds. A client that sends thousands of calls at once needs as long as the daemon takes "
+            "to begin them all.",
+            unit="seconds",
+        ),
+    ] = 10.0
     calls_per_second: Annotated[
         Annotated[float, span(0.01, 100_000)] | None,
         key(

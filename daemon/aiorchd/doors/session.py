@@ -89,12 +89,12 @@ class RecallKnown(Protocol):
 class Refused(Protocol):
     """Hears of calls that were turned away before anything was begun for them."""
 
-    def __call__(self, caller: Caller, method: str, error: CallError) -> None:
-        """Count one. Never waits or raises."""
+    def __call__(self, caller: Caller, code: str) -> None:
+        """Count one, refused with this error code. Never waits or raises."""
         ...
 
 
-def nobody_counts(caller: Caller, method: str, error: CallError) -> None:
+def nobody_counts(caller: Caller, code: str) -> None:
     """Do nothing with it."""
 
 
@@ -395,15 +395,9 @@ class Session:
             if known is not None:
                 answers.append(_result_head(request.msgid) + known)
                 return True
-        error = Overloaded(
-            f"the daemon has more to do than it gets done; this call would have begun in {late_s:.2g} s "
-            "(queue.max_start_wait_s, queue.max_start_wait_share)",
-            retry_after_s=round(late_s, 3),
-            stage="door",
-            details={"reason": "late"},
-        )
-        self._refused(self.caller, request.method, error)
-        answers.append(self._packed_error(request.msgid, error))
+        self._refused(self.caller, Overloaded.code)
+        packed = self._starting.packed_refusal(late_s, as_map=self.errors_as_map)
+        answers.append(b"\x94\x01" + pack_unchecked(request.msgid) + packed + b"\xc0")
         return True
 
     def _full(self, *, in_line: bool) -> bool:
@@ -616,14 +610,11 @@ class Session:
             self._answer_error(msgid, Cancelled("cancelled by the caller"))
 
     def _answer_error(self, msgid: int, error: CallError) -> None:
-        self.outbox.write(self._packed_error(msgid, error))
-
-    def _packed_error(self, msgid: int, error: CallError) -> bytes:
         try:
             wire = pack(error.to_wire()) if self.errors_as_map else pack([0, str(error)])
         except LocalProtocolError:
             wire = pack_unchecked([0, f"{error.code}: {error.message}".encode(errors="replace").decode()])
-        return b"\x94\x01" + pack_unchecked(msgid) + wire + b"\xc0"
+        self.outbox.write(b"\x94\x01" + pack_unchecked(msgid) + wire + b"\xc0")
 
     async def _refuse(self, error: RemoteProtocolError) -> None:
         """Say why in one last notification; then nobody knows where the next message would begin."""

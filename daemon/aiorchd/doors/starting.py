@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import trio
 
+from aiorch.errors import Overloaded
+from aiorch.protocol import pack
 from aiorchd.core.start_line import StartLine
 
-_SHORTEST_RETRY_S = 0.1
-_LONGEST_RETRY_S = 30.0
+_SHORTEST_RETRY_S: Final = 0.1
+_LONGEST_RETRY_S: Final = 30.0
+_MOST_PACKED: Final = 100
 
 
 class Starter(Protocol):
@@ -62,6 +65,7 @@ class Starting:
         self._task: trio.lowlevel.Task | None = None
         self._parked = False
         self._waited = self._turned_away = 0
+        self._packed: dict[tuple[float, bool], bytes] = {}
 
     def begin(self) -> bool:
         """Tell whether a call may begin at once; it counts as begun then."""
@@ -80,7 +84,24 @@ class Starting:
         if wait_s <= self._patience().of(timeout_s):
             return None
         self._turned_away += 1
-        return min(max(wait_s, _SHORTEST_RETRY_S), _LONGEST_RETRY_S)
+        return round(min(max(wait_s, _SHORTEST_RETRY_S), _LONGEST_RETRY_S), 1)
+
+    def packed_refusal(self, late_s: float, *, as_map: bool) -> bytes:
+        """Give the error for one who would begin too late, as it goes over the wire; most who come together get the same."""
+        packed = self._packed.get((late_s, as_map))
+        if packed is None:
+            error = Overloaded(
+                f"the daemon has more to do than it gets done; this call would have begun in {late_s:g} s, which is too late "
+                "for it (queue.max_start_wait_share, queue.max_start_wait_s)",
+                retry_after_s=late_s,
+                stage="door",
+                details={"reason": "late"},
+            )
+            packed = pack(error.to_wire()) if as_map else pack([0, str(error)])
+            if len(self._packed) >= _MOST_PACKED:
+                self._packed.clear()
+            self._packed[late_s, as_map] = packed
+        return packed
 
     @property
     def crowded(self) -> bool:

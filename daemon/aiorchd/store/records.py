@@ -18,6 +18,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from aiorch.errors import StorageError
+from aiorchd.calls.caller import Caller
 from aiorchd.calls.journal import CallRecord, Hit
 from aiorchd.calls.ports import WallClock
 from aiorchd.store.call_rows import (
@@ -120,6 +121,7 @@ class Records:
         self._process = int.from_bytes(os.urandom(7), "little")
         # All that changes. Noted and not yet counted:
         self._noted: list[Hit] = []
+        self._refusals: dict[tuple[str, int, str], int] = {}
         # Gathered and not yet handed to the writer:
         self._tallies: dict[RawSeries, Tally] = {}
         self._hits: list[CallRecord] = []
@@ -163,6 +165,14 @@ class Records:
         if len(noted) >= _NOTED_AT_MOST:
             self._take_noted()
         elif len(noted) == 1:
+            self._writer.wake()
+
+    def record_refusal(self, caller: Caller, code: str) -> None:
+        """Count one call that was turned away before anything was begun for it: no id, no row, and next to no work, because
+        there are most of them when there is most to do."""
+        key = caller.unit, caller.uid, code
+        self._refusals[key] = self._refusals.get(key, 0) + 1
+        if self._refusals[key] == 1:
             self._writer.wake()
 
     def record_hits(self, records: Iterable[CallRecord]) -> None:
@@ -258,7 +268,7 @@ class Records:
     @property
     def waiting(self) -> bool:
         """Whether anything is to be written."""
-        return bool(self._noted or self._tallies or self._kept or self._hits or self._others)
+        return bool(self._noted or self._refusals or self._tallies or self._kept or self._hits or self._others)
 
     @property
     def wants_new_file(self) -> bool:
@@ -342,6 +352,13 @@ class Records:
         if self._noted:
             noted, self._noted = self._noted, []
             self.record_hits([hit.record() for hit in noted])
+        if self._refusals:
+            refusals, self._refusals = self._refusals, {}
+            for (unit, uid, code), number in refusals.items():
+                raw: RawSeries = (unit, uid, None, None, "none", code, None)
+                tally = self._tallies.get(raw) or self._tally(raw)
+                tally.add_refusals(number)
+                self._counted += number
 
     def _tally(self, raw: RawSeries) -> Tally:
         """Find or begin the tally of a series that is new in this round."""

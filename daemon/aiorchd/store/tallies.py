@@ -118,6 +118,13 @@ class Tally:
         self.total[bucket] = self.total.get(bucket, 0) + 1
         self.overhead[bucket] = self.overhead.get(bucket, 0) + 1
 
+    def add_refusals(self, number: int) -> None:
+        """Count calls that were turned away at once."""
+        self.calls += number
+        bucket = bucket_of(0.0)
+        self.total[bucket] = self.total.get(bucket, 0) + number
+        self.overhead[bucket] = self.overhead.get(bucket, 0) + number
+
     def add(self, record: CallRecord) -> None:
         """Count a call of any kind.
 

@@ -30,7 +30,7 @@ from aiorchd.doors.session import (
     nobody_counts,
     nothing_known,
 )
-from aiorchd.doors.starting import Patience, Starting
+from aiorchd.doors.starting import Starting
 
 
 @dataclass
