@@ -27,6 +27,7 @@ SCRIPTS = (
     "kill9",
     "budget",
     "failure",
+    "overload",
     "full_disk",
     "damaged_files",
     "malformed_frames",

@@ -7,6 +7,7 @@ live enters here, too.
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import re
 import signal
@@ -396,6 +397,38 @@ async def test_queue_bounds(tmp_path: Path, simulator: Simulator) -> None:
                     await host.ask(200 + number, "slow")
                 await host.edit("queue", **{bound: 100})
                 await host.ask(300 + number, "slow")
+
+
+@changes("queue.max_start_wait_share", "queue.max_start_wait_s")
+async def test_how_long_calls_may_wait_to_begin(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        host.tables["concurrency"] = {"max": 64, "initial": 64}
+        numbers = itertools.count(1000)
+
+        async def turned_away() -> int:
+            refused = 0
+
+            async def ask() -> None:
+                nonlocal refused
+                try:
+                    await host.ask(next(numbers))
+                except aiorch.Overloaded as error:
+                    assert error.stage == "door"
+                    assert error.retry_after_s
+                    refused += 1
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(200):
+                    nursery.start_soon(ask)
+            return refused
+
+        assert await turned_away() == 0
+        await host.edit("queue", max_start_wait_s=0.01)
+        assert await turned_away() > 0
+        await host.edit("queue", max_start_wait_s=100.0)
+        assert await turned_away() == 0
+        await host.edit("queue", max_start_wait_share=0.001)
+        assert await turned_away() > 0
 
 
 @changes("cache.max_entries", "cache.ttl_s")

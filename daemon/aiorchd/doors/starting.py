@@ -18,6 +18,7 @@ from aiorchd.core.start_line import StartLine
 
 _SHORTEST_RETRY_S: Final = 0.1
 _LONGEST_RETRY_S: Final = 30.0
+_SHARE_BEHIND_OWN: Final = 0.5
 _MOST_PACKED: Final = 100
 
 
@@ -41,8 +42,15 @@ class Patience:
 
     def of(self, timeout_s: Any) -> float:
         """Tell how long a call may wait to begin that gave this timeout, right or wrong."""
+        return min(self.most_s, self.share * self._time(timeout_s))
+
+    def behind_own(self, timeout_s: Any) -> float:
+        """Tell how long it may wait for others of its own connection: it was its caller who sent so many at once."""
+        return _SHARE_BEHIND_OWN * self._time(timeout_s)
+
+    def _time(self, timeout_s: Any) -> float:
         named = isinstance(timeout_s, (int, float)) and timeout_s > 0
-        return min(self.most_s, self.share * min(timeout_s if named else self.usual_s, self.longest_s))
+        return min(timeout_s if named else self.usual_s, self.longest_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +88,10 @@ class Starting:
 
         ``ahead`` of its own connection go before it, which takes ``own_s`` at least whatever the others do.
         """
-        wait_s = max(self._line.wait_s(ahead), own_s)
-        if wait_s <= self._patience().of(timeout_s):
+        patience, wait_s = self._patience(), self._line.wait_s(ahead)
+        if wait_s <= patience.of(timeout_s) and own_s <= patience.behind_own(timeout_s):
             return None
+        wait_s = max(wait_s, own_s)
         self._turned_away += 1
         return round(min(max(wait_s, _SHORTEST_RETRY_S), _LONGEST_RETRY_S), 1)
 

@@ -365,8 +365,8 @@ class TargetTurnstile:
             return True
         flow, weight = self._share_of(call.caller)
         start_by = min(turn.attempt.start_by, call.deadline)
-        earliest_s = self._earliest_s(now, self._queue.backlog(flow, call.priority))
-        if start_by < now + earliest_s:
+        earliest_s, spare_s = self._earliest_s(now, self._queue.backlog(flow, call.priority), start_by - now)
+        if start_by < now + earliest_s + spare_s:
             self._refuse_late(turn, earliest_s)
             return False
         cost = max([account.share_s(turn.need) for account in self._accounts]) or 1.0
@@ -462,12 +462,24 @@ class TargetTurnstile:
                 return 1
         return 0
 
-    def _earliest_s(self, now: float, before: int) -> float:
-        """Tell how long a call waits at the very least with so many of its own before it: by the quotas, and by permits that
-        are held twice as briefly as usual."""
-        earliest_s = max([account.earliest_s(now, before + 1) for account in self._accounts])
-        by_permits_s = (before + 1 - self._concurrency.bounds.most) * self._mean_hold_s / self._concurrency.bounds.most
-        return max(earliest_s, by_permits_s / 2.0)
+    def _earliest_s(self, now: float, before: int, left_s: float) -> tuple[float, float]:
+        """Tell how long a call waits at the very least with so many of its own before it, by the quotas and by permits; and how
+        much of its time must be left then.
+
+        One that gets its turn in the last moment uses a permit and a quota for an answer that comes too late; a queue that is
+        full of them serves nobody else. So something has to be left: by quotas, whose time is exact, two usual answers, and a
+        quarter of its time at most; by permits, whose time is a guess, that quarter. While there may be more permits yet, they
+        are thought to be as many as may be, held half as long as usual, and nothing has to be left.
+        """
+        usual_s, concurrency = self._mean_hold_s, self._concurrency
+        most = concurrency.bounds.most
+        by_quota_s = max([account.earliest_s(now, before + 1) for account in self._accounts])
+        by_permits_s = (before + 1 - most) * usual_s / most
+        if concurrency.limit < most:
+            by_permits_s /= 2.0
+        if by_quota_s >= by_permits_s:
+            return by_quota_s, min(2.0 * usual_s, left_s / 4.0) if by_quota_s > 0.0 else 0.0
+        return by_permits_s, left_s / 4.0 if by_permits_s > 0.0 and concurrency.limit == most else 0.0
 
     def _try_grant(self, turn: Turn, now: float) -> float | None:
         """Give the turn all it needs and 0, or nothing and the seconds until it might be had (None: not known)."""

@@ -225,6 +225,32 @@ async def test_who_could_be_asked_elsewhere_waits_less_long(autojump_clock):
         assert trio.current_time() == pytest.approx(10.0)
 
 
+async def test_a_load_that_stays_does_not_fill_the_queue_with_those_who_come_too_late(autojump_clock):
+    turnstile = a_turnstile(permits=2)  # twenty a second
+    answered = late = refused = 0
+
+    async def call():
+        nonlocal answered, late, refused
+        with trio.move_on_after(3.0) as patience:
+            try:
+                async with turnstile.pass_through(attempt(timeout_s=3.0)):
+                    await trio.sleep(0.1)
+            except Overloaded:
+                refused += 1
+                return
+            answered += 1
+        late += patience.cancelled_caught
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5 * 20 * 20):  # five times as many, for 20 s
+            nursery.start_soon(call)
+            await trio.sleep(0.01)
+    assert late == 0
+    assert answered >= 0.9 * 20 * 20
+    assert answered + refused == 2000
+    assert_idle(turnstile)
+
+
 async def test_who_stands_too_far_back_is_refused_at_once(autojump_clock):
     turnstile = a_turnstile(permits=10, requests_per_minute=60, burst_s=1)
     async with trio.open_nursery() as nursery:
@@ -232,9 +258,10 @@ async def test_who_stands_too_far_back_is_refused_at_once(autojump_clock):
         await wait_all_tasks_blocked()
         assert trio.current_time() == 0.0
         refused = [each for each in passengers if each.refusal is not None]
-        assert len(refused) == 19  # one goes now, thirty within their time
+        # One goes now, thirty within their time; two of them too late for an answer, which is thought to take a second.
+        assert len(refused) == 21
         assert {each.refusal.details["reason"] for each in refused} == {"deadline"}
-    assert sum(each.entered_at is not None for each in passengers) == 31
+    assert sum(each.entered_at is not None for each in passengers) == 29
     assert_idle(turnstile)
 
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 from store_values import NOON, StandingClock, StillWriter, a_hit, a_record
 
+from aiorchd.calls.caller import Caller
 from aiorchd.calls.journal import CallRecord
 from aiorchd.store.database import DatabaseFile
 from aiorchd.store.errors import FaultKind, FileFault
@@ -94,6 +95,23 @@ async def test_a_hit_saves_and_asks_nobody(opened: Opener) -> None:
         assert (told["calls"], told["attempts"], told["saved_usd"]) == (3, 0, 0.25)
         assert (told["savings_known"], told["savings_unknown"]) == (2, 1)
         assert (told["costs_known"], told["costs_unknown"], told["usage_known"]) == (0, 0, 0)
+
+
+async def test_who_is_turned_away_is_counted_without_a_row(opened: Opener) -> None:
+    async with opened() as store:
+        for uid, number in ((1000, 3), (1001, 2)):
+            for _ in range(number):
+                store.records.record_refusal(Caller(uid=uid, gid=uid, pid=1, unit="web.service"), "overloaded")
+        assert (await sums(store))["calls"] == 5  # before it is written
+        await store.flush()
+        totals = await store.records.totals(0)
+        assert {(series.uid, series.error, series.unit): tally.calls for series, tally in totals.tallies.items()} == {
+            (1000, "overloaded", "web.service"): 3,
+            (1001, "overloaded", "web.service"): 2,
+        }
+        assert (await sums(store))["attempts"] == 0
+        told = store.records.statistics()
+        assert (told.counted, told.written, told.dropped) == (5, 0, 0)
 
 
 async def test_the_slow_way_counts_a_hit_like_the_quick_one(records: Records) -> None:
