@@ -257,7 +257,7 @@ class Queue(Section, frozen=True):
             "to begin them all.",
             unit="seconds",
         ),
-    ] = 10.0
+    ] = 30.0
     calls_per_second: Annotated[
         Annotated[float, span(0.01, 100_000)] | None,
         key(

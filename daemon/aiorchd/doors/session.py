@@ -153,10 +153,16 @@ class Asked:
 class _Waiting(NamedTuple):
     """A request that was read and not begun."""
 
-    asked: Asked
-    method: str
+    request: Request
+    received_at: float
+    prepared: object
+    """What `Recall` made of it; None when it was not asked yet."""
     size: int
     in_line: bool
+
+    def asked(self, session: Session) -> Asked:
+        """Give it as its handler takes it."""
+        return Asked(session, self.request.msgid, self.request.params, self.received_at, self.prepared)
 
 
 class Session:
@@ -344,9 +350,18 @@ class Session:
             if type(event) is Request:
                 method = self._methods.get(event.method)
                 in_line = method is not None and method.in_line
-                if in_line and self._may_be_late and self._turn_away(event, received_at, answers):
+                crowded = in_line and self._crowded
+                if crowded and (short := self._answer_shortly(event, received_at)) is not None:
+                    answers.append(short)
+                    size += len(short)
+                    if size > self._limits.max_pending_write_bytes:
+                        self.outbox.write(b"".join(answers))
+                        answers.clear()
+                        size = 0
+                        await self.outbox.room()
                     continue
-                prepared = self._recall(self.caller, event, received_at) if self._open else None
+                # What has to wait is looked into when its turn comes: reading on is what everybody waits for.
+                prepared = self._recall(self.caller, event, received_at) if self._open and not crowded else None
                 if type(prepared) is Packed and len(prepared.body) <= _MAX_ANSWER_BYTES:
                     answer = _result_head(event.msgid) + prepared.body
                     answers.append(answer)
@@ -357,11 +372,11 @@ class Session:
                         size = 0
                         await self.outbox.room()
                     continue
-                asked = Asked(self, event.msgid, event.params, received_at, prepared)
                 if self._begins_at_once(in_line=in_line):
+                    asked = Asked(self, event.msgid, event.params, received_at, prepared)
                     self._start(nursery, asked, event.method, in_line=in_line)
                     continue
-                waiting = _Waiting(asked, event.method, len(data) // len(events), in_line)
+                waiting = _Waiting(event, received_at, prepared, len(data) // len(events), in_line)
                 if not (in_line or self._answering) or self._backlog_is_full(waiting.size):
                     self.outbox.write(b"".join(answers))
                     answers.clear()
@@ -378,27 +393,26 @@ class Session:
         return True
 
     @property
-    def _may_be_late(self) -> bool:
-        return bool(self._backlog) or self._starting.crowded
+    def _crowded(self) -> bool:
+        return self._open and (bool(self._backlog) or self._starting.crowded)
 
-    def _turn_away(self, request: Request, received_at: float, answers: list[bytes]) -> bool:
-        """Refuse a call that would begin too late, before anything is done for it; unless its answer is known."""
+    def _answer_shortly(self, request: Request, received_at: float) -> bytes | None:
+        """Answer a call that has to wait for its turn from memory, if it came before in the same bytes; refuse it if its turn
+        would come too late. None for one that may wait. All of this before anything is done for it."""
+        raw = request.argument_bytes
+        if raw is not None and len(raw) <= _KNOWN_BYTES and request.method == "complete":
+            known = self._recall_known(self.caller, raw, received_at)
+            if known is not None and len(known) <= _MAX_ANSWER_BYTES:
+                return _result_head(request.msgid) + known
         named = request.params[0] if request.params and type(request.params[0]) is dict else {}
         ahead = len(self._backlog)
         own_s = ahead * self._mean_stay_s / self._limits.max_in_flight if self._full(in_line=True) else 0.0
         late_s = self._starting.late_s(named.get("timeout_s"), ahead, own_s)
-        if late_s is None or not self._open:
-            return False
-        raw = request.argument_bytes
-        if raw is not None and len(raw) <= _KNOWN_BYTES and request.method == "complete":
-            known = self._recall_known(self.caller, raw, received_at)
-            if known is not None:
-                answers.append(_result_head(request.msgid) + known)
-                return True
+        if late_s is None:
+            return None
         self._refused(self.caller, Overloaded.code)
         packed = self._starting.packed_refusal(late_s, as_map=self.errors_as_map)
-        answers.append(b"\x94\x01" + pack_unchecked(request.msgid) + packed + b"\xc0")
-        return True
+        return b"\x94\x01" + pack_unchecked(request.msgid) + packed + b"\xc0"
 
     def _full(self, *, in_line: bool) -> bool:
         """Whether as many run as may. What does not stand in line has places of its own, so that nobody who floods a
@@ -416,12 +430,14 @@ class Session:
 
     def _wait_in_line(self, nursery: trio.Nursery, waiting: _Waiting) -> None:
         """Let a request wait for its turn; when there is no room for it on a connection that must be read on, refuse it."""
-        msgid = waiting.asked.msgid
+        msgid = waiting.request.msgid
         if msgid in self._running or msgid in self._backlog:
-            self._start(nursery, waiting.asked, waiting.method, in_line=waiting.in_line)  # says that it is in use
+            self._start(
+                nursery, waiting.asked(self), waiting.request.method, in_line=waiting.in_line
+            )  # says that it is in use
             return
         if self._begins_at_once(in_line=waiting.in_line):
-            self._start(nursery, waiting.asked, waiting.method, in_line=waiting.in_line)
+            self._start(nursery, waiting.asked(self), waiting.request.method, in_line=waiting.in_line)
             return
         if self._backlog_is_full(waiting.size):
             refusal = Overloaded(
@@ -451,8 +467,16 @@ class Session:
     def _begin_first(self) -> None:
         waiting = self._backlog.pop(next(iter(self._backlog)))
         self._backlog_bytes -= waiting.size
-        if self._nursery is not None:
-            self._start(self._nursery, waiting.asked, waiting.method, in_line=waiting.in_line)
+        if self._nursery is None:
+            return
+        request = waiting.request
+        if waiting.prepared is None and waiting.in_line and self._open:
+            prepared = self._recall(self.caller, request, waiting.received_at)
+            if type(prepared) is Packed and len(prepared.body) <= _MAX_ANSWER_BYTES:
+                self.outbox.write(_result_head(request.msgid) + prepared.body)
+                return
+            waiting = waiting._replace(prepared=prepared)
+        self._start(self._nursery, waiting.asked(self), request.method, in_line=waiting.in_line)
 
     async def _rest_comes(self) -> bool:
         """Wait for more of a message that has come in part; False when that took too long, and the peer was told so."""

@@ -35,7 +35,7 @@ class Patience:
     """How long calls may wait to begin: ``share`` of the time they have, and ``most_s``. ``usual_s`` is the time of a call that
     does not say, ``longest_s`` what no call may exceed."""
 
-    most_s: float = 10.0
+    most_s: float = 30.0
     share: float = 0.25
     usual_s: float = 60.0
     longest_s: float = 3600.0
