@@ -128,9 +128,9 @@ class Daemon(Section, frozen=True):
         int,
         span(1, 1_000_000),
         key(
-            "Requests of one connection that may await their answers.",
-            effect="At the bound the daemon stops reading from that connection until some are answered; nothing is lost. "
-            "New connections take a change.",
+            "Calls of one connection that may be under way at once; other requests besides, as many.",
+            effect="Further calls are read and wait; beyond 16 times as many the daemon stops reading from that connection until "
+            "some are answered; nothing is lost. New connections take a change.",
             unit="requests",
         ),
     ] = 256
