@@ -31,10 +31,10 @@ from aiorchd.doors.intake import Intake
 from aiorchd.doors.methods import method_table
 from aiorchd.doors.questions import Questions
 from aiorchd.doors.session import Session, SessionLimits
-from aiorchd.doors.starting import Starting
 from aiorchd.pipeline import Pipeline, Plan, lasting_state, open_pipeline
 from aiorchd.providers.host import HostProvider
 from aiorchd.runtime.host_models import HostModels
+from aiorchd.runtime.starting import Starting
 
 EventT = TypeVar("EventT", Request, Response, Notification)
 

@@ -23,7 +23,7 @@ from aiorchd.doors.session import (
     nobody_counts,
     nothing_known,
 )
-from aiorchd.doors.starting import Starting
+from aiorchd.runtime.starting import Starting
 
 
 @dataclass

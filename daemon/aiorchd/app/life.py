@@ -28,7 +28,6 @@ from aiorchd.doors.identity import Access, group_numbers, user_numbers
 from aiorchd.doors.methods import method_table
 from aiorchd.doors.questions import Questions
 from aiorchd.doors.session import SessionLimits
-from aiorchd.doors.starting import Patience
 from aiorchd.doors.unix import DoorPolicy, UnixDoor
 from aiorchd.pipeline import Lasting, Pipeline, Plan, lasting_state, open_pipeline
 from aiorchd.runtime.descriptors import most_connections
@@ -38,6 +37,7 @@ from aiorchd.runtime.logs import Log, Logging
 from aiorchd.runtime.notify import Notifier, feed_watchdog
 from aiorchd.runtime.reloading import Reloading, Verdict
 from aiorchd.runtime.signals import watch_signals
+from aiorchd.runtime.starting import Patience
 from aiorchd.runtime.watch import FileWatch
 from aiorchd.store.answers import AnswerBounds
 from aiorchd.store.opening import Store, open_store

@@ -36,7 +36,7 @@ from aiorchd.doors.callbacks import Callbacks
 from aiorchd.doors.follow_on import AT_ONCE, FollowOn
 from aiorchd.doors.intake import Intake
 from aiorchd.doors.outbox import Outbox, PeerStalledError
-from aiorchd.doors.starting import Starting
+from aiorchd.runtime.starting import Starting
 
 _READ_BYTES: Final = 64 * 1024
 _HANG_UP_CHECK_S: Final = 0.5

@@ -24,7 +24,7 @@ from aiorchd.doors.session import (
     nobody_counts,
     nothing_known,
 )
-from aiorchd.doors.starting import Patience, Starting, StartingStatistics
+from aiorchd.runtime.starting import Patience, Starting, StartingStatistics
 
 _OUT_OF_DESCRIPTORS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _PAUSE_S: Final = 0.1

@@ -15,7 +15,7 @@ from aiorchd.calls.caller import Caller
 from aiorchd.core.start_line import AT_ONCE
 from aiorchd.doors.methods import Row
 from aiorchd.doors.session import Asked, SessionLimits
-from aiorchd.doors.starting import Patience, Starting
+from aiorchd.runtime.starting import Patience, Starting
 
 
 def test_patience_is_a_share_of_the_time_there_is() -> None:
