@@ -13,7 +13,8 @@ ones go.
                       with each 6 requests
 
 Only use that meets the pace counts for growing, and only such stretches measure: otherwise the provider's bucket fills,
-and what it lets in says nothing. Nothing is bounded until the first refusal. What was found is remembered.
+and what it lets in says nothing. Nothing is bounded until the first refusal. What was found is remembered. Who asks seldom
+and is refused now and then, but not twice running, is bounded by it to no less than a request every few seconds.
 
 Sources: additive increase and multiplicative decrease (Chiu and Jain, 1989), growth that speeds up when a limit seems to be
 gone (CUBIC, RFC 9438); the measuring between refusals is this project's own.
@@ -28,6 +29,7 @@ from typing import Final, NamedTuple
 _MARKS: Final = 24
 _OLDEST_MARK_S: Final = 180.0
 _RECENT: Final = 32
+_LATELY_S: Final = 10.0
 _START: Final = 0.98
 _STEP: Final = 0.02
 _STEP_REQUESTS: Final = 100.0
@@ -146,7 +148,7 @@ class FoundPace:
         let_in = min(before, self._let_in)
         if self._rate_per_s == math.inf:
             marks.append(_Mark(sent_at, let_in, True))
-            self._begin(now)
+            self._begin(now, sent_at)
             return
         # Who could speed up so far had been too slow: the provider's bucket was full for a while.
         marks.append(_Mark(sent_at, let_in, self._loose or (self._sure and self._overdue >= 1.0)))
@@ -158,10 +160,13 @@ class FoundPace:
         self._level = min(self._level, 0.0)
         self._at = now
 
-    def _begin(self, now: float) -> None:
-        """The first refusal: what went lately is more than may go."""
-        first_at = self._recent[0][0]
-        lately = sum(amount for _, amount in self._recent) / max(0.5, now - first_at)
+    def _begin(self, now: float, sent_at: float) -> None:
+        """The first refusal: what went lately is more than may go. What went long ago says nothing of it: whoever asks seldom
+        and is refused once is not made to ask as seldom from then on."""
+        since = min(sent_at, now) - _LATELY_S
+        recent = [taken for taken in self._recent if taken[0] >= since]
+        first_at = recent[0][0] if recent else now
+        lately = sum([amount for _, amount in recent] or [self._mean]) / max(0.5, now - first_at)
         self._rate_per_s = max(_SLOWEST_PER_S * self._mean, _CUT * lately)
         self._cut_at = now
         self._level = 0.0
@@ -197,6 +202,9 @@ class FoundPace:
                 best = let_in / elapsed_s
                 sure = let_in >= _SURE * unit
         present = self.rate_per_s
+        if self._loose and newest.let_in - marks[-2].let_in >= unit:
+            # Use fell short of the pace, and some was let in meanwhile: the refusal does not speak against the pace.
+            return max(present, low)
         if best is not None:
             # Hopeful where little is known: too fast a pace is found out at once, too slow a one is not.
             best = min(max(best, low), high)

@@ -96,3 +96,17 @@ def test_whatever_is_refused_it_stays_a_pace(steps):
         if pace.found:
             assert 0.0 < pace.rate_per_s < math.inf
             assert 0.0 <= pace.delay_s(now, amount) < math.inf
+
+
+@pytest.mark.parametrize("every_s", [20.0, 60.0, 900.0])
+def test_whoever_asks_seldom_and_is_refused_now_and_then_is_not_made_to_ask_seldom(every_s):
+    pace, now = FoundPace(), 0.0
+    for number in range(200):
+        now += every_s
+        assert pace.delay_s(now, 1.0) == 0.0, "nobody else asked for long"
+        before = pace.take(now, 1.0)
+        if number % 5 == 4:
+            pace.refused(now + 0.05, now, before, 1.0)
+            now += 1.0 + pace.delay_s(now + 1.0, 1.0)
+            pace.take(now, 1.0)  # asked again, and answered
+    assert pace.delay_s(now, 1.0) < 2.0
