@@ -29,7 +29,7 @@ from processes import ROOT, DaemonProcess, daemon
 
 import aiorch
 from aiorchd.config.key import fields_of
-from aiorchd.config.schema import CallerTable, Config, Model, Provider, sections, top_keys
+from aiorchd.config.schema import CallerTable, Config, Model, Operation, Provider, sections, top_keys
 from aiorchsim.process import Simulator, start_simulator
 
 PROFILE = """
@@ -1106,6 +1106,100 @@ async def test_the_drain(tmp_path: Path, simulator: Simulator) -> None:
             assert "calls cut" in host.running.said()
 
 
+@changes("operations.template", "operations.system", "operations.task", "operations.models", "operations.temperature")
+@changes("operations.max_tokens", "operations.timeout_s", "operations.max_input_bytes", "operations.output_schema")
+@changes("operations.per_day_usd", "operations.per_month_usd")
+async def test_what_an_operation_asks(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        async def operation(**keys: Any) -> None:
+            host.tables["operations"] = {"work": {"template": "What is {{ input.n }} + 1?", **keys}}
+            await host.edit()
+
+        async def work(number: int, **options: Any) -> aiorch.Reply:
+            return await host.client.complete(operation="work", input={"n": number}, **options)
+
+        await operation()
+        plain = await work(4)
+        assert (plain.text, plain.model, plain.data) == ("5", "fast", None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.ask, 1, "slow")
+            await host.wait_for(lambda calls: calls["in_flight"] == 1)
+            await operation(template="What is {{ input.n }} + 2?")
+            assert (await work(4)).text == "6"
+        await operation(system="You add numbers up, whatever it takes.")
+        told = await work(4)
+        assert told.usage is not None
+        assert plain.usage is not None
+        assert told.usage.input > plain.usage.input
+        await operation(task="adding")
+        assert (await host.client.explain((await work(5)).id))["task"] == "adding"
+        await operation(models=["slow"])
+        assert (await work(5)).model == "slow"
+        await operation(models=["slow"], timeout_s=0.1)
+        with pytest.raises(aiorch.DeadlineExceeded):
+            await host.client.call("complete", operation="work", input={"n": 6}, timeout_s=None)
+        await operation(temperature=1.0)
+        assert [(await work(7)).cache for _ in range(2)] == ["miss", "miss"]
+        await operation(max_tokens=1, template="Tell me all about number {{ input.n }}, at some length.")
+        assert (await work(7)).finish_reason == "length"
+        await operation(max_input_bytes=5)
+        with pytest.raises(aiorch.TooLarge):
+            await work(7)
+        await operation(output_schema={"type": "integer"})
+        typed = await work(7)
+        assert type(typed.data) is int
+        assert typed.data == int(typed.text)
+        await host.edit_model("fast", input_usd_per_1m=0.0, output_usd_per_1m=1000.0, max_output_tokens=10)
+        for number, key in enumerate(("per_day_usd", "per_month_usd")):
+            await operation(**{key: 0.005})
+            with pytest.raises(aiorch.BudgetExceeded):
+                await work(10 + number)
+            await operation(**{key: 50.0})
+            await work(10 + number)
+
+
+@changes("operations.cache", "operations.cache_ttl_s", "operations.cache_ignore", "operations.cache_unordered")
+@changes(
+    "operations.cache_ignore_parameters", "operations.noise", "operations.document_id", "operations.document_version"
+)
+@changes("operations.shared")
+async def test_what_an_operation_takes_for_the_same_question(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        async def found(key: str, value: Any, *inputs: Any) -> list[str]:
+            """How the last of the inputs was answered, before and after a key is set."""
+            seen = []
+            for keys in ({}, {key: value}):
+                host.tables["operations"] = {"work": keys}
+                await host.edit()
+                for each in inputs:
+                    reply = await host.client.complete(operation="work", input={"for": [key, len(keys)], **each})
+                seen.append(reply.cache)
+            return seen
+
+        same = {"n": 1}
+        assert await found("cache", "off", same, same) == ["exact", "miss"]
+        assert await found("cache_ttl_s", 0, same, same) == ["exact", "miss"]
+        assert await found("cache_ignore", ["input.at"], {"at": "here"}, {"at": "there"}) == ["miss", "normalised"]
+        names = ({"names": ["a", "b"]}, {"names": ["b", "a"]})
+        assert await found("cache_unordered", ["input.names"], *names) == ["miss", "normalised"]
+        pages = [{"page": f"https://example.org/a?from={number}"} for number in range(2)]
+        assert await found("cache_ignore_parameters", ["from"], *pages) == ["miss", "normalised"]
+        marked = [{"text": f"it is 0b0e7bd0-96f1-4b6c-9d59-2a41dc5b1e0{number}"} for number in range(2)]
+        assert await found("noise", ["uuids"], *marked) == ["miss", "normalised"]
+        for key in ("document_id", "document_version"):
+            host.tables["operations"] = {"work": {"document_id": "input.id", key: "input.of"}}
+            await host.edit()
+            with pytest.raises(aiorch.InvalidRequest, match="of"):
+                await host.client.complete(operation="work", input={"id": 1})
+        for shared in (False, True):  # a shared answer is kept in another place than one of a single user
+            host.tables["operations"] = {"work": {"shared": shared}}
+            await host.edit()
+            kept = [(await host.client.complete(operation="work", input={"n": 9})).cache for _ in range(2)]
+            assert kept == ["miss", "exact"]
+
+
 @changes("profile")
 async def test_a_profile(tmp_path: Path, simulator: Simulator) -> None:
     async with a_host(tmp_path, simulator) as host:
@@ -1129,7 +1223,8 @@ async def test_a_profile(tmp_path: Path, simulator: Simulator) -> None:
 
 
 def test_every_live_key_is_shown_to_be_live() -> None:
-    kinds = {**sections(), "providers": Provider, "callers": CallerTable, "models": Model}
+    tables = {"providers": Provider, "callers": CallerTable, "operations": Operation, "models": Model}
+    kinds = {**sections(), **tables}
     named = [name for name in Config.__struct_fields__ if name not in top_keys()]
     assert sorted(named) == sorted(kinds), "a table that is missing here is not looked through"
     live = {name for name, field in top_keys().items() if field.about.live}
