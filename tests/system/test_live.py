@@ -1108,7 +1108,7 @@ async def test_the_drain(tmp_path: Path, simulator: Simulator) -> None:
 
 @changes("operations.template", "operations.system", "operations.task", "operations.models", "operations.temperature")
 @changes("operations.max_tokens", "operations.timeout_s", "operations.max_input_bytes", "operations.output_schema")
-@changes("operations.per_day_usd", "operations.per_month_usd")
+@changes("operations.per_day_usd", "operations.per_month_usd", "operations.tools")
 async def test_what_an_operation_asks(tmp_path: Path, simulator: Simulator) -> None:
     async with a_host(tmp_path, simulator) as host:
 
@@ -1132,6 +1132,10 @@ async def test_what_an_operation_asks(tmp_path: Path, simulator: Simulator) -> N
         assert told.usage is not None
         assert plain.usage is not None
         assert told.usage.input > plain.usage.input
+        parameters = {"type": "object", "properties": {"sum": {"type": "integer"}}}
+        await operation(tools=[{"type": "function", "function": {"name": "tell", "parameters": parameters}}])
+        [called] = (await work(4, tool_choice="required")).tool_calls
+        assert called["function"]["name"] == "tell"
         await operation(task="adding")
         assert (await host.client.explain((await work(5)).id))["task"] == "adding"
         await operation(models=["slow"])
