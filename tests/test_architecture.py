@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str]] = {
         "aiorchd.runtime",
         "aiorchd.config",
         "aiorchd.store",
+        "aiorchd.likeness",
         "aiorchd.providers",
         "aiorchd.calls",
         "aiorchd.core",
@@ -46,6 +47,7 @@ ROOMS: dict[str, set[str]] = {
     "aiorchd.store": {"aiorchd.calls", "aiorchd.core", "aiorch"},
     "aiorchd.runtime": {"aiorchd.calls", "aiorchd.core", "aiorchd.config", "aiorch"},
     "aiorchd.config": set(),
+    "aiorchd.likeness": {"aiorchd.core"},
     "aiorchd.calls": {"aiorch"},
     "aiorchd.core": set(),
     "aiorch": set(),
@@ -76,6 +78,8 @@ LIBRARIES: dict[str, set[str]] = {
     "aiorchd.config": {"msgspec", "jinja2"},
     "aiorch": {"msgpack", "trio", "outcome"},
     "aiorchsim": {"msgspec"},
+    # Arrays have a room of their own, so that core stays without them and a daemon that does not use them never loads them.
+    "aiorchd.likeness": {"numpy", "safetensors", "tokenizers", "usearch"},
     "aiorchd.stages": {"trio", "msgpack", "jsonschema", "referencing"},
 }
 HTTP_LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "requests", "aiohttp"}

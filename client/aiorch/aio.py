@@ -133,6 +133,10 @@ class AsyncClient:
         """See `Client.cache_clear`."""
         return await self._ask(questions.cache_clear(operation, self._timeout_s))
 
+    async def feedback(self, request_id: str, *, correct: bool) -> bool:
+        """See `Client.feedback`."""
+        return await self._ask(questions.feedback(request_id, correct, self._timeout_s))
+
     async def cache_forget(
         self, *, request_id: str | None = None, tag: str | None = None, operation: str | None = None
     ) -> int:

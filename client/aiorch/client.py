@@ -144,6 +144,14 @@ class Client:
         """Forget all answers, or all of one operation; gives how many. For administrators: raises `Forbidden`."""
         return self._ask(questions.cache_clear(operation, self._timeout_s))
 
+    def feedback(self, request_id: str, *, correct: bool) -> bool:
+        """Say whether an answer was right; tells whether that counts for anything.
+
+        It does for ``semantic`` answers of the last thousands of calls: of a wrong one the entry is deleted, and counts
+        against the error rate that is to be kept.
+        """
+        return self._ask(questions.feedback(request_id, correct, self._timeout_s))
+
     def cache_forget(
         self, *, request_id: str | None = None, tag: str | None = None, operation: str | None = None
     ) -> int:

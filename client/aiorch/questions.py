@@ -211,6 +211,11 @@ def explain(request_id: str, timeout_s: float | None) -> Question[dict[str, Any]
     return Question("explain", {"request_id": request_id}, _map, timeout_s)
 
 
+def feedback(request_id: str, correct: bool, timeout_s: float | None) -> Question[bool]:
+    """Say whether an answer was right."""
+    return Question("feedback", {"request_id": request_id, "correct": correct}, _counted, timeout_s)
+
+
 def models_list(timeout_s: float | None) -> Question[list[dict[str, Any]]]:
     """Ask for the models."""
     return Question("models.list", _NOTHING, _list, timeout_s)
@@ -294,6 +299,10 @@ def _list(result: Any) -> list[dict[str, Any]]:
     if type(result) is not list:
         raise RemoteProtocolError(f"the result must be a list, got {type(result).__name__}")
     return result
+
+
+def _counted(result: Any) -> bool:
+    return _map(result).get("counted") is True
 
 
 def _removed(result: Any) -> int:

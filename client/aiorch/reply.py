@@ -105,7 +105,7 @@ class Reply:
 
     @property
     def confidence(self) -> float | None:
-        """How sure the answer is, 0 to 1; None where one model was asked."""
+        """How sure the answer is, 0 to 1; None where one model was asked for this very question."""
         return self.raw.get("confidence")
 
     @property
@@ -132,6 +132,16 @@ class Reply:
     def cache(self) -> str:
         """Where the answer is from: ``miss``, ``exact``, ``normalised``, ``semantic``, ``stale`` or ``coalesced``."""
         return self.raw.get("cache") or "miss"
+
+    @property
+    def source_id(self) -> str | None:
+        """Of a semantic answer: the call whose answer this is."""
+        return self.raw.get("source_id")
+
+    @property
+    def likeness(self) -> float | None:
+        """Of a semantic answer: how alike the questions are, -1 to 1; ``confidence`` says how surely it is right."""
+        return self.raw.get("likeness")
 
     @property
     def batched(self) -> bool:

@@ -24,6 +24,7 @@ _PLACES: Final[Mapping[str, str]] = {
     "status": "aiorchctl.commands.status:status",
     "stats": "aiorchctl.commands.stats:stats",
     "explain": "aiorchctl.commands.explain:explain",
+    "feedback": "aiorchctl.commands.feedback:feedback",
     "models": "aiorchctl.commands.models:models",
     "limits": "aiorchctl.commands.limits:limits",
     "cache": "aiorchctl.commands.cache:cache",

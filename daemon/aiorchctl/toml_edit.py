@@ -71,17 +71,20 @@ def _set(text: str, path: Path, value: Any) -> str:
             table = _find(document, path[:depth])
         except KeyError:
             continue
-        named = (
-            2 if path[0] in ("providers", "callers", "operations", "models") else 1
-        )  # parts in the header of a table
+        named = 2 if path[0] == "models" else _header_parts(path)
         if depth < named and len(path) > 1:
             break  # not even the table is there
         _put(table, path[depth], _nested(path[depth + 1 :], value))
         return tomlkit.dumps(document)
-    named = 2 if path[0] in ("providers", "callers", "operations") else 1
+    named = _header_parts(path)
     header = ".".join(tomlkit.key(part).as_string() for part in path[:named])
     line = f"{tomlkit.key(path[named]).as_string()} = {_item(_nested(path[named + 1 :], value)).as_string()}"
     return text + ("\n" if text else "") + f"[{header}]\n{line}\n"
+
+
+def _header_parts(path: Path) -> int:
+    """Count the parts that stand in the header of a key's table."""
+    return 2 if path[0] in ("providers", "callers", "operations") or path[:2] == ("cache", "semantic") else 1
 
 
 def _plainly_set(text: str, path: Path, value: Any) -> str:

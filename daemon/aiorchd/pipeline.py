@@ -23,8 +23,18 @@ from aiorchd.calls.call import Attempt, Call
 from aiorchd.calls.caller import UNMAPPED_UID, Caller
 from aiorchd.calls.host_model import HOST, HostModel
 from aiorchd.calls.journal import Hit, Journal
-from aiorchd.calls.kept import Kept
-from aiorchd.calls.ports import AnswerStore, DeltaSink, Provider, RecordSink, Service, SpendingStore, WallClock
+from aiorchd.calls.kept import Kept, kept_from_disk
+from aiorchd.calls.ports import (
+    AnswerStore,
+    Arrays,
+    DeltaSink,
+    Provider,
+    RecordSink,
+    SemanticStore,
+    Service,
+    SpendingStore,
+    WallClock,
+)
 from aiorchd.calls.question import Prepared, Question
 from aiorchd.calls.reply import Reply
 from aiorchd.calls.target import ListedModel, Price, Target, Tier
@@ -38,7 +48,7 @@ from aiorchd.core.concurrency import ConcurrencyBounds
 from aiorchd.core.fallback_chains import FallbackChains, Fallbacks
 from aiorchd.core.hedge_pace import HedgePace, HedgePolicy
 from aiorchd.core.key_ring import KeyRing
-from aiorchd.core.memory_cache import MemoryCache
+from aiorchd.core.memory_cache import CLOCK_TOLERANCE_S, MemoryCache
 from aiorchd.core.normalise import NOISE_VERSION
 from aiorchd.core.occupancy import Occupancy
 from aiorchd.core.quota_account import Limits, QuotaAccount
@@ -53,6 +63,7 @@ from aiorchd.runtime.host_models import HostModels
 from aiorchd.runtime.logs import Log
 from aiorchd.runtime.operations import Made, Operations
 from aiorchd.runtime.purse import Purse
+from aiorchd.runtime.semantic_memory import SemanticMemory
 from aiorchd.runtime.turnstile import TargetTurnstile, TurnstileStatistics, by_uid
 from aiorchd.stages.admit import Admit
 from aiorchd.stages.afford import Afford
@@ -73,6 +84,7 @@ from aiorchd.stages.relay import Relay
 from aiorchd.stages.repeats import KeyedCalls, Repeats
 from aiorchd.stages.retry import Retry
 from aiorchd.stages.route import Route
+from aiorchd.stages.semantic import Found, Semantic
 from aiorchd.stages.spend import Spend
 from aiorchd.stages.validate import Validate
 
@@ -196,6 +208,8 @@ class Lasting:
     """By the name of the provider, and of the key where it has several."""
     host_models: HostModels = field(default_factory=HostModels)
     """Who answers for which models."""
+    semantic: SemanticMemory = field(kw_only=True)
+    """Questions by their vectors, and what was learned of likeness."""
     own: dict[OwnPlace, OwnTarget] = field(default_factory=dict)
     """What is known of the models that processes of the host answer for."""
     throttle: QuotaAccount = field(default_factory=lambda: QuotaAccount("all models", learns=False))
@@ -203,6 +217,7 @@ class Lasting:
 
     def reconfigure(self, config: Config) -> None:
         """Follow a configuration that came into force; what runs or waits goes on."""
+        self.semantic.reconfigure(config.cache.semantic)
         self.memory.reconfigure(config.cache.max_entries, config.cache.max_bytes)
         self.purse.reconfigure(config)
         self.occupancy.reconfigure(config.queue.max_inside, config.queue.max_inside_per_caller)
@@ -385,6 +400,8 @@ def lasting_state(
     rng: random.Random,
     spending: Spending | None = None,
     spending_store: SpendingStore | None = None,
+    semantic_store: SemanticStore | None = None,
+    open_arrays: Callable[[], Arrays] | None = None,
     host_models: HostModels | None = None,
 ) -> Lasting:
     """Make the state that generations hand on. Without a ``spending_store`` budgets are kept as long as the process lives."""
@@ -400,6 +417,13 @@ def lasting_state(
         estimator=TokenEstimator(),
         template_limit=CpuLimit(_TEMPLATE_CPU_S),
         schemas=JsonSchemas(cpu_limit=CpuLimit(_SCHEMA_CPU_S)),
+        semantic=SemanticMemory(
+            config.cache.semantic,
+            open_arrays=open_arrays or _no_arrays,
+            store=semantic_store,
+            chance=rng.random,
+            log=Log("semantic"),
+        ),
         turnstiles={},
         purse=Purse(config, spending=spending or Spending(), store=spending_store, wall_clock=wall_clock),
         host_models=host_models if host_models is not None else HostModels(),
@@ -407,6 +431,10 @@ def lasting_state(
     lasting.host_models.on_gone = lasting.forget_own
     lasting.reconfigure(config)
     return lasting
+
+
+def _no_arrays() -> Arrays:
+    raise LookupError("this process has no embedder")
 
 
 @asynccontextmanager
@@ -511,9 +539,16 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             tell_end=partial(record_end, records),
             log=Log("refresh"),
         )
+        # Outside the flights, as the exact cache, and below it: what is known for certain is not guessed at.
+        semantic = Semantic(
+            coalesce,
+            lasting.semantic,
+            scope_of=partial(_semantic_scope, config, policies),
+            find=partial(_kept_answer, lasting, config.cache.strategy),
+        )
         # Outside the flights: a kept answer needs none, and only whole, validated answers come up to be kept.
         cache = Cache(
-            coalesce,
+            semantic,
             strategy=config.cache.strategy,
             memory=lasting.memory,
             store=lasting.answers,
@@ -537,6 +572,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             "repeats": repeats,
             "cache": cache,
             "refresh": refresh,
+            "semantic": semantic,
             "coalesce": coalesce,
             "admit": admit,
             "validate": validate,
@@ -784,6 +820,8 @@ class Pipeline:
         self, *, uid: int | None, request_id: str | None, tag: str | None, operation: str | None = None
     ) -> int:
         """Delete kept answers, of one user or (uid None) of all; of everything when no mark is given."""
+        if tag is None:  # of what was kept by a tag the entries go when they are met without their answers
+            self._lasting.semantic.forget(uid=uid, source_id=request_id, everything=request_id is None)
         return await self._cache.forget(
             uid=uid,
             source_id=request_id,
@@ -843,6 +881,49 @@ class Pipeline:
     async def cache_ages(self) -> Mapping[str, Mapping[str, float | None]]:
         """Tell how old the answers in both tiers are."""
         return await self._cache.ages()
+
+
+def _semantic_scope(config: Config, policies: _Policies, call: Call) -> tuple[bytes, str] | None:
+    """Give what of a question must be equal, hashed, and the text that need not be; None where nothing is to be guessed."""
+    if call.kind != "chat" or call.by_host or (call.model is not None and call.model not in policies):
+        return None
+    if policies.may_ask_host(call.model, call.models) or call.tier == "off" or call.keep_s == 0:
+        return None
+    if call.operation is not None:
+        operation = config.operations.get(call.operation)
+        if operation is None or not operation.semantic or operation.document_id or operation.document_version:
+            return None
+    *earlier, last = call.request["messages"]
+    if last.get("role") != "user" or set(last) - {"role", "content"}:
+        return None
+    text = last.get("content")
+    if isinstance(text, (list, tuple)) and len(text) == 1 and isinstance(text[0], Mapping) and len(text[0]) == 2:
+        text = text[0].get("text") if text[0].get("type") == "text" else None
+    if not isinstance(text, str) or not 0 < len(text) <= config.cache.semantic.max_characters:
+        return None
+    scope = request_key(
+        "semantic",
+        {**call.request, "messages": [*earlier, {"role": "user", "content": None}]},
+        uid=None if call.shared else call.caller.uid,
+        partition=call.partition,
+        policy=policies.form(call.model, call.models),
+        task=call.task,
+        quality_threshold=call.quality_threshold,
+    )
+    return scope, text
+
+
+async def _kept_answer(lasting: Lasting, strategy: str, key: bytes) -> Found | None:
+    """Find a fresh answer in the tiers that are used."""
+    now = lasting.wall_clock()
+    kept = lasting.memory.recall(key, now) if strategy in ("memory", "hybrid") else None
+    if kept is None and strategy in ("disk", "hybrid"):
+        stored = await lasting.answers.get(key)
+        now = lasting.wall_clock()
+        kept = None if stored is None else kept_from_disk(stored)
+    if kept is None or not kept.stored_at - CLOCK_TOLERANCE_S <= now < kept.expires_at:
+        return None
+    return Found(kept.reply, kept.source_id, max(0.0, now - kept.stored_at))
 
 
 class _Policies:

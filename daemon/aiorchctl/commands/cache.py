@@ -14,6 +14,7 @@ from aiorch.errors import StorageError
 from aiorchctl.command import Group, Invocation, pass_invocation
 from aiorchctl.commands.asking import input_value
 from aiorchctl.commands.fill import fill_fields
+from aiorchctl.commands.semantic import semantic_fields
 from aiorchctl.commands.stats import savings_fields
 from aiorchctl.completing import operations
 from aiorchctl.failures import Failed
@@ -54,7 +55,13 @@ def stats(invocation: Invocation) -> None:
         with contextlib.suppress(StorageError):  # what is kept is known without the records
             told = client.stats()
             found["savings"] = {name: told.get(name) for name in _SAVINGS}
-    invocation.tell(found, lambda result: [fill_fields(result), *_saved(result)])
+    invocation.tell(found, _page)
+
+
+def _page(result: dict[str, Any]) -> Page:
+    semantic = result.get("semantic")
+    told = [semantic_fields(semantic)] if isinstance(semantic, dict) else []
+    return [fill_fields(result), *told, *_saved(result)]
 
 
 @cache.command(

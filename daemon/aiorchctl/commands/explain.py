@@ -15,6 +15,7 @@ _HOW = (
     ("miss", "asked a provider"),
     ("exact", "the same question was answered before: taken from the cache"),
     ("normalised", "a question that differs only in noise was answered before: taken from the cache"),
+    ("semantic", "a question that is nearly the same was answered before: its answer, which is right very probably"),
     ("coalesced", "an equal question was under way: shared its answer"),
     ("stale", "an old answer from the cache, since no provider could be asked"),
     ("none", "ended without an answer"),

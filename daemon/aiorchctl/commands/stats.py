@@ -94,6 +94,7 @@ def page(result: dict[str, Any]) -> Page:
     blocks: list[Any] = [
         Fields(_savings(result, calls), since[0].upper() + since[1:]),
         Fields(_money(result), "Money"),
+        *_semantic(result),
         *_budgets(result),
         Table(
             _TIMES,
@@ -113,6 +114,13 @@ def _budgets(result: Mapping[str, Any]) -> Page:
 
     found = result.get("budgets")
     return [budgets_table(found)] if isinstance(found, list) and found else []
+
+
+def _semantic(result: Mapping[str, Any]) -> Page:
+    from aiorchctl.commands.semantic import semantic_fields
+
+    found = result.get("semantic")
+    return [semantic_fields(found)] if isinstance(found, dict) and found.get("enabled") else []
 
 
 _TIMES: Final = (

@@ -9,6 +9,7 @@ import click
 
 from aiorchctl.command import Command, Invocation, pass_invocation
 from aiorchctl.commands.fill import fill_fields
+from aiorchctl.commands.semantic import semantic_fields
 from aiorchctl.commands.targets import targets_table
 from aiorchctl.commands.verdict import doubts, verdict_words
 from aiorchctl.page import Cell, Column, Fields, Page, Paragraph, Table, Tone, Words
@@ -60,6 +61,9 @@ def page(result: dict[str, Any]) -> Page:
     cache = _map(_map(result, "stages"), "cache")
     if cache:
         blocks.append(fill_fields(cache, "Cache"))
+    semantic = _map(result, "semantic")
+    if semantic.get("enabled"):
+        blocks.append(semantic_fields(semantic))
     blocks.append(Fields(_doing(result), "Now"))
     stores = _stores(_map(_map(result, "store"), "files"))
     if stores.rows:

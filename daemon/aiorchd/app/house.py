@@ -88,6 +88,7 @@ class House:
             "models": await self.models(None),
             "operations": self._operations(),
             "budgets": {**self._at.lasting.purse.settings(), "limits": self.budgets()},
+            "semantic": plain(at.lasting.semantic.statistics()),
             "stages": plain(at.generations.current.statistics()),
             "generations": plain(at.generations.statistics()),
             "door": plain(at.door.statistics()) if at.door is not None else None,
@@ -105,7 +106,8 @@ class House:
             by=cast("GroupBy | None", by),
             uid=uid,
         )
-        return {**found.to_wire(), "budgets": self.budgets(uid)}
+        semantic = plain(self._at.lasting.semantic.statistics())
+        return {**found.to_wire(), "budgets": self.budgets(uid), "semantic": semantic}
 
     def budgets(self, uid: int | None = None) -> list[dict[str, Any]]:
         """Tell how the budgets stand: all, or those of one user."""
@@ -168,7 +170,11 @@ class House:
             found: dict[str, Any] = plain(pipeline.cache_statistics())
         for tier, told in ages.items():
             found[tier] |= told
-        return found
+        return {**found, "semantic": plain(self._at.lasting.semantic.statistics())}
+
+    async def feedback(self, *, uid: int | None, request_id: str, correct: bool) -> bool:
+        """Take a caller's word on an answer; tells whether it counts for anything."""
+        return self._at.lasting.semantic.judge(request_id, uid, right=correct)
 
     async def cache_forget(
         self, *, uid: int | None, request_id: str | None, tag: str | None, operation: str | None
@@ -176,13 +182,17 @@ class House:
         """Delete kept answers."""
         if tag is not None and operation is not None:
             raise InvalidRequest("tag: name a tag or an operation, not both")
+        semantic = 0
         if request_id is not None:
+            # What a near question was answered with is deleted as an answer to it; its own question keeps it.
+            semantic = int(self._at.lasting.semantic.judge(request_id, uid, right=False))
+        if request_id is not None and not semantic:
             # A hit or a shared call is forgotten by the call that made its answer.
             record = await self._at.store.records.find(request_id)
             if record is not None and record.source_id is not None and (uid is None or record.uid == uid):
                 request_id = record.source_id
         with self._at.generations.lease() as pipeline:
-            return await pipeline.forget(uid=uid, request_id=request_id, tag=tag, operation=operation)
+            return semantic + await pipeline.forget(uid=uid, request_id=request_id, tag=tag, operation=operation)
 
     async def cache_explain(self, caller: Caller, operation: str, a: Any, b: Any) -> dict[str, Any]:
         """Tell whether two inputs of an operation are one question."""

@@ -29,6 +29,7 @@ from aiorchd.doors.methods import method_table
 from aiorchd.doors.questions import Questions
 from aiorchd.doors.session import SessionLimits
 from aiorchd.doors.unix import DoorPolicy, UnixDoor
+from aiorchd.likeness.arrays import open_arrays
 from aiorchd.pipeline import Lasting, Pipeline, Plan, lasting_state, open_pipeline
 from aiorchd.runtime.descriptors import most_connections
 from aiorchd.runtime.generations import Generations
@@ -74,6 +75,7 @@ async def live(launch: Launch) -> int:
             wall_clock=time.time,
             answers=_answer_bounds(config),
             records=_record_bounds(config),
+            semantic_entries=config.cache.semantic.max_entries,
         ) as store,
         open_supply(launch.environ, config.pool, time.time, host_models) as supply,
         trio.open_nursery() as background,
@@ -86,6 +88,8 @@ async def live(launch: Launch) -> int:
             rng=random.SystemRandom(),
             spending=store.spending.spending,
             spending_store=store.spending,
+            semantic_store=store.semantic,
+            open_arrays=open_arrays,
             host_models=host_models,
         )
         generations: Generations[Plan, Pipeline] = Generations(lambda plan: open_pipeline(plan, lasting), background)
@@ -103,6 +107,7 @@ async def live(launch: Launch) -> int:
             recall_known=questions.recall_known,
             refused_call=store.records.record_refusal,
         )
+        background.start_soon(lasting.semantic.run)
         await background.start(_signals, stop, household.reloading, background)
         if household.watch is not None:
             background.start_soon(household.reloading.follow, household.watch)
@@ -165,6 +170,7 @@ async def _household(
         number = await generations.replace(await supply.plan(loaded))
         lasting.reconfigure(loaded.config)
         store.answers.reconfigure(_answer_bounds(loaded.config))
+        store.semantic.reconfigure(loaded.config.cache.semantic.max_entries)
         store.records.reconfigure(_record_bounds(loaded.config))
         supply.reconfigure(loaded.config.pool)
         launch.logging.set_levels(loaded.config.daemon.log_level, loaded.config.daemon.log_levels)

@@ -27,7 +27,7 @@ def fixed_fields(reply: Reply) -> dict[str, Any]:
         "provider": reply.provider,
         "simulated": reply.simulated,
         "contributing_models": [reply.model] if reply.model else [],
-        "confidence": None,
+        "confidence": reply.confidence,
         "confidence_scores": {},
         "usage": reply.usage.to_wire() if reply.usage is not None else None,
         "validation": reply.validation,
@@ -40,7 +40,9 @@ def fixed_fields(reply: Reply) -> dict[str, Any]:
 def own_fields(reply: Reply) -> dict[str, Any]:
     """Give what this one caller pays and how the answer came, without id and timing."""
     shared = reply.cache != "miss"
+    semantic = {} if reply.likeness is None else {"source_id": reply.source_id, "likeness": reply.likeness}
     return {
+        **semantic,
         "cost_usd": 0.0 if shared else reply.cost_usd,
         "saved_usd": reply.cost_usd if shared else 0.0,
         "cache": reply.cache,

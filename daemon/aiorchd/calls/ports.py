@@ -308,6 +308,94 @@ class AnswerStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class SemanticEntry:
+    """A question that was answered, as the semantic cache keeps it on disk: without its words. ``key`` is that of its
+    answer, ``scope`` what must be equal for anybody to be given it, ``vector`` float32 of its text, ``sketch`` the packed
+    `core.text_sketch.TextSketch`, ``mark`` that of its answer, ``right`` and ``wrong`` how often it was checked."""
+
+    key: bytes
+    scope: bytes
+    vector: bytes
+    sketch: bytes
+    mark: bytes
+    source_id: str
+    uid: int
+    right: int = 0
+    wrong: int = 0
+
+
+class SemanticStore(Protocol):
+    """Where the semantic cache survives a restart: two tables of ``cache.db``. Never raises for a failing disk."""
+
+    async def load(self, most: int) -> tuple[Sequence[SemanticEntry], bytes | None]:
+        """Read the newest entries, the oldest of them first, and what `keep_state` was last given."""
+        ...
+
+    def put(self, entry: SemanticEntry) -> None:
+        """Queue an entry to be written, in the place of one with its key."""
+        ...
+
+    def delete(self, keys: Sequence[bytes]) -> None:
+        """Queue entries to be deleted."""
+        ...
+
+    def recount(self, key: bytes, right: int, wrong: int) -> None:
+        """Queue how often an entry was right and wrong."""
+        ...
+
+    def keep_state(self, state: bytes) -> None:
+        """Queue what was learned to be written."""
+        ...
+
+
+class NearestVectors(Protocol):
+    """Vectors of one scope by number; see `likeness.nearest`."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def wants_graph(self) -> bool:
+        """Whether a graph should be built now."""
+        ...
+
+    def add(self, number: int, vector: bytes) -> None:
+        """Put one in."""
+        ...
+
+    def remove(self, number: int) -> None:
+        """Take one out."""
+        ...
+
+    def search(self, vector: bytes, count: int) -> list[tuple[int, float]]:
+        """Give numbers and cosines of the nearest."""
+        ...
+
+    def grow(self) -> Any:
+        """Begin to build a graph; gives a function for a worker thread."""
+        ...
+
+    def grown(self, graph: Any) -> None:
+        """Take its result."""
+        ...
+
+
+class Arrays(Protocol):
+    """All that needs arrays; see `likeness.arrays`."""
+
+    def vector(self, text: str) -> bytes | None:
+        """Give the vector of a text."""
+        ...
+
+    def nearest(self) -> NearestVectors:
+        """Make an empty index."""
+        ...
+
+    def fit(self, rows: Sequence[Any], labels: Sequence[bool]) -> Any:
+        """Fit the model; for a worker thread."""
+        ...
+
+
 class RecordSink(Protocol):
     """Where finished calls are told. Never waits and never raises."""
 

@@ -79,6 +79,10 @@ class Reply:
     """The key of the question that it answered, where it is kept under that of the question without its noise."""
     saved_s: float | None = None
     """On a hit: how long the provider took for this answer; None when that is not known."""
+    likeness: float | None = None
+    """On a semantic hit: how alike the questions are, the cosine of their vectors."""
+    confidence: float | None = None
+    """On a semantic hit: the probability that the answer is right for this question."""
     attempts: int = 0
     queue_s: float = 0.0
     provider_s: float = 0.0

@@ -98,6 +98,9 @@ def find_address(
             _elsewhere(head, known)
             or did_you_mean(head, [*known, "providers", "callers", "operations", "models", *top_keys()]),
         )
+    inner, below = _first_part(rest, key) if rest else ("", "")
+    if f"{head}.{inner}" in known:
+        return _key(key, (head, inner), known[f"{head}.{inner}"], below)
     return _key(key, (head,), kind, rest)
 
 

@@ -12,7 +12,7 @@ from aiorchd.config.address import AddressError, find_address
 from aiorchd.config.key import fields_of
 from aiorchd.config.lines import Path
 from aiorchd.config.problems import did_you_mean, dotted
-from aiorchd.config.schema import CallerTable, Config, Model, Operation, Provider, sections, top_keys
+from aiorchd.config.schema import CallerTable, Config, Model, Operation, Provider, section_in, sections, top_keys
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -20,9 +20,10 @@ def flatten(config: Config) -> dict[str, Any]:
     ``models[0].name``. There are no secrets in it, because there are none in a configuration.
     """
     flat: dict[str, Any] = {name: getattr(config, name) for name in top_keys()}
-    for section in sections():
-        for name, value in _plain(getattr(config, section)).items():
-            flat[dotted((section, name))] = value
+    for section, kind in sections().items():
+        values = _plain(section_in(config, section))
+        for name in fields_of(kind):
+            flat[dotted((*section.split("."), name))] = values[name]
     families = {"providers": config.providers, "callers": config.callers, "operations": config.operations}
     for family, tables in families.items():
         for named, table in tables.items():
@@ -84,7 +85,11 @@ def flatten_raw(raw: Mapping[str, Any]) -> dict[str, Any]:
             for named, below in table.items():
                 flat.update({dotted((section, named, name)): value for name, value in below.items()})
         elif isinstance(table, Mapping):
-            flat.update({dotted((section, name)): value for name, value in table.items()})
+            for name, value in table.items():
+                if f"{section}.{name}" in sections() and isinstance(value, Mapping):
+                    flat.update({dotted((section, name, inner)): each for inner, each in value.items()})
+                else:
+                    flat[dotted((section, name))] = value
         else:
             flat[dotted((section,))] = table
     return flat
@@ -106,10 +111,10 @@ def changes(old: Config, new: Config) -> Changes:
     live: list[str] = [name for name in top_keys() if getattr(old, name) != getattr(new, name)]
     restart: list[str] = []
     for section, kind in sections().items():
-        before, after = getattr(old, section), getattr(new, section)
+        before, after = section_in(old, section), section_in(new, section)
         for name, field in fields_of(kind).items():
             if getattr(before, name) != getattr(after, name):
-                (live if field.about.live else restart).append(dotted((section, name)))
+                (live if field.about.live else restart).append(dotted((*section.split("."), name)))
     live += _by_name("providers", old.providers, new.providers, Provider)
     live += _by_name("callers", old.callers, new.callers, CallerTable)
     live += _by_name("operations", old.operations, new.operations, Operation)

@@ -92,11 +92,12 @@ def _locate(variable: str, raw: Mapping[str, Any]) -> _Place | tuple[str, str]:
         return "callers are not set in the environment.", "Put them into the file."
     if parts[0] in top and len(parts) == 1:
         return _Place((parts[0],), top[parts[0]])
-    if parts[0] in known and len(parts) == 2:
-        fields = fields_of(known[parts[0]])
-        if parts[1] in fields:
-            return _Place((parts[0], parts[1]), fields[parts[1]])
-        return f"sets no key of [{parts[0]}].", did_you_mean(parts[1], fields)
+    *section, name = parts
+    if ".".join(section) in known:
+        fields = fields_of(known[".".join(section)])
+        if name in fields:
+            return _Place((*section, name), fields[name])
+        return f"sets no key of [{'.'.join(section)}].", did_you_mean(name, fields)
     return (
         "is not of the form AIORCH__SECTION__KEY with a section that exists.",
         did_you_mean(parts[0], [*known, "providers"]),

@@ -38,7 +38,9 @@ PROVIDER_NAME: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 def json_schema() -> dict[str, Any]:
     """Make the whole schema."""
     properties: dict[str, Any] = {name: _key(name, field) for name, field in top_keys().items()}
-    properties |= {name: _table(name, kind) for name, kind in sections().items()}
+    for name, kind in sections().items():
+        above, _, own = name.rpartition(".")
+        (properties[above]["properties"] if above else properties)[own] = _table(name, kind)
     provider = _table("providers.NAME", Provider)
     near = {"properties": {"dialect": {"enum": list(WITHOUT_ADDRESS)}}, "required": ["dialect"]}
     addressed = {"properties": {"dialect": {"enum": list(DEFAULT_BASE_URLS)}}, "required": ["dialect"]}

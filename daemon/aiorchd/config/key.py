@@ -89,6 +89,8 @@ def fields_of(section: type[msgspec.Struct]) -> dict[str, Field]:
     """List the keys of a section by name, in the order of the manual."""
     found: dict[str, Field] = {}
     for each in msgspec.structs.fields(section):
+        if isinstance(each.type, type) and issubclass(each.type, msgspec.Struct):
+            continue  # a table of its own
         about = _about(each)
         if about is None:
             raise TypeError(f"{section.__name__}.{each.name} is not described: annotate it with key(...)")

@@ -21,9 +21,7 @@ NOT_YET: Final[Mapping[str, str]] = MappingProxyType(
         "alerts": "alerts",
         "advice": "advice",
         "migration": "migration modes",
-        "operations.*.semantic": "the semantic cache",
         "operations.*.batch_size": "joining several questions in one request",
-        "cache.semantic": "the semantic cache",
         "routing.strategy": "learned routing",
         "routing.quality_threshold": "learned routing",
     }

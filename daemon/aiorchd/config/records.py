@@ -80,9 +80,17 @@ def make_records(raw: Mapping[str, Any], findings: Findings) -> Records:
     if "profile" in raw:
         _, profile = _value(schema.top["profile"], raw["profile"], ("profile",), findings)
     for name, kind in schema.sections.items():
-        if name in raw:
-            section = _section(kind, raw[name], (name,), schema, findings)
+        above, _, own = name.rpartition(".")
+        if not above and name in raw:
+            inner = [each.partition(".")[2] for each in schema.sections if each.startswith(f"{name}.")]
+            table = raw[name]
+            plain = {key: table[key] for key in table if key not in inner} if isinstance(table, dict) else table
+            section = _section(kind, plain, (name,), schema, findings)
             made[name] = kind() if section is None else section
+        elif above and isinstance(raw.get(above), dict) and own in raw[above]:
+            section = _section(kind, raw[above][own], (above, own), schema, findings)
+            if section is not None:
+                made[above] = msgspec.structs.replace(made[above], **{own: section})
     providers, provider_names = _providers(raw.get("providers", {}), schema, findings)
     callers = _callers(raw.get("callers", {}), schema, findings)
     operations = _operations(raw.get("operations", {}), schema, findings)

@@ -601,6 +601,74 @@ class Pool(Section, frozen=True):
     ] = 60.0
 
 
+class SemanticCache(Section, frozen=True):
+    """Answers kept for questions that are nearly equal. It learns from calls that ask the model anyway whether the answer to a
+    near question would have been right, and gives none until it has proved that it keeps the error rate you set. Needs the
+    extra `semantic`. See docs/semantic-cache.md.
+    """
+
+    enabled: Annotated[
+        bool,
+        key(
+            "Learn which questions have the same answer, and answer from them once that is proved.",
+            effect="Hits among questions that are worded differently, for some wrong ones: at most the share below. Questions "
+            "wait half a millisecond longer for it.",
+        ),
+    ] = False
+    target_error_rate: Annotated[
+        float,
+        span(0.0001, 0.5),
+        key(
+            "Share of its answers that may be wrong.",
+            effect="Higher gives more hits and more wrong answers. A change is judged at once by what was measured.",
+            unit="share of 1",
+        ),
+    ] = 0.01
+    shadow_share: Annotated[
+        float,
+        span(0.01, 1.0),
+        key(
+            "Share of its hits that ask the model all the same, to compare.",
+            effect="These calls are paid for; they are what the error rate is measured by. 1 gives no answers, and measures all.",
+            unit="share of 1",
+        ),
+    ] = 0.05
+    min_checks: Annotated[
+        int,
+        span(20, 1000),
+        key(
+            "Would-be hits that must have been compared before the first is given.",
+            effect="More prove more and give hits later.",
+            unit="checks",
+        ),
+    ] = 150
+    min_likeness: Annotated[
+        float,
+        span(0.0, 1.0),
+        key(
+            "Likeness (cosine of the vectors) below which nothing is looked at.",
+            effect="No threshold for answers, which is learned; lower only makes it learn from more hopeless pairs.",
+        ),
+    ] = 0.5
+    max_entries: Annotated[
+        Count,
+        key(
+            "Questions kept, in memory and on disk.",
+            effect="Each takes some 2 kB of memory. The oldest go first.",
+            unit="questions",
+        ),
+    ] = 50_000
+    max_characters: Annotated[
+        int,
+        span(1, 8000),
+        key(
+            "Longest text of a question that is looked at.",
+            effect="The likeness of long texts says little about their answers.",
+            unit="characters",
+        ),
+    ] = 1000
+
+
 class Cache(Section, frozen=True):
     """Answers kept for equal questions, for each user and partition apart."""
 
@@ -654,6 +722,7 @@ class Cache(Section, frozen=True):
         Count,
         key("Answers kept on disk.", effect="Whichever bound is reached first holds.", unit="answers"),
     ] = 1_000_000
+    semantic: SemanticCache = field(default_factory=SemanticCache)
 
 
 class Routing(Section, frozen=True):
@@ -1184,6 +1253,14 @@ class Operation(Section, frozen=True):
             example="50.0",
         ),
     ] = None
+    semantic: Annotated[
+        bool,
+        key(
+            "Whether an answer to a nearly equal question will do, when cache.semantic is on.",
+            effect="Off, only equal ones are answered from the cache. Not looked at where document_id or document_version is set, "
+            "nor in prompts longer than cache.semantic.max_characters. Calls without an operation follow cache.semantic alone.",
+        ),
+    ] = False
     shared: Annotated[
         bool,
         key(
@@ -1440,12 +1517,30 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def sections() -> Mapping[str, type[Section]]:
-    """Name the plain tables (all but providers and models) in the order of the manual."""
-    return {
-        each.name: each.type
-        for each in msgspec_fields(Config)
+    """Name the plain tables (all but providers and models) in the order of the manual; one within another has a dot in its
+    name."""
+    found: dict[str, type[Section]] = {}
+    for name, kind in _tables_in(Config):
+        found[name] = kind
+        found |= {f"{name}.{inner}": table for inner, table in _tables_in(kind)}
+    return found
+
+
+def section_in(config: Config, name: str) -> Section:
+    """Give the table that `sections` calls ``name``."""
+    found: Any = config
+    for part in name.split("."):
+        found = getattr(found, part)
+    table: Section = found
+    return table
+
+
+def _tables_in(kind: type[Struct]) -> list[tuple[str, type[Section]]]:
+    return [
+        (each.name, each.type)
+        for each in msgspec_fields(kind)
         if isinstance(each.type, type) and issubclass(each.type, Section)
-    }
+    ]
 
 
 def top_keys() -> Mapping[str, Field]:

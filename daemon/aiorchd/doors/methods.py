@@ -40,6 +40,10 @@ class House(Protocol):
         """Tell what the cache holds."""
         ...
 
+    async def feedback(self, *, uid: int | None, request_id: str, correct: bool) -> bool:
+        """Take a caller's word on an answer, ``uid`` None for whoever's; tells whether it counts for anything."""
+        ...
+
     async def cache_forget(
         self, *, uid: int | None, request_id: str | None, tag: str | None, operation: str | None
     ) -> int:
@@ -117,6 +121,7 @@ def method_table(
         "cache.clear": _row(_CacheClear(house), admin_only=True),
         "cache.forget": _row(_CacheForget(house)),
         "cache.explain": _row(_CacheExplain(house)),
+        "feedback": _row(_Feedback(house)),
         "config.get": _row(_ConfigGet(house), admin_only=True),
         "config.reload": _row(_Plain(house.config_reload), admin_only=True),
         "config.override": _row(_ConfigOverride(house), admin_only=True),
@@ -241,6 +246,26 @@ class _CacheExplain:
             raise InvalidRequest("operation: missing; name the operation whose inputs these are")
         a, b = (plain_input(name, arguments.get(name)) for name in ("a", "b"))
         return await self.house.cache_explain(asked.session.caller, operation, a, b)
+
+
+@dataclass(frozen=True, slots=True)
+class _Feedback:
+    takes: ClassVar[frozenset[str]] = frozenset(("request_id", "correct"))
+    house: House
+
+    async def __call__(self, asked: Asked) -> dict[str, Any]:
+        arguments = named_arguments(asked.params)
+        take(arguments, self.takes)
+        request_id, correct = _text(arguments, "request_id"), arguments.get("correct")
+        if request_id is None:
+            raise InvalidRequest("request_id: missing; it is the id of a reply")
+        if not isinstance(correct, bool):
+            raise InvalidRequest("correct: must be true or false")
+        caller = asked.session.caller
+        counted = await self.house.feedback(
+            uid=None if caller.admin else caller.uid, request_id=request_id, correct=correct
+        )
+        return {"counted": counted}
 
 
 @dataclass(frozen=True, slots=True)

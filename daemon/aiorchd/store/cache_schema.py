@@ -4,6 +4,9 @@
 answers        one row an answer; ``key`` is its identity (docs/keys.md), ``body`` the packed reply, ``checksum`` guards
                the row, ``used_at`` is when it was written or last read from here (to the minute)
 answer_tags    the tags of an answer, for deleting by tag
+semantic_entries  one row a question that the semantic cache knows: its vector and the hashes of its words, never the words;
+               ``key`` is that of its answer
+semantic_state what the semantic cache has learned
 _counts        how many answers there are (kept by triggers; sqlite-utils and Datasette know this table)
 =============  ======================================================================================================
 
@@ -70,6 +73,30 @@ def create_answers(database: Database) -> None:
     answers.enable_counts()
 
 
+def create_semantic(database: Database) -> None:
+    """Make the tables of the semantic cache."""
+    entries = database.table("semantic_entries")
+    entries.create(
+        {
+            "number": int,
+            "key": bytes,
+            "scope": bytes,
+            "mark": bytes,
+            "source_id": str,
+            "uid": int,
+            "right": int,
+            "wrong": int,
+            "sketch": bytes,
+            "vector": bytes,
+        },
+        pk="number",
+        not_null={"key", "scope", "mark", "source_id", "uid", "right", "wrong", "sketch", "vector"},
+    )
+    entries.create_index(["key"], unique=True)
+    state = database.table("semantic_state")
+    state.create({"name": str, "value": bytes}, pk="name", not_null={"value"})
+
+
 CACHE: Final = FileKind(
     name="cache",
     application_id=0x61696F63,  # "aioc"
@@ -77,7 +104,10 @@ CACHE: Final = FileKind(
     disposable=True,
     foreign_keys=True,
     secure_delete="ON",  # what a user has forgotten is overwritten
-    steps=(create_answers,),
+    steps=(
+        create_answers,
+        create_semantic,
+    ),
     tables=(
         Table(
             "answers",
@@ -98,5 +128,11 @@ CACHE: Final = FileKind(
         ),
         Table("answer_tags", ("answer", "tag")),
         Table("_counts", ("table",), ("count",)),
+        Table(
+            "semantic_entries",
+            ("key",),
+            ("number", "scope", "mark", "source_id", "uid", "right", "wrong", "sketch", "vector"),
+        ),
+        Table("semantic_state", ("name",), ("value",)),
     ),
 )

@@ -25,6 +25,7 @@ from aiorchd.store.ledger_schema import LEDGER
 from aiorchd.store.metrics_schema import METRICS
 from aiorchd.store.place import locked, prepare_directory
 from aiorchd.store.records import RecordBounds, Records, RecordStatistics
+from aiorchd.store.semantic_rows import SemanticRows
 from aiorchd.store.spending import SpendingRows, SpendingStatistics
 from aiorchd.store.writer import Writer, WriterStatistics
 
@@ -45,7 +46,8 @@ class StoreStatistics:
 
 class Store:
     """What the rest of the daemon is handed pieces of: ``answers``, ``records``, the ``ledger`` and, in the same file, the
-    accounts of ``spending``. The ledger has a writer of its own: who waits for it waits for no other file."""
+    accounts of ``spending``; and, in the answers' file, the ``semantic`` cache's part. The ledger has a writer of its own: who
+    waits for it waits for no other file."""
 
     def __init__(
         self,
@@ -56,8 +58,10 @@ class Store:
         ledger_writer: Writer,
         ledger: Ledger,
         spending: SpendingRows,
+        semantic: SemanticRows,
     ) -> None:
         self.directory = directory
+        self.semantic = semantic
         self.answers = answers
         self.records = records
         self.ledger = ledger
@@ -94,6 +98,7 @@ async def open_store(
     wall_clock: WallClock = time.time,
     answers: AnswerBounds | None = None,
     records: RecordBounds | None = None,
+    semantic_entries: int = 50_000,
     flush_s: float = 0.25,
     retry_s: float = 1.0,
 ) -> AsyncIterator[Store]:
@@ -122,10 +127,11 @@ async def open_store(
             ledger_writer,
             ledger,
             spending,
+            SemanticRows(cache, writer=writer, max_entries=semantic_entries),
         )
         try:
             await trio.to_thread.run_sync(_open, (cache, metrics), ledger_file, ledger, spending, release)
-            writer.serve(store.answers, store.records)
+            writer.serve(store.answers, store.records, store.semantic)
             ledger_writer.serve(spending, ledger)
             # The nursery is left by hand, without the body's exception, so that this one is not wrapped in a group.
             manager = trio.open_nursery()

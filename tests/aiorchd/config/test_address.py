@@ -58,7 +58,7 @@ def test_what_is_found(key: str, path: tuple[str, ...]) -> None:
         ("ttl_s", 'Did you mean "cache.ttl_s"?'),
         ("cache", "is a table, not a key. Its keys: strategy, max_entries"),
         ("cache.ttl_s.more", "is no table"),
-        ("cache.semantic", "is not part of this release: it will serve the semantic cache"),
+        ("cache.semantic", "is a table, not a key."),
         ("bulk.max_items", "is not part of this release: it will serve bulk jobs"),
         ("models", "names no single model. Write models.NAME.KEY."),
         ("models.smal.enabled", 'no model "smal". Did you mean "small"?'),

@@ -260,7 +260,7 @@ def test_what_is_not_utf8_is_told_with_its_place() -> None:
             "operations.tag.semantic: is not part of this release: it will serve the semantic cache.",
         ),
         ("[batch]\nmax_size = 3", "batch: is not part of this release"),
-        ("[cache.semantic]\nenabled = true", "cache.semantic: is not part of this release"),
+        ("[bulk]\nenabled = true", "bulk: is not part of this release"),
         ("[providers.m]\nbase_url='http://h'\napi_keys_env = ['A', 'A']", "api_keys_env[1]: is named twice."),
         ("[providers.m]\nbase_url='http://h'\napi_keys_env = ['']", "api_keys_env[0]: must be a string"),
         (

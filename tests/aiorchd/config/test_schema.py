@@ -104,7 +104,7 @@ def test_what_comes_later_is_not_in_the_schema() -> None:
 
 def test_planned_names_are_found_below_any_provider() -> None:
     assert not_yet(("providers", "main", "api_keys_env")) is None
-    assert not_yet(("cache", "semantic")) is not None
+    assert not_yet(("routing", "strategy")) is not None
     assert not_yet(("cache", "ttl_s")) is None
     assert not_yet(("models", 0, "name")) is None
 

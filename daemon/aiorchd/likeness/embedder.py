@@ -1,0 +1,70 @@
+"""Vectors of short texts from the files that the package wordllama brings: one row for each token, and their mean.
+
+The package itself is not imported: it costs 180 ms, and its own loader wants the network. A question takes some 30
+microseconds, the files 16 MB of memory. Mean pooling was better than weighting by rarity.
+
+The code of wordllama is under the MIT licence; its vectors were distilled from the token embeddings of models of the Llama
+family, whose licence is their maker's (docs/semantic-cache.md).
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+
+import numpy as np
+
+DIMENSIONS = 256
+_WEIGHTS = "wordllama/weights/l2_supercat_256.safetensors"
+_TOKENIZER = "wordllama/tokenizers/l2_supercat_tokenizer_config.json"
+_MOST_CHARACTERS = 8000
+
+
+class EmbedderMissing(Exception):
+    """What is needed is not installed; the text tells what to install."""
+
+
+class Embedder:
+    """Turns a text into a vector of length 1, as float32. Opening it takes some 100 ms: not on Trio's thread."""
+
+    def __init__(self, weights: Path, tokenizer: Path) -> None:
+        from safetensors.numpy import load_file
+        from tokenizers import Tokenizer
+
+        (self._rows,) = load_file(weights).values()
+        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def vector(self, text: str) -> bytes | None:
+        """Give `DIMENSIONS` little-endian float32; None for a text that has no tokens."""
+        # A lone surrogate is nothing that the tokenizer takes.
+        plain = text[:_MOST_CHARACTERS].casefold().encode("utf-8", "replace").decode("utf-8")
+        numbers = self._tokenizer.encode(plain, add_special_tokens=False).ids
+        if not numbers:
+            return None
+        mean = self._rows[numbers].astype(np.float32).mean(axis=0)
+        length = float(np.linalg.norm(mean))
+        if not length > 0:
+            return None
+        packed: bytes = (mean / length).astype("<f4").tobytes()
+        return packed
+
+
+def open_embedder() -> Embedder:
+    """Find the files where the package is installed. Raises `EmbedderMissing`."""
+    remedy = "install the extra: pip install 'aiorch[daemon,semantic]'"
+    try:
+        listed = {str(file): file for file in files("wordllama") or ()}
+    except PackageNotFoundError:
+        raise EmbedderMissing(f"the package wordllama is not installed; {remedy}") from None
+    places = [Path(str(listed[name].locate())) if name in listed else None for name in (_WEIGHTS, _TOKENIZER)]
+    weights, tokenizer = places
+    if weights is None or tokenizer is None or not (weights.is_file() and tokenizer.is_file()):
+        raise EmbedderMissing(f"this release of wordllama does not bring {_WEIGHTS} and {_TOKENIZER}; {remedy}")
+    try:
+        return Embedder(weights, tokenizer)
+    except (ImportError, OSError, ValueError) as error:
+        raise EmbedderMissing(
+            f"the files of wordllama cannot be read ({type(error).__name__}: {error}); {remedy}"
+        ) from None

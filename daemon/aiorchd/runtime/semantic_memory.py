@@ -1,0 +1,436 @@
+"""What the semantic cache knows: questions by their vectors, what was learned about likeness, and how often it was right.
+
+Outlives the generations. Everything that takes long (loading the libraries and the rows of an earlier process, fitting,
+building a graph) is done by one task, `SemanticMemory.run`, in worker threads; a lookup is plain computing of some
+hundred microseconds on Trio's thread. Until it has loaded, and while it is off, nothing is looked up.
+
+Memory holds no prompt: of a question only its vector and the hashes of its words are kept.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgpack
+import trio
+
+from aiorchd.calls.ports import Arrays, NearestVectors, SemanticEntry, SemanticStore
+from aiorchd.config.schema import SemanticCache
+from aiorchd.core.semantic_model import Neighbourhood, Proof, Row, SemanticModel, features
+from aiorchd.core.text_sketch import TextSketch, difference, sketch
+
+NEIGHBOURS: Final = 6
+STATE_VERSION: Final = 1
+"""Of what was learned; another one is not taken, and it is learned again."""
+_STATE_EVERY_S: Final = 60.0
+_RECENT_SERVED: Final = 10_000
+_LOAD_SLICE: Final = 100
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A kept question."""
+
+    number: int
+    key: bytes
+    scope: bytes
+    sketch: bytes
+    mark: bytes
+    source_id: str
+    uid: int
+    right: int
+    wrong: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Thought:
+    """What was found out about a question before the model is asked. ``nearest`` is the entry whose answer might serve,
+    ``row`` what the model looked at (None: vetoed, or there is no entry), ``likeness`` the cosine, ``sureness`` the
+    probability that its answer is right, ``threshold`` what was needed. ``would_hit`` says that it is enough, ``serve`` that
+    it is to be given."""
+
+    scope: bytes
+    vector: bytes
+    sketch: TextSketch
+    nearest: Entry | None = None
+    row: Row | None = None
+    likeness: float = 0.0
+    sureness: float | None = None
+    threshold: float = 1.0
+    veto: str | None = None
+    would_hit: bool = False
+    serve: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticStatistics:
+    """``active`` tells whether answers are given, ``why`` not; ``entries`` are kept in ``scopes``. ``labels`` are pairs whose
+    answers were compared. Since the start: ``lookups``, ``hits``, ``would_hits`` (hits among them), ``shadow_checks`` of those
+    that asked the model anyway, ``vetoed`` lookups, ``marked_wrong`` by a caller, ``shut_off``. Of the last ``checked``,
+    ``wrong`` were: ``error_rate``, with 95 % confidence between ``error_low`` and ``error_high``."""
+
+    enabled: bool
+    active: bool
+    why: str
+    entries: int
+    scopes: int
+    labels: int
+    target_error_rate: float
+    threshold: float
+    lookups: int
+    would_hits: int
+    hits: int
+    shadow_checks: int
+    vetoed: int
+    marked_wrong: int
+    shut_off: int
+    checked: int
+    wrong: int
+    error_rate: float | None
+    error_low: float | None
+    error_high: float | None
+
+
+class Log(Protocol):
+    """As much of a log as is needed."""
+
+    def warning(self, event: str, /, **fields: Any) -> Any:
+        """Tell an operator."""
+        ...
+
+    def info(self, event: str, /, **fields: Any) -> Any:
+        """Tell what happened."""
+        ...
+
+
+class SemanticMemory:
+    """See above. ``open_arrays`` raises `LookupError` with a sentence when what it needs is not installed."""
+
+    def __init__(
+        self,
+        section: SemanticCache,
+        *,
+        open_arrays: Callable[[], Arrays],
+        store: SemanticStore | None,
+        chance: Callable[[], float],
+        log: Log,
+    ) -> None:
+        self._section = section
+        self._open_arrays = open_arrays
+        self._store = store
+        self._chance = chance
+        self._log = log
+        self._wanted = trio.Event()
+        self._wanted.set()
+        self._arrays: Arrays | None = None
+        self._missing = ""
+        self._model = SemanticModel(section.target_error_rate)
+        self._proof = Proof(section.target_error_rate, needed=section.min_checks)
+        self._entries: dict[int, Entry] = {}
+        """By number, the oldest first."""
+        self._numbers: dict[bytes, int] = {}
+        self._nearest: dict[bytes, NearestVectors] = {}
+        self._served: dict[str, tuple[int, Entry, Row]] = {}
+        """Answers given lately, by the id of the call: whose, from which entry, on what grounds."""
+        self._next = 1
+        self._changed = False
+        self._state_due = 0.0
+        self._lookups = self._hits = self._would_hits = self._shadow_checks = self._vetoed = self._marked_wrong = 0
+
+    # settings
+
+    @property
+    def ready(self) -> bool:
+        """Whether lookups make sense now."""
+        return self._section.enabled and self._arrays is not None
+
+    def reconfigure(self, section: SemanticCache) -> None:
+        """Follow the configuration."""
+        before, self._section = self._section, section
+        if section.target_error_rate != before.target_error_rate or section.min_checks != before.min_checks:
+            self._model.reconfigure(section.target_error_rate)
+            self._proof.reconfigure(section.target_error_rate, needed=section.min_checks)
+        if section.enabled and not before.enabled:
+            self._missing = ""  # it may have been installed meanwhile
+        self._trim()
+        self._wanted.set()
+
+    # one call
+
+    def think(self, scope: bytes, text: str, *, may_serve: bool = True) -> Thought | None:
+        """Look for the nearest kept question and judge it; None when nothing can be said of this text."""
+        arrays = self._arrays
+        if arrays is None or not self._section.enabled:
+            return None
+        words = sketch(text)
+        vector = arrays.vector(text) if words is not None else None
+        if words is None or vector is None:
+            return None
+        self._lookups += 1
+        index = self._nearest.get(scope)
+        found = [] if index is None else index.search(vector, NEIGHBOURS)
+        near = [(self._entries[number], cosine) for number, cosine in found if number in self._entries]
+        if not near or near[0][1] < self._section.min_likeness:
+            return Thought(scope, vector, words)
+        nearest, likeness = near[0]
+        words_apart = difference(words, TextSketch.from_bytes(nearest.sketch))
+        veto = words_apart.vetoed
+        if veto is not None:
+            self._vetoed += 1
+            return Thought(scope, vector, words, nearest, likeness=likeness, veto=veto)
+        others = [cosine for entry, cosine in near if entry.mark != nearest.mark]
+        row = features(
+            Neighbourhood(
+                cosine=likeness,
+                margin=likeness - (others[0] if others else near[-1][1]),
+                agreeing=len(near) - len(others),
+                right=nearest.right,
+                wrong=nearest.wrong,
+            ),
+            words_apart,
+        )
+        sureness, threshold = self._model.probability(row), self._model.threshold
+        would_hit = may_serve and sureness is not None and sureness >= threshold
+        self._would_hits += would_hit
+        serve = would_hit and self._proof.allowed and self._chance() >= self._section.shadow_share
+        return Thought(scope, vector, words, nearest, row, likeness, sureness, threshold, None, would_hit, serve)
+
+    def likeness(self, one: str, other: str) -> float:
+        """Give the cosine of two texts; 0 when it cannot be told."""
+        if self._arrays is None:
+            return 0.0
+        first, second = self._arrays.vector(one), self._arrays.vector(other)
+        if first is None or second is None:
+            return 0.0
+        return sum(a * b for a, b in zip(array("f", first), array("f", second), strict=True))
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether an entry has not been deleted meanwhile."""
+        return entry.number in self._entries
+
+    def served(self, call_id: str, uid: int, thought: Thought) -> None:
+        """An answer was given; `mark_wrong` may come back to it."""
+        assert thought.nearest is not None
+        assert thought.row is not None
+        self._hits += 1
+        self._served[call_id] = uid, thought.nearest, thought.row
+        if len(self._served) > _RECENT_SERVED:
+            del self._served[next(iter(self._served))]
+
+    def learn(self, thought: Thought, *, right: bool) -> None:
+        """The model was asked although something was near: the kept answer was right, or was not."""
+        if thought.nearest is None or thought.row is None:
+            return
+        if thought.would_hit:
+            self._shadow_checks += 1
+        self._count(thought.nearest, thought.row, right=right, checked=thought.would_hit)
+
+    def keep(self, thought: Thought, *, key: bytes, mark: bytes, source_id: str, uid: int) -> None:
+        """Put a question in whose answer is kept under ``key``."""
+        if self._arrays is None:
+            return
+        self._remove_number(self._numbers.get(key))
+        entry = Entry(self._next, key, thought.scope, thought.sketch.to_bytes(), mark, source_id, uid, 0, 0)
+        self._put(entry, thought.vector)
+        if self._store is not None:
+            self._store.put(SemanticEntry(key, thought.scope, thought.vector, entry.sketch, mark, source_id, uid))
+        self._trim()
+        if self._nearest[thought.scope].wants_graph:
+            self._wanted.set()
+
+    def drop(self, entry: Entry) -> None:
+        """Delete an entry, since its answer is gone or wrong."""
+        if self._remove_number(entry.number) and self._store is not None:
+            self._store.delete([entry.key])
+
+    # what callers and administrators say
+
+    def judge(self, call_id: str, uid: int | None, *, right: bool) -> bool:
+        """A caller says whether an answer given lately was right. A wrong one counts as a check that failed, and its entry is
+        deleted; a right one is learned from, and proves nothing, since nobody praises at random. ``uid`` None: whoever's.
+        False: not known."""
+        known = self._served.get(call_id)
+        if known is None or (uid is not None and known[0] != uid):
+            return False
+        _, entry, row = self._served.pop(call_id)
+        if right:
+            self._count(entry, row, right=True, checked=False)
+            return True
+        self._marked_wrong += 1
+        self._count(entry, row, right=False, checked=True)
+        self.drop(entry)
+        return True
+
+    def forget(self, *, uid: int | None, source_id: str | None, everything: bool = False) -> int:
+        """Delete entries of one user or (None) of all: those of one call's answer, or everything. Gives their number."""
+        gone = [
+            entry
+            for entry in self._entries.values()
+            if (uid is None or entry.uid == uid) and (everything or entry.source_id == source_id)
+        ]
+        for entry in gone:
+            self._remove_number(entry.number)
+        if self._store is not None:
+            self._store.delete([entry.key for entry in gone])
+        return len(gone)
+
+    def statistics(self) -> SemanticStatistics:
+        """Tell how it stands."""
+        verdict = self._proof.verdict()
+        why = ""
+        if not self._section.enabled:
+            why = "switched off: cache.semantic.enabled is false"
+        elif self._missing:
+            why = self._missing
+        elif self._arrays is None:
+            why = "still loading"
+        elif not self._model.trained:
+            why = f"still learning: {self._model.labels} of 200 compared answers are there"
+        else:
+            why = verdict.why
+        return SemanticStatistics(
+            enabled=self._section.enabled,
+            active=not why,
+            why=why,
+            entries=len(self._entries),
+            scopes=len(self._nearest),
+            labels=self._model.labels,
+            target_error_rate=self._section.target_error_rate,
+            threshold=self._model.threshold,
+            lookups=self._lookups,
+            would_hits=self._would_hits,
+            hits=self._hits,
+            shadow_checks=self._shadow_checks,
+            vetoed=self._vetoed,
+            marked_wrong=self._marked_wrong,
+            shut_off=self._proof.trips,
+            checked=verdict.checked,
+            wrong=verdict.wrong,
+            error_rate=verdict.rate,
+            error_low=verdict.low,
+            error_high=verdict.high,
+        )
+
+    # what takes long
+
+    async def run(self) -> None:
+        """Load, fit and build whenever something asks for it; cancel to end. What was learned is handed to the store."""
+        try:
+            while True:
+                await self._wanted.wait()
+                self._wanted = trio.Event()
+                if self._section.enabled and self._arrays is None and not self._missing:
+                    await self._load()
+                while self._model.due:
+                    await self._refit()
+                for index in [one for one in self._nearest.values() if one.wants_graph]:
+                    index.grown(await trio.to_thread.run_sync(index.grow(), abandon_on_cancel=True))
+                if trio.current_time() >= self._state_due:
+                    self._keep_state()
+        finally:
+            self._keep_state()
+
+    async def _load(self) -> None:
+        try:
+            arrays = await trio.to_thread.run_sync(self._open_arrays, abandon_on_cancel=True)
+        except LookupError as error:
+            self._missing = str(error.args[0])
+            self._log.warning("the semantic cache cannot be used", why=self._missing)
+            return
+        if self._store is not None:
+            entries, state = await self._store.load(self._section.max_entries)
+            self._arrays = arrays  # what comes from now on is newer than what was read
+            known = set(self._numbers)
+            for count, one in enumerate(entries, 1):
+                self._take(one, known)
+                if count % _LOAD_SLICE == 0:
+                    await trio.lowlevel.checkpoint()
+            self._restore(state)
+        self._arrays = arrays
+        self._log.info("the semantic cache is loaded", entries=len(self._entries), labels=self._model.labels)
+
+    def _take(self, one: SemanticEntry, known: set[bytes]) -> None:
+        if one.key in known or one.key in self._numbers:
+            return
+        try:
+            TextSketch.from_bytes(one.sketch)
+            entry = Entry(
+                self._next, one.key, one.scope, one.sketch, one.mark, one.source_id, one.uid, one.right, one.wrong
+            )
+            self._put(entry, one.vector)
+        except ValueError:  # of another embedder, or damaged
+            self._remove_number(self._numbers.get(one.key))
+
+    async def _refit(self) -> None:
+        assert self._arrays is not None
+        rows, labels = self._model.take()
+        weights = None
+        try:
+            weights = await trio.to_thread.run_sync(self._arrays.fit, rows, labels)
+        finally:
+            self._model.fitted(weights)
+
+    def _keep_state(self) -> None:
+        if self._store is None or not self._changed:
+            return
+        self._changed = False
+        self._state_due = trio.current_time() + _STATE_EVERY_S
+        rows, labels, logit = self._model.state()
+        checks, allowed = self._proof.state()
+        self._store.keep_state(msgpack.packb([STATE_VERSION, rows, labels, logit, checks, allowed]))
+
+    def _restore(self, state: bytes | None) -> None:
+        if state is None:
+            return
+        try:
+            version, rows, labels, logit, checks, allowed = msgpack.unpackb(state)
+            if version == STATE_VERSION:
+                self._model.restore(rows, labels, logit)
+                self._proof.restore(checks, allowed=allowed)
+        except (ValueError, TypeError, msgpack.exceptions.UnpackException):
+            self._log.warning("what the semantic cache had learned cannot be read; it learns again")
+
+    # inside
+
+    def _count(self, entry: Entry, row: Row, *, right: bool, checked: bool) -> None:
+        entry.right += right
+        entry.wrong += not right
+        if self._store is not None and self.holds(entry):
+            self._store.recount(entry.key, entry.right, entry.wrong)
+        self._model.learn(row, right=right)
+        self._changed = True
+        if checked:
+            self._model.adapt(right=right)
+            if self._proof.check(right=right):
+                verdict = self._proof.verdict()
+                self._log.warning("the semantic cache was wrong too often and gives no more answers", why=verdict.why)
+        if self._model.due or trio.current_time() >= self._state_due:
+            self._wanted.set()
+
+    def _put(self, entry: Entry, vector: bytes) -> None:
+        assert self._arrays is not None
+        index = self._nearest.get(entry.scope)
+        if index is None:
+            index = self._nearest[entry.scope] = self._arrays.nearest()
+        self._next += 1
+        self._entries[entry.number] = entry
+        self._numbers[entry.key] = entry.number
+        index.add(entry.number, vector)
+
+    def _remove_number(self, number: int | None) -> bool:
+        entry = self._entries.pop(number, None) if number is not None else None
+        if entry is None:
+            return False
+        self._numbers.pop(entry.key, None)
+        index = self._nearest[entry.scope]
+        index.remove(entry.number)
+        if not len(index):
+            del self._nearest[entry.scope]
+        return True
+
+    def _trim(self) -> None:
+        while len(self._entries) > self._section.max_entries:
+            self.drop(next(iter(self._entries.values())))

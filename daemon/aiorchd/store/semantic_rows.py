@@ -1,0 +1,184 @@
+"""The semantic cache's part of ``cache.db``: questions by their vectors, and what was learned. Losing it costs money only.
+
+A shelf of its own beside the answers, in the same file: an entry without its answer is dropped when it is met, so the
+two need no common transaction, and a file that is begun anew begins both.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from aiorchd.calls.ports import SemanticEntry
+from aiorchd.store.database import DatabaseFile
+from aiorchd.store.errors import FileFault
+from aiorchd.store.writer import Waker
+
+MAX_QUEUED: Final = 4096
+LOAD_TIMEOUT_S: Final = 60.0
+_TIDY_ROWS: Final = 200
+_STATE: Final = "model"
+
+
+@dataclass(slots=True)
+class SemanticBatch:
+    """What goes to the disk in one transaction: deletions first."""
+
+    deleted: tuple[bytes, ...]
+    entries: tuple[SemanticEntry, ...]
+    state: bytes | None
+    counts: tuple[tuple[int, int, bytes], ...]
+
+
+class SemanticRows:
+    """Satisfies `calls.ports.SemanticStore` and the writer's `Shelf`."""
+
+    def __init__(self, file: DatabaseFile, *, writer: Waker, max_entries: int) -> None:
+        self._file = file
+        self._writer = writer
+        self._max_entries = max_entries
+        self._entries: dict[bytes, SemanticEntry] = {}
+        self._deleted: dict[bytes, None] = {}
+        self._counts: dict[bytes, tuple[int, int]] = {}
+        self._state: bytes | None = None
+        self._dropped = 0
+
+    async def load(self, most: int) -> tuple[Sequence[SemanticEntry], bytes | None]:
+        """Read the newest entries, the oldest of them first, and the state; nothing when the disk fails."""
+        try:
+            return await self._file.read(partial(_load, most=most), timeout_s=LOAD_TIMEOUT_S)
+        except FileFault:
+            return (), None
+
+    def put(self, entry: SemanticEntry) -> None:
+        """Queue an entry; dropped when the queue is full."""
+        if entry.key not in self._entries and len(self._entries) >= MAX_QUEUED:
+            self._dropped += 1
+            return
+        self._entries[entry.key] = entry
+        self._writer.wake()
+
+    def recount(self, key: bytes, right: int, wrong: int) -> None:
+        """Queue the counts of an entry."""
+        if key in self._counts or len(self._counts) < MAX_QUEUED:
+            self._counts[key] = right, wrong
+            self._writer.wake()
+
+    def delete(self, keys: Sequence[bytes]) -> None:
+        """Queue deletions."""
+        for key in keys:
+            self._entries.pop(key, None)
+            self._counts.pop(key, None)
+            self._deleted[key] = None
+        if keys:
+            self._writer.wake()
+
+    def keep_state(self, state: bytes) -> None:
+        """Queue the state."""
+        self._state = state
+        self._writer.wake()
+
+    def reconfigure(self, max_entries: int) -> None:
+        """Hold to another bound from now on."""
+        self._max_entries = max_entries
+        self._writer.tidy_soon()
+
+    # --- Shelf ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def file(self) -> DatabaseFile:
+        """``cache.db``."""
+        return self._file
+
+    @property
+    def wants_new_file(self) -> bool:
+        """Never: whoever forgets everything asks it of the answers."""
+        return False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is to be written."""
+        return bool(self._entries or self._deleted or self._counts or self._state is not None)
+
+    def collect(self) -> SemanticBatch | None:
+        """Hand over what is gathered."""
+        if not self.waiting:
+            return None
+        batch = SemanticBatch(
+            tuple(self._deleted),
+            tuple(self._entries.values()),
+            self._state,
+            tuple((right, wrong, key) for key, (right, wrong) in self._counts.items()),
+        )
+        self._deleted, self._entries, self._counts, self._state = {}, {}, {}, None
+        return batch
+
+    def write(self, connection: sqlite3.Connection, work: SemanticBatch) -> None:
+        """Delete, then write."""
+        connection.executemany("DELETE FROM semantic_entries WHERE key = ?", [(key,) for key in work.deleted])
+        connection.executemany(
+            "INSERT INTO semantic_entries (key, scope, vector, sketch, mark, source_id, uid, right, wrong) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET scope = excluded.scope, "
+            "vector = excluded.vector, sketch = excluded.sketch, mark = excluded.mark, source_id = excluded.source_id, "
+            "uid = excluded.uid, right = excluded.right, wrong = excluded.wrong",
+            [
+                (
+                    one.key,
+                    one.scope,
+                    one.vector,
+                    one.sketch,
+                    one.mark,
+                    one.source_id,
+                    one.uid,
+                    one.right,
+                    one.wrong,
+                )
+                for one in work.entries
+            ],
+        )
+        connection.executemany("UPDATE semantic_entries SET right = ?, wrong = ? WHERE key = ?", work.counts)
+        if work.state is not None:
+            connection.execute(
+                "INSERT INTO semantic_state (name, value) VALUES (?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (_STATE, work.state),
+            )
+
+    def written(self, work: SemanticBatch) -> None:
+        """Nothing is left to do."""
+
+    def failed(self, work: SemanticBatch, fault: FileFault) -> None:  # noqa: ARG002 - whatever the reason
+        """Keep the deletions, which must not be lost, and the state; entries are learned again."""
+        self._deleted = {**dict.fromkeys(work.deleted), **self._deleted}
+        for key in self._entries:
+            self._deleted.pop(key, None)
+        self._state = self._state if self._state is not None else work.state
+        self._dropped += len(work.entries)
+
+    def tidy(self, connection: sqlite3.Connection) -> bool:
+        """Delete the oldest entries beyond the bound, and those whose answers are gone."""
+        ((over,),) = connection.execute("SELECT count(*) - ? FROM semantic_entries", (self._max_entries,))
+        if over <= 0:
+            return False
+        connection.execute(
+            "DELETE FROM semantic_entries WHERE number IN (SELECT number FROM semantic_entries ORDER BY number LIMIT ?)",
+            (min(over, _TIDY_ROWS),),
+        )
+        return bool(over > _TIDY_ROWS)
+
+    def renewed(self, fault: FileFault | None) -> None:
+        """Another file: what is in memory is written when it changes again."""
+
+
+def _load(connection: sqlite3.Connection, most: int) -> tuple[list[SemanticEntry], bytes | None]:
+    rows = connection.execute(
+        "SELECT key, scope, vector, sketch, mark, source_id, uid, right, wrong FROM semantic_entries "
+        "ORDER BY number DESC LIMIT ?",
+        (most,),
+    ).fetchall()
+    state = connection.execute("SELECT value FROM semantic_state WHERE name = ?", (_STATE,)).fetchone()
+    entries = [SemanticEntry(*row) for row in reversed(rows)]
+    return entries, None if state is None else bytes(state[0])

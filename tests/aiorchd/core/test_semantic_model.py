@@ -1,0 +1,181 @@
+"""The model of likeness: what it needs before it says anything, where its threshold rests, and what shuts it off."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiorchd.core.semantic_model import (
+    FEATURES,
+    FIRST_LABELS,
+    MOST_LABELS,
+    Neighbourhood,
+    Proof,
+    SemanticModel,
+    Weights,
+    features,
+    wilson_interval,
+)
+from aiorchd.core.text_sketch import difference, sketch
+
+WEIGHTS = Weights((0.0,) * FEATURES, (1.0,) * FEATURES, (1.0,) + (0.0,) * (FEATURES - 1), 0.0)
+
+
+def row(value: float = 0.0) -> tuple[float, ...]:
+    return (value,) + (0.0,) * (FEATURES - 1)
+
+
+def test_the_features_are_as_many_as_the_model_takes() -> None:
+    one, other = sketch("what is my balance"), sketch("tell me my balance")
+    assert one is not None and other is not None
+    found = features(Neighbourhood(0.95, 0.2, 4, 10**9, 0), difference(one, other))
+    assert len(found) == FEATURES
+    assert found[2] == pytest.approx(0.05)
+    assert max(found) <= 8.0  # the history of one entry does not run away
+
+
+def test_nothing_is_said_before_there_are_labels_enough() -> None:
+    model = SemanticModel(0.02)
+    for _ in range(FIRST_LABELS - 1):
+        model.learn(row(), right=True)
+    assert not model.due
+    assert model.probability(row()) is None
+    model.learn(row(), right=False)
+    assert model.due
+    rows, labels = model.take()
+    assert (len(rows), len(labels)) == (FIRST_LABELS, FIRST_LABELS)
+    assert not model.due  # one fit at a time
+    model.fitted(WEIGHTS)
+    assert model.probability(row()) == pytest.approx(0.5)
+    assert model.probability(row(1000.0)) == model.probability(row(3.0))  # clipped
+
+
+def test_only_the_last_labels_count() -> None:
+    model = SemanticModel(0.02)
+    for _ in range(MOST_LABELS + 10):
+        model.learn(row(), right=True)
+    assert model.labels == MOST_LABELS
+
+
+def test_a_failed_fit_leaves_the_old_weights() -> None:
+    model = SemanticModel(0.02)
+    for _ in range(FIRST_LABELS):
+        model.learn(row(), right=True)
+    model.take()
+    model.fitted(WEIGHTS)
+    before = model.probability(row(1.0))
+    model.take()
+    model.fitted(None)
+    assert model.probability(row(1.0)) == before
+
+
+@pytest.mark.parametrize("target", [0.01, 0.05])
+def test_the_threshold_rests_where_the_target_is_kept(target: float) -> None:
+    """A badly calibrated p: an answer of likelihood x is right with x to the power of four. Of those above the threshold a
+    share that is near the target is wrong in the end."""
+    rng = random.Random(7)
+    model = SemanticModel(target)
+    checks: list[bool] = []
+    for _ in range(60_000):
+        likely = rng.random()
+        if likely >= model.threshold:
+            right = rng.random() < likely**4
+            checks.append(right)
+            model.adapt(right=right)
+    last = checks[len(checks) // 2 :]
+    assert last.count(False) / len(last) == pytest.approx(target, rel=0.5)
+
+
+def test_state_survives_and_nonsense_is_refused() -> None:
+    model = SemanticModel(0.02)
+    for number in range(300):
+        model.learn(row(number / 8), right=number % 3 > 0)
+    model.adapt(right=False)
+    again = SemanticModel(0.02)
+    again.restore(*model.state())
+    assert again.take() == model.take()
+    assert again.threshold == model.threshold
+    for state in ((b"abc", b"", 0.0), (b"", b"\x01", 0.0), (b"", b"", float("nan"))):
+        with pytest.raises(ValueError):
+            SemanticModel(0.02).restore(*state)
+
+
+# the proof
+
+
+def test_nothing_is_given_before_it_is_proved() -> None:
+    proof = Proof(0.02, needed=100)
+    for _ in range(99):
+        proof.check(right=True)
+        assert not proof.allowed
+    assert "99 of 100" in proof.verdict().why
+    proof.check(right=True)
+    assert proof.allowed
+    assert proof.verdict().why == ""
+
+
+def test_too_many_wrong_ones_are_no_proof_and_more_right_ones_are() -> None:
+    proof = Proof(0.02, needed=100)
+    for number in range(100):
+        proof.check(right=number not in (10, 20, 30))
+    assert not proof.allowed
+    assert "3 of 100" in proof.verdict().why
+    for _ in range(50):
+        proof.check(right=True)
+    assert proof.allowed
+
+
+def test_it_is_shut_off_when_the_target_is_surely_missed_and_must_be_proved_anew() -> None:
+    proof = Proof(0.02, needed=50)
+    for _ in range(100):
+        proof.check(right=True)
+    shut = [proof.check(right=False) for _ in range(10)]
+    assert shut.count(True) == 1
+    assert (proof.allowed, proof.trips) == (False, 1)
+    assert "shut off" in proof.verdict().why
+    for _ in range(600):
+        proof.check(right=True)
+    assert proof.allowed
+
+
+def test_another_target_is_judged_by_what_was_measured() -> None:
+    proof = Proof(0.05, needed=50)
+    for number in range(100):
+        proof.check(right=number % 25 > 0)  # 4 % wrong
+    assert proof.allowed
+    proof.reconfigure(0.001, needed=50)
+    assert not proof.allowed
+    proof.reconfigure(0.05, needed=50)
+    assert proof.allowed
+
+
+def test_a_proof_survives_a_restart() -> None:
+    proof = Proof(0.02, needed=50)
+    for _ in range(60):
+        proof.check(right=True)
+    again = Proof(0.02, needed=50)
+    checks, allowed = proof.state()
+    again.restore(checks, allowed=allowed)
+    assert again.verdict() == proof.verdict()
+    stricter = Proof(0.02, needed=100)
+    stricter.restore(checks, allowed=allowed)
+    assert not stricter.allowed
+
+
+@given(st.integers(1, 5000), st.data())
+def test_the_interval_holds_the_share_and_narrows(trials: int, data: st.DataObject) -> None:
+    events = data.draw(st.integers(0, trials))
+    low, high = wilson_interval(events, trials)
+    assert 0.0 <= low <= events / trials + 1e-12
+    assert events / trials - 1e-12 <= high <= 1.0
+    widths = [b - a for a, b in (wilson_interval(events * k, trials * k) for k in (1, 10, 100))]
+    assert all(wide > narrow for wide, narrow in pairwise(widths))
+
+
+def test_the_interval_is_the_published_one() -> None:
+    # 10 of 100: 5.5 % to 17.4 % (Newcombe 1998, table I has 0.0552 to 0.1744).
+    assert wilson_interval(10, 100) == pytest.approx((0.0552, 0.1744), abs=2e-4)
