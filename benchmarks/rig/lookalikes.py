@@ -51,15 +51,17 @@ _ENTITIES: Final = tuple(
     )
 )
 _NUMBERS: Final = "two three four five six seven eight nine ten eleven twelve".split()
-_AUXILIARY: Final = re.compile(r"\b(is|are|was|were|do|does|did|can|could|should|would|will|has|have)\b( (?:i|you|we|they|he|she|it|my|the|there))?")
+_AUXILIARY: Final = re.compile(
+    r"\b(is|are|was|were|do|does|did|can|could|should|would|will|has|have)\b( (?:i|you|we|they|he|she|it|my|the|there)\b)?"
+)
 _REVERSALS: Final = (
     re.compile(r"\bfrom (?P<a>\w+) to (?P<b>\w+)"),
     re.compile(r"\b(?P<a>\w{4,}) to (?P<b>\w{4,})$"),
     re.compile(r"\b(?P<a>\w{3,}) (?:than|versus|vs|over|before|after) (?:a |the )?(?P<b>\w{3,})"),
 )
 _IMPERATIVE: Final = re.compile(
-    r"^(?:please )?(set|turn|play|call|text|send|tell|show|give|book|order|add|remove|cancel|pay|make|find|read|start|stop|change|"
-    r"remind|transfer|schedule|freeze|report|block|put|use|open|check|update|delete|roll|flip|spell|translate|convert|track)\b"
+    r"^(?:please )?(set|turn|play|call|text|send|tell|show|give|book|order|add|remove|cancel|pay|make|find|read|start|stop|"
+    r"change|remind|transfer|schedule|freeze|report|block|put|use|open|check|update|delete|roll|flip|spell|translate|convert|track)\b"
 )
 
 
@@ -74,7 +76,12 @@ class LookAlike:
 
 def adversarial(questions: list[str], count: int, seed: int) -> list[LookAlike]:
     """Make so many, an equal share by each rule as far as the questions allow."""
-    return _made(questions, count, seed, (("reversed", _reverse), ("negated", _negate), ("digit", _digit), ("unit", _unit), ("entity", _entity)))
+    return _made(
+        questions,
+        count,
+        seed,
+        (("reversed", _reverse), ("negated", _negate), ("digit", _digit), ("unit", _unit), ("entity", _entity)),
+    )
 
 
 def paraphrases(questions: list[str], count: int, seed: int) -> list[LookAlike]:
@@ -151,7 +158,18 @@ def _swap(text: str, rng: random.Random, families) -> str | None:
     return " ".join(words)
 
 
-_FRAMES: Final = ("please {}", "{} please", "hi, {}", "hey, {}", "{}, thanks", "ok, {}", "um, {}", "well, {}", "so {}", "hello, {}, thank you")
+_FRAMES: Final = (
+    "please {}",
+    "{} please",
+    "hi, {}",
+    "hey, {}",
+    "{}, thanks",
+    "ok, {}",
+    "um, {}",
+    "well, {}",
+    "so {}",
+    "hello, {}, thank you",
+)
 _TURNS: Final = (
     (r"\bwhat's\b", "what is"),
     (r"\bwhat is\b", "what's"),

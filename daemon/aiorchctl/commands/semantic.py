@@ -21,15 +21,19 @@ def semantic_fields(told: Mapping[str, Any]) -> Fields:
         rows.append(
             (
                 "learned",
-                f"from {plural(int(number_of(told, 'labels') or 0), 'compared answer')}; given when right with a "
-                f"probability of {number_of(told, 'threshold') or 0.0:.3f}; {count(number_of(told, 'vetoed'))} vetoed",
+                (
+                    f"from {plural(int(number_of(told, 'labels') or 0), 'compared answer')}; given when right with a "
+                    f"probability of {number_of(told, 'threshold') or 0.0:.3f}; {count(number_of(told, 'vetoed'))} vetoed"
+                ),
             )
         )
         rows.append(
             (
                 "kept",
-                f"{plural(int(number_of(told, 'entries') or 0), 'question')} in "
-                f"{plural(int(number_of(told, 'scopes') or 0), 'scope')}",
+                (
+                    f"{plural(int(number_of(told, 'entries') or 0), 'question')} in "
+                    f"{plural(int(number_of(told, 'scopes') or 0), 'scope')}"
+                ),
             )
         )
     shut = int(number_of(told, "shut_off") or 0)

@@ -48,6 +48,11 @@ class Nearest:
         """Whether there are so many that one should be built now."""
         return self._graph is None and not self._growing and len(self._places) >= self._many
 
+    @property
+    def growing(self) -> bool:
+        """Whether one is being built."""
+        return self._growing
+
     def add(self, number: int, vector: bytes) -> None:
         """Put one in; ``vector`` is float32 of length 1."""
         if number in self._places:

@@ -10,7 +10,7 @@ Memory holds no prompt: of a question only its vector and the hashes of its word
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -313,6 +313,10 @@ class SemanticMemory:
             error_low=verdict.low,
             error_high=verdict.high,
         )
+
+    def indexes(self) -> Sequence[NearestVectors]:
+        """Give the index of every scope."""
+        return tuple(self._nearest.values())
 
     # what takes long
 
