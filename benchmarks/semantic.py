@@ -192,9 +192,10 @@ def main() -> None:
     made = Counter(one.rule for one in adverse)
     whole = chosen.data != SAMPLE and not chosen.quick and not chosen.questions
     in_stream = [100 * sum(served[1][first::2]) / 200 for first in (0, 1)]
+    low, rate, high = (100 * (learned[name] or 0) for name in ("error_low", "error_rate", "error_high"))
     beside = (
-        f"{len(texts)} questions, {asked} calls to the provider, {took:.0f} s; measured by itself "
-        f"{learned['error_rate'] or 0:.2%} ({learned['error_low'] or 0:.2%} to {learned['error_high'] or 0:.2%}) of {learned['checked']} checks"
+        f"{len(texts)} questions, {asked} calls to the provider, {took:.0f} s; measured by itself {rate:.2f} % "
+        f"({low:.2f} to {high:.2f} %) of {learned['checked']} checks"
     )
     figures = [
         Figure("CLINC150 stream, target 2 %: semantic hits", 100 * hit_rate, "%", 35 if whole else None, True, beside),

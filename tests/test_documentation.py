@@ -437,7 +437,10 @@ def test_toml_in_documents_is_right(path):
                 for caller in inner.values():
                     assert set(caller) <= set(fields_of(CallerTable)), block
             elif name in sections():
-                assert set(inner) <= set(fields_of(sections()[name])), block
+                nested = {each for each in inner if f"{name}.{each}" in sections()}
+                assert set(inner) - nested <= set(fields_of(sections()[name])), block
+                for each in nested:
+                    assert set(inner[each]) <= set(fields_of(sections()[f"{name}.{each}"])), block
             else:
                 assert name in top_keys(), block
 

@@ -1257,8 +1257,9 @@ class Operation(Section, frozen=True):
         bool,
         key(
             "Whether an answer to a nearly equal question will do, when cache.semantic is on.",
-            effect="Off, only equal ones are answered from the cache. Not looked at where document_id or document_version is "
-            "set, nor in prompts longer than cache.semantic.max_characters. Calls without an operation follow cache.semantic alone.",
+            effect="Off, only equal ones are answered from the cache. Not looked at where document_id or document_version "
+            "is set, nor in prompts longer than cache.semantic.max_characters. Calls without an operation follow cache.semantic "
+            "alone.",
         ),
     ] = False
     shared: Annotated[

@@ -1,0 +1,240 @@
+"""What the semantic cache knows: nothing before it loads, never across scopes, forgotten when told, and kept over a restart."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import trio
+
+from aiorchd.calls.ports import SemanticEntry
+from aiorchd.config.schema import SemanticCache
+from aiorchd.core.semantic_model import FEATURES, Weights
+from aiorchd.likeness.arrays import open_arrays
+from aiorchd.runtime.semantic_memory import SemanticMemory
+
+SURE = Weights((0.0,) * FEATURES, (1.0,) * FEATURES, (0.0,) * FEATURES, 10.0)
+
+
+class Rows:
+    """The disk, as a dict."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, SemanticEntry] = {}
+        self.state: bytes | None = None
+        self.counts: dict[bytes, tuple[int, int]] = {}
+
+    async def load(self, most: int) -> tuple[Sequence[SemanticEntry], bytes | None]:
+        await trio.lowlevel.checkpoint()
+        return list(self.entries.values())[-most:], self.state
+
+    def put(self, entry: SemanticEntry) -> None:
+        self.entries[entry.key] = entry
+
+    def delete(self, keys: Sequence[bytes]) -> None:
+        for key in keys:
+            self.entries.pop(key, None)
+
+    def recount(self, key: bytes, right: int, wrong: int) -> None:
+        self.counts[key] = right, wrong
+
+    def keep_state(self, state: bytes) -> None:
+        self.state = state
+
+
+class Told:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warning(self, event: str, /, **fields: Any) -> None:
+        self.lines.append(event)
+
+    info = warning
+
+
+class SureArrays:
+    """The real vectors, and a fit that is always sure."""
+
+    def __init__(self, arrays: Any) -> None:
+        self._arrays = arrays
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._arrays, name)
+
+    def fit(self, rows: Any, labels: Any) -> Weights:
+        return SURE
+
+
+@pytest.fixture(scope="module")
+def arrays() -> SureArrays:
+    return SureArrays(open_arrays())
+
+
+def memory_of(arrays: Any, rows: Rows | None = None, log: Told | None = None, **section: Any) -> SemanticMemory:
+    return SemanticMemory(
+        SemanticCache(**{"enabled": True, "min_checks": 20, "shadow_share": 0.05, **section}),
+        open_arrays=lambda: arrays,
+        store=rows,
+        chance=random.Random(1).random,
+        log=log or Told(),
+    )
+
+
+async def loaded(nursery: trio.Nursery, memory: SemanticMemory) -> None:
+    nursery.start_soon(memory.run)
+    while not memory.ready:
+        await trio.sleep(0.01)
+
+
+def put(memory: SemanticMemory, text: str, *, key: bytes = b"k", scope: bytes = b"s", uid: int = 1, mark: bytes = b"m"):
+    thought = memory.think(scope, text)
+    assert thought is not None
+    memory.keep(thought, key=key, mark=mark, source_id=f"call {key!r}", uid=uid)
+
+
+async def prove(memory: SemanticMemory) -> None:
+    """Let it learn from as many right pairs as it needs, and be sure."""
+    put(memory, "what is my account balance", key=b"first")
+    for _ in range(200):
+        thought = memory.think(b"s", "please tell me what my account balance is")
+        assert thought is not None and not thought.serve
+        memory.learn(thought, right=True)
+    for _ in range(50):
+        thought = memory.think(b"s", "please tell me what my account balance is")
+        assert thought is not None
+        if thought.would_hit and not thought.serve:
+            memory.learn(thought, right=True)
+        await trio.sleep(0.01)
+
+
+async def test_it_is_off_until_it_has_proved_itself_then_gives_answers_in_its_scope_only(arrays) -> None:
+    memory = memory_of(arrays)
+    assert memory.think(b"s", "what is my balance") is None  # nothing is loaded
+    assert memory.statistics().why == "still loading"
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        assert "still learning" in memory.statistics().why
+        await prove(memory)
+        told = memory.statistics()
+        assert told.active and told.error_rate == 0.0 and told.checked >= 20
+        served = [memory.think(b"s", "tell me my account balance") for _ in range(40)]
+        assert sum(thought.serve for thought in served) > 30  # all but the shadow's share
+        assert all(thought.nearest is None for thought in [memory.think(b"other scope", "what is my account balance")])
+        vetoed = memory.think(b"s", "what is not my account balance")
+        assert vetoed.veto is not None and not vetoed.serve
+        nursery.cancel_scope.cancel()
+
+
+async def test_wrong_ones_are_deleted_and_shut_it_off(arrays) -> None:
+    log = Told()
+    memory = memory_of(arrays, log=log, target_error_rate=0.02)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        await prove(memory)
+        gone = 0
+        for number in range(60):
+            put(memory, "what is my account balance", key=b"again")
+            thought = memory.think(b"s", "tell me my account balance")
+            if thought.serve:
+                memory.served(f"c{number}", 1, thought)
+                assert not memory.judge(f"c{number}", 2, right=False)  # not his
+                assert memory.judge(f"c{number}", 1, right=False)
+                assert not memory.judge(f"c{number}", 1, right=False)  # once
+                assert not memory.holds(thought.nearest)
+                gone += 1
+        told = memory.statistics()
+        assert (told.active, told.shut_off, told.marked_wrong) == (False, 1, gone)
+        assert any("wrong too often" in line for line in log.lines)
+        nursery.cancel_scope.cancel()
+
+
+async def test_forgetting_is_by_user_and_source(arrays) -> None:
+    rows = Rows()
+    memory = memory_of(arrays, rows)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        put(memory, "what is my balance", key=b"a", uid=1)
+        put(memory, "how is the weather", key=b"b", uid=2)
+        assert memory.forget(uid=2, source_id="call b'a'") == 0
+        assert memory.forget(uid=1, source_id="call b'a'") == 1
+        assert list(rows.entries) == [b"b"]
+        assert memory.forget(uid=None, source_id=None, everything=True) == 1
+        assert memory.statistics().entries == memory.statistics().scopes == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_oldest_go_first(arrays) -> None:
+    memory = memory_of(arrays, max_entries=3)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        for number, text in enumerate(("red apples", "green pears", "blue plums", "white grapes")):
+            put(memory, text, key=bytes([number]))
+        assert memory.statistics().entries == 3
+        assert memory.think(b"s", "red apples").likeness < 0.99
+        assert memory.think(b"s", "white grapes").likeness > 0.99
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_was_learned_survives_a_restart(arrays) -> None:
+    rows = Rows()
+    memory = memory_of(arrays, rows)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        await prove(memory)
+        before = memory.statistics()
+        nursery.cancel_scope.cancel()
+    assert rows.state is not None
+    again = memory_of(arrays, rows)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, again)
+        with trio.fail_after(30):
+            while not again.statistics().active:
+                await trio.sleep(0.01)
+        after = again.statistics()
+        assert (after.entries, after.labels, after.checked) == (before.entries, before.labels, before.checked)
+        nursery.cancel_scope.cancel()
+
+
+async def test_rows_that_make_no_sense_are_passed_over(arrays) -> None:
+    rows, log = Rows(), Told()
+    rows.put(SemanticEntry(b"x", b"s", b"short", b"not a sketch", b"m", "c", 1))
+    rows.state = b"\xc1 nonsense"
+    memory = memory_of(arrays, rows, log)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        assert memory.statistics().entries == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_not_installed_is_told_and_hurts_nobody() -> None:
+    def missing() -> Any:
+        raise LookupError("numpy is not installed; install the extra")
+
+    log = Told()
+    memory = SemanticMemory(SemanticCache(enabled=True), open_arrays=missing, store=None, chance=random.random, log=log)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(memory.run)
+        with trio.fail_after(30):
+            while "not installed" not in memory.statistics().why:
+                await trio.sleep(0.01)
+        assert not memory.ready
+        assert len(log.lines) == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_switching_it_on_and_off_is_live(arrays) -> None:
+    memory = memory_of(arrays, enabled=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(memory.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not memory.ready
+        memory.reconfigure(SemanticCache(enabled=True))
+        with trio.fail_after(30):
+            while not memory.ready:
+                await trio.sleep(0.01)
+        memory.reconfigure(SemanticCache(enabled=False))
+        assert not memory.ready
+        assert memory.think(b"s", "what is my balance") is None
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,76 @@
+"""The semantic cache's rows: written, counted, deleted, bounded, and there again after a restart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from store_values import StandingClock
+
+from aiorchd.calls.ports import SemanticEntry
+from aiorchd.store.opening import Store, open_store
+
+
+def an_entry(number: int) -> SemanticEntry:
+    return SemanticEntry(bytes([number]), b"scope", b"v" * 8, b"sketch", b"mark", f"c{number}", 1000)
+
+
+def opened(folder: Path, **options: int):
+    return open_store(folder, release="1", wall_clock=StandingClock(), flush_s=0.0, **options)
+
+
+async def read(store: Store, most: int = 100):
+    return await store.semantic.load(most)
+
+
+async def test_what_was_put_is_there_after_a_restart(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        for number in range(4):
+            store.semantic.put(an_entry(number))
+        await store.flush()
+        store.semantic.recount(bytes([1]), 7, 2)
+        store.semantic.delete([bytes([0])])
+        store.semantic.put(replace(an_entry(2), mark=b"other"))
+        store.semantic.keep_state(b"learned")
+    async with opened(tmp_path) as store:
+        entries, state = await read(store)
+        assert state == b"learned"
+        assert {entry.key: (entry.right, entry.wrong, entry.mark) for entry in entries} == {
+            bytes([1]): (7, 2, b"mark"),
+            bytes([2]): (0, 0, b"other"),
+            bytes([3]): (0, 0, b"mark"),
+        }
+        newest, _ = await read(store, most=1)
+        assert [entry.key for entry in newest] == [bytes([3])]
+
+
+async def test_deleted_and_put_again_in_one_round_is_there(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        store.semantic.put(an_entry(1))
+        await store.flush()
+        store.semantic.delete([bytes([1])])
+        store.semantic.put(replace(an_entry(1), mark=b"new"))
+        await store.flush()
+        entries, _ = await read(store)
+        assert [entry.mark for entry in entries] == [b"new"]
+
+
+async def test_forgetting_everything_forgets_these_too(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        store.semantic.put(an_entry(1))
+        await store.flush()
+        await store.answers.delete(everything=True)
+        entries, _ = await read(store)
+        assert list(entries) == []
+
+
+async def test_the_oldest_beyond_the_bound_go(tmp_path: Path) -> None:
+    async with opened(tmp_path, semantic_entries=2) as store:
+        for number in range(5):
+            store.semantic.put(an_entry(number))
+        await store.flush()
+        store.semantic.reconfigure(2)
+        for _ in range(3):
+            await store.flush()
+        entries, _ = await read(store)
+        assert [entry.key for entry in entries] == [bytes([3]), bytes([4])]
