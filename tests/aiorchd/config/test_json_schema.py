@@ -153,7 +153,8 @@ def test_every_key_is_explained_to_editors() -> None:
             [provider] = place["providers"]["patternProperties"].values()
             place = provider["properties"]
         elif section != "top":
-            place = place[section]["properties"]
+            for part in section.split("."):  # a table within a table has a dot in its name
+                place = place[part]["properties"]
         described = place[field.name]
         assert described["title"].endswith(field.name)
         assert described["description"].startswith(field.about.meaning)

@@ -256,8 +256,8 @@ def test_what_is_not_utf8_is_told_with_its_place() -> None:
             'log_levels.reload: must be one of "debug", "info", "warning", "error"',
         ),
         (
-            "[operations.tag]\nsemantic = true",
-            "operations.tag.semantic: is not part of this release: it will serve the semantic cache.",
+            "[operations.tag]\nbatch_size = 3",
+            "operations.tag.batch_size: is not part of this release: it will serve joining several questions in one request.",
         ),
         ("[batch]\nmax_size = 3", "batch: is not part of this release"),
         ("[bulk]\nenabled = true", "bulk: is not part of this release"),
