@@ -777,7 +777,11 @@ class Pipeline:
     def open_call(self, caller: Caller, prepared: Prepared, received_at: float, sink: DeltaSink | None) -> Call:
         """Make the call, with its id, deadline and journal."""
         question = prepared.question
-        timeout_s = self._default_timeout_s if question.timeout_s is None else question.timeout_s
+        timeout_s, bounded_by = self._default_timeout_s, "timeouts.total_s"
+        if question.timeout_s is not None:
+            timeout_s, bounded_by = question.timeout_s, "timeout_s"
+        if timeout_s > self._max_timeout_s:
+            timeout_s, bounded_by = self._max_timeout_s, "timeouts.max_total_s"
         # Whoever has no number here is everybody who has none: nothing is kept for them, by key neither.
         named = question.key is not None and caller.uid != UNMAPPED_UID
         asked = prepared.asked if prepared.asked is not None else question
@@ -786,7 +790,8 @@ class Pipeline:
             caller=caller,
             kind=question.kind,
             request=question.request,
-            deadline=received_at + min(timeout_s, self._max_timeout_s),
+            deadline=received_at + timeout_s,
+            bounded_by=bounded_by,
             journal=Journal(started=received_at, at=self._lasting.wall_clock()),
             model=question.model,
             task=question.task,

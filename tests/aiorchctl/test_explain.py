@@ -138,6 +138,20 @@ def test_a_hit_whose_source_is_gone_or_another_users(daemon, ctl):
     assert ctl("explain", "b7-2").out.endswith("\nIts answer is that of call a-9 of another user, by small at main.\n")
 
 
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("configuration", "the configuration"),
+        ("registered", "the process that registered the model"),
+        ("genai-prices 0.2.3 (openai)", "the bundled table: genai-prices 0.2.3 (openai)"),
+    ],
+)
+def test_where_a_price_is_from(daemon, ctl, source, told):
+    last = {**MISS["story"]["attempts"][-1], "price_source": source}
+    daemon.answers["explain"] = {**MISS, "story": {**MISS["story"], "attempts": [last]}}
+    assert f"price from  {told}\n" in ctl("explain", "b7-1").out
+
+
 def test_a_failure(daemon, ctl):
     story = {"error": {"message": "the provider refused the key", "stage": "dispatch"}}
     daemon.answers["explain"] = {**MISS, "cache": "none", "error": "provider_auth", "cost_usd": None, "story": story}

@@ -44,9 +44,9 @@ a whole call      0.02 ms  118 ms  131 ms
 of it in aiorchd  0.02 ms  1.1 ms  2.1 ms
 
 Trouble
-refused by providers (429)  none
-fallbacks to another model  none
-errors                      2 (0.2 %): 1 rate_limited, 1 cancelled
+refused by providers (429 and the like)  none
+fallbacks to another model               none
+errors                                   2 (0.2 %): 1 rate_limited, 1 cancelled
 """
 
 
@@ -109,7 +109,9 @@ def test_unknown_prices_are_never_zero(stats, ctl):
 def test_trouble(stats, ctl):
     stats |= {"throttled": 1234, "fallbacks": 5, "errors": {}, "hedges": 0, "fallbacks_by_kind": {"failure": 5}}
     assert ctl("stats").out.endswith(
-        "refused by providers (429)  1,234\nfallbacks to another model  5\nerrors                      none\n"
+        "refused by providers (429 and the like)  1,234\n"
+        "fallbacks to another model               5\n"
+        "errors                                   none\n"
     )
 
 
@@ -118,7 +120,7 @@ def test_fallbacks_by_what_for_and_second_tries(stats, ctl):
     stats |= {"fallbacks": 5, "fallbacks_by_kind": kinds, "hedges": 4}
     out = ctl("stats").out
     assert "  5 (2 for a prompt that was too long, 1 for an answer that was withheld)\n" in out
-    assert "second tries                4\n" in out
+    assert "second tries                             4\n" in out
 
 
 def test_groups(stats, ctl):

@@ -289,6 +289,11 @@ async def test_deadlines_come_from_the_call_or_the_file_and_are_bounded() -> Non
         assert it.call(a_question(timeout_s=5.0)).deadline == pytest.approx(now + 5, abs=1)
         assert it.call(a_question()).deadline == pytest.approx(now + CONFIG.timeouts.total_s, abs=1)
         assert it.call(a_question(timeout_s=1e9)).deadline == pytest.approx(now + CONFIG.timeouts.max_total_s, abs=1)
+        assert [it.call(a_question(timeout_s=time_s)).bounded_by for time_s in (None, 5.0, 1e9)] == [
+            "timeouts.total_s",
+            "timeout_s",
+            "timeouts.max_total_s",
+        ]
 
 
 async def test_embeddings_go_the_same_way() -> None:

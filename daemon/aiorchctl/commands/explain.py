@@ -149,7 +149,8 @@ def _price_source(story: Mapping[str, Any]) -> str:
     attempts = told.get("attempts") if isinstance(told, dict) else None
     last = attempts[-1] if isinstance(attempts, list) and attempts else None
     source = last.get("price_source") if isinstance(last, dict) else None
-    return "the configuration" if source == "configuration" else f"the bundled table: {source}" if source else ""
+    known = {"configuration": "the configuration", "registered": "the process that registered the model"}
+    return known.get(source, f"the bundled table: {source}") if isinstance(source, str) else ""
 
 
 def _timeline(told: Mapping[str, Any]) -> list[tuple[Cell, ...]]:

@@ -210,7 +210,7 @@ def _troubles(result: Mapping[str, Any], calls: int) -> list[tuple[str, Cell]]:
     elsewhere = count(fallbacks) + (f" ({', '.join(why)})" if why else "")
     second = [("second tries", count(hedges))] if hedges else []
     return [
-        ("refused by providers (429)", Words(count(throttled), "doubtful") if throttled else "none"),
+        ("refused by providers (429 and the like)", Words(count(throttled), "doubtful") if throttled else "none"),
         ("fallbacks to another model", elsewhere if fallbacks else "none"),
         *second,
         ("errors", Words(told, "bad" if failed else "plain")),

@@ -66,6 +66,8 @@ class Call:
     tier: CacheTier | None = None
     shared: bool = False
     """Whether its kept answer is everybody's within the partition."""
+    bounded_by: str = "timeout_s"
+    """Where ``deadline`` is from: the call's own ``timeout_s``, or the key of the configuration that bounds it."""
 
     @property
     def streamed(self) -> bool:

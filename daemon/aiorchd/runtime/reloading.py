@@ -151,6 +151,8 @@ class Reloading:
                 )
                 for problem in verdict.warnings:
                     self._log.warning("configuration", problem=str(problem))
+            elif trigger == "signal":  # whoever sends one sees nothing but the log
+                self._log.info("configuration unchanged", generation=verdict.generation)
             self._on_verdict(verdict)
             return verdict
 

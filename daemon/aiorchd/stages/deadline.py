@@ -55,7 +55,9 @@ class Deadline:
 def _expired(call: Call) -> DeadlineExceeded:
     allowed_s = call.deadline - call.journal.started
     message = f"no answer within {allowed_s:.3g} s"
-    details: dict[str, object] = {"allowed_s": round(allowed_s, 3), "timeout": "timeout_s"}
+    if call.bounded_by != "timeout_s":
+        message += f" ({call.bounded_by})"
+    details: dict[str, object] = {"allowed_s": round(allowed_s, 3), "timeout": call.bounded_by}
     if call.journal.notes:
         at_s, stage, what = call.journal.notes[-1]
         message += f"; the last thing it did, after {at_s:.3g} s, was in {stage}: {what}"

@@ -85,6 +85,16 @@ async def test_the_same_content_is_no_change(path: Path) -> None:
     assert applied.attempts == []
 
 
+async def test_a_signal_that_changes_nothing_is_told_in_the_log(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    owner = reloading(path, Applied())
+    with caplog.at_level("INFO"):
+        await owner.reload("file")
+        await owner.reload("call")
+        assert caplog.messages == []
+        await owner.reload("signal")
+    assert [message for message in caplog.messages if "configuration unchanged" in message] != []
+
+
 @pytest.mark.parametrize("content", ["[retry]\nmax_attempts = 0\n", "no toml [", "", "[retyr]\n", "\xff"])
 async def test_what_is_wrong_is_refused_and_the_last_good_stays(path: Path, content: str) -> None:
     applied = Applied()

@@ -60,6 +60,14 @@ async def test_nothing_noted_nothing_told(autojump_clock: trio.testing.MockClock
     assert inner.asked == 1
 
 
+async def test_a_bound_that_the_configuration_set_is_named(autojump_clock: trio.testing.MockClock) -> None:
+    service, _ = harness(Deadline)
+    async with trio.open_nursery() as nursery:
+        error = await ask(nursery, service, a_call(timeout_s=0.5, bounded_by="timeouts.total_s")).error()
+    assert error.message == "no answer within 0.5 s (timeouts.total_s)"
+    assert error.details["timeout"] == "timeouts.total_s"
+
+
 async def test_a_deadline_that_has_passed_begins_nothing(autojump_clock: trio.testing.MockClock) -> None:
     service, inner = harness(Deadline)
     for timeout_s in (0, -1):
