@@ -22,7 +22,9 @@ from aiorchd.config.operations import Material
 from aiorchd.config.problems import ConfigError
 from aiorchd.config.prompt_template import PromptTemplate
 from aiorchd.config.schema import Operation, Provider
-from aiorchd.pipeline import Plan, lasting_state, open_pipeline
+from aiorchd.pipeline.lasting import lasting_state
+from aiorchd.pipeline.order import open_pipeline
+from aiorchd.pipeline.plan import Plan
 
 
 class Works(House):

@@ -31,7 +31,10 @@ from aiorchd.doors.intake import Intake
 from aiorchd.doors.methods import method_table
 from aiorchd.doors.questions import Questions
 from aiorchd.doors.session import Session, SessionLimits
-from aiorchd.pipeline import Pipeline, Plan, lasting_state, open_pipeline
+from aiorchd.pipeline.generation import Pipeline
+from aiorchd.pipeline.lasting import lasting_state
+from aiorchd.pipeline.order import open_pipeline
+from aiorchd.pipeline.plan import Plan
 from aiorchd.providers.host import HostProvider
 from aiorchd.runtime.host_models import HostModels
 from aiorchd.runtime.starting import Starting

@@ -19,7 +19,10 @@ from aiorchd.calls.ports import StoredAnswer
 from aiorchd.calls.question import Question
 from aiorchd.calls.reply import Reply
 from aiorchd.config.schema import Concurrency, Config, Model, Provider, Retry, Routing
-from aiorchd.pipeline import Lasting, Pipeline, Plan, lasting_state, open_pipeline
+from aiorchd.pipeline.generation import Pipeline
+from aiorchd.pipeline.lasting import Lasting, lasting_state
+from aiorchd.pipeline.order import open_pipeline
+from aiorchd.pipeline.plan import Plan
 
 
 class Disk:

@@ -26,7 +26,10 @@ from aiorchd.config.schema import Config
 from aiorchd.doors.unix import UnixDoor
 from aiorchd.insight.explain import explain
 from aiorchd.insight.stats import GroupBy, report
-from aiorchd.pipeline import Lasting, Pipeline, Plan, context_of, price_of
+from aiorchd.pipeline.generation import Pipeline
+from aiorchd.pipeline.lasting import Lasting
+from aiorchd.pipeline.plan import Plan
+from aiorchd.pipeline.settings import context_of, price_of
 from aiorchd.runtime.generations import Generations
 from aiorchd.runtime.reloading import Reloading
 from aiorchd.runtime.turnstile import TurnstileStatistics

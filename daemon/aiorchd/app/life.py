@@ -30,7 +30,10 @@ from aiorchd.doors.questions import Questions
 from aiorchd.doors.session import SessionLimits
 from aiorchd.doors.unix import DoorPolicy, UnixDoor
 from aiorchd.likeness.arrays import open_arrays
-from aiorchd.pipeline import Lasting, Pipeline, Plan, lasting_state, open_pipeline
+from aiorchd.pipeline.generation import Pipeline
+from aiorchd.pipeline.lasting import Lasting, lasting_state
+from aiorchd.pipeline.order import open_pipeline
+from aiorchd.pipeline.plan import Plan
 from aiorchd.runtime.descriptors import most_connections
 from aiorchd.runtime.generations import Generations
 from aiorchd.runtime.host_models import HostModels

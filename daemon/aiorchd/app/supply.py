@@ -21,7 +21,8 @@ from aiorchd.config.load import Loaded
 from aiorchd.config.problems import ConfigError, Problem, dotted
 from aiorchd.config.schema import Config, Pool, Provider
 from aiorchd.config.secrets import ProviderKey, find_keys
-from aiorchd.pipeline import KeyedProvider, Plan, own_price
+from aiorchd.pipeline.plan import KeyedProvider, Plan
+from aiorchd.pipeline.settings import own_price
 from aiorchd.providers.dialect import Dialect
 from aiorchd.providers.host import HostProvider
 from aiorchd.providers.price_table import look_up, read_table

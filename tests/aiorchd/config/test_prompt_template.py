@@ -95,7 +95,7 @@ def test_how_much_of_it_is_a_constant_beginning() -> None:
 def test_jinja2_is_not_there_until_there_is_a_template() -> None:
     """A daemon without operations neither waits for it nor holds it."""
     code = (
-        "import sys; import aiorchd.app.start, aiorchd.pipeline; assert 'jinja2' not in sys.modules;"
+        "import sys; import aiorchd.app.start, aiorchd.pipeline.order; assert 'jinja2' not in sys.modules;"
         "from aiorchd.config.prompt_template import PromptTemplate; PromptTemplate('x'); assert 'jinja2' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
