@@ -74,13 +74,13 @@ ROOMS_WITHIN = (
 # Third-party packages a room may import; the standard library is open to all but core's ban below.
 LIBRARIES: dict[str, set[str]] = {
     "aiorchd.core": set(),
-    "aiorchd.calls": {"msgpack"},
+    "aiorchd.calls": {"msgpack", "msgspec"},
     "aiorchd.config": {"msgspec", "jinja2"},
     "aiorch": {"msgpack", "trio", "outcome"},
     "aiorchsim": {"msgspec"},
     # Arrays have a room of their own, so that core stays without them and a daemon that does not use them never loads them.
     "aiorchd.likeness": {"numpy", "safetensors", "tokenizers", "usearch"},
-    "aiorchd.stages": {"trio", "msgpack", "jsonschema", "referencing"},
+    "aiorchd.stages": {"trio", "msgpack", "msgspec", "jsonschema", "referencing"},
 }
 HTTP_LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "requests", "aiohttp"}
 CORE_BANNED = {"time", "random", "datetime", "asyncio", "threading", "socket", "os", "sqlite3", "trio"}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from aiorchd.calls.caller import Caller
 from aiorchd.calls.journal import Journal
@@ -15,8 +17,7 @@ from aiorchd.calls.rate_limits import LimitsTold
 from aiorchd.calls.target import Target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Call:
+class Call(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One question from a caller, immutable.
 
     ``request`` holds what determines the answer, by the names of the wire: for ``chat`` ``messages`` (always, a prompt
@@ -110,8 +111,7 @@ def _nobody_listens() -> None:
     """Do nothing with a sign of life."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One call sent to one target, once. ``number`` counts from 1 over the whole call, fallbacks included.
 
     ``estimated_tokens`` is what the rate limits reserve before it starts: prompt and expected answer. ``start_by`` is the
@@ -132,9 +132,9 @@ class Attempt:
     """Who is asked after this target, should it fail: where a second try may go."""
     forced: bool = False
     """Whether it passes a breaker that is open: there is nobody else to ask."""
-    budget: AttemptBudget = field(default_factory=lambda: AttemptBudget(1))
-    notes: dict[str, Any] = field(default_factory=dict)
-    alive: Callable[[], None] = field(default=_nobody_listens, repr=False)
+    budget: AttemptBudget = msgspec.field(default_factory=lambda: AttemptBudget(1))
+    notes: dict[str, Any] = msgspec.field(default_factory=dict)
+    alive: Callable[[], None] = _nobody_listens
     """What a provider calls for a sign of life in a streamed answer that has nothing for the caller: a thought, the head of
     a message; not for what only keeps the connection warm."""
 

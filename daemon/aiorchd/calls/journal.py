@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from aiorchd.calls.caller import Caller
 from aiorchd.calls.reply import Reply
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
+class AttemptRecord(msgspec.Struct, frozen=True):
     """One try at one target: when it began (seconds after the call), how long it waited and ran, and how it ended."""
 
     number: int

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 CacheOutcome: TypeAlias = Literal["miss", "exact", "normalised", "semantic", "stale", "coalesced"]
 
 
@@ -46,8 +48,7 @@ class Usage:
         return wire
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What came back, before it is addressed to one caller.
 
     ``text`` is ``""`` when there is none; ``data`` is parsed when JSON or a schema was asked for; ``tool_calls`` has

@@ -28,11 +28,12 @@ neither tier, and its own is kept no longer; 0 takes and keeps none. A hit on a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 
 import trio
+from msgspec.structs import replace
 
 from aiorch.errors import NotFound
 from aiorchd.calls.answer import to_body

@@ -29,10 +29,11 @@ the table at once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 import trio
+from msgspec.structs import force_setattr, replace
 
 from aiorch.errors import CallError, DeadlineExceeded, GoingAway, InternalError
 from aiorchd.calls.call import Call
@@ -167,7 +168,7 @@ class Coalesce:
         if deadline > flight.call.deadline:
             flight.scope.deadline = deadline
             # Frozen for everybody else: this one belongs to the flight, and who reads its deadline reads it now.
-            object.__setattr__(flight.call, "deadline", deadline)
+            force_setattr(flight.call, "deadline", deadline)
 
     async def _fly(self, key: bytes, flight: _Flight) -> None:
         error: CallError | None = GoingAway(

@@ -11,10 +11,11 @@ which the caller takes a piece is not the provider's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
+from msgspec.structs import replace
 
 from aiorch.errors import CallError, IncompleteStream, ProviderError
 from aiorchd.calls.call import Attempt

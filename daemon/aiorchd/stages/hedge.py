@@ -16,10 +16,11 @@ import heapq
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import trio
+from msgspec.structs import replace
 
 from aiorch.errors import CallError, InternalError
 from aiorchd.calls.call import Attempt, AttemptBudget

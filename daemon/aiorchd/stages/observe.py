@@ -7,7 +7,7 @@ caller (`Journal.goes_on`) has not ended: `record_end` is for whoever sees its e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
@@ -19,7 +19,7 @@ from aiorchd.calls.ports import RecordSink, Service
 from aiorchd.calls.reply import Reply
 from aiorchd.core.quoting import content_of, unquote
 
-_ATTEMPT_FIELDS: Final = tuple(field.name for field in fields(AttemptRecord))
+_ATTEMPT_FIELDS: Final = AttemptRecord.__struct_fields__
 _MESSAGE_CHARACTERS: Final = 500
 
 

@@ -9,10 +9,11 @@ for each hit. Refreshes end with their generation.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import trio
+from msgspec.structs import replace
 
 from aiorch.errors import CallError, DeadlineExceeded
 from aiorchd.calls.call import Call

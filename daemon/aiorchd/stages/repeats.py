@@ -14,10 +14,11 @@ while it runs waits, and asks in its place if it fails.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import trio
+from msgspec.structs import force_setattr, replace
 
 from aiorch.errors import CallError, DeadlineExceeded, GoingAway, InternalError, InvalidRequest
 from aiorchd.calls.answer import to_body
@@ -57,7 +58,7 @@ class Running:
         if deadline > self.call.deadline and self.call.sink is None:
             self.scope.deadline = deadline
             # Frozen for everybody else: this one belongs to the stage, and who reads its deadline reads it now.
-            object.__setattr__(self.call, "deadline", deadline)
+            force_setattr(self.call, "deadline", deadline)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ while there is time for another target, and says how long the wait would have be
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import trio
+from msgspec.structs import replace
 
 from aiorch.errors import CallError
 from aiorchd.calls.call import Attempt

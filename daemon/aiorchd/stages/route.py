@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple, get_args
 
 import trio
+from msgspec.structs import replace
 
 from aiorch.errors import CallError, ContextExceeded, NoModels, UnknownModel
 from aiorchd.calls.call import Attempt, AttemptBudget, Call

@@ -13,10 +13,11 @@ message is not plain text of a user, or longer than the configuration says; ``re
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import trio
+from msgspec.structs import replace
 
 from aiorchd.calls.call import Call
 from aiorchd.calls.ports import Service

@@ -8,8 +8,10 @@ answered with a refusal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec.structs import replace
 
 from aiorch.errors import CallError
 from aiorchd.calls.call import Attempt

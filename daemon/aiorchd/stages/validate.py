@@ -14,10 +14,11 @@ calls tools is no answer yet, and is passed on as it is. What bad answers cost i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import trio
+from msgspec.structs import replace
 
 from aiorch.errors import CallError, ValidationFailed
 from aiorchd.calls.call import Call

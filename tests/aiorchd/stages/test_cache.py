@@ -23,6 +23,7 @@ from harness import (
 from hypothesis import given
 from hypothesis import strategies as st
 from kept_log import KeptLog
+from msgspec import structs
 
 from aiorch.errors import NotFound, ProviderError
 from aiorchd.calls.answer import fixed_fields, from_body, own_fields, to_body
@@ -157,7 +158,7 @@ async def test_the_second_is_a_hit(house: House) -> None:
     assert first.cache == "miss"
     house.clock.now += 30
     second = await house.ask(id="c2")
-    assert second == replace(
+    assert second == structs.replace(
         first,
         cache="exact",
         saved_usd=0.5,
@@ -472,7 +473,7 @@ async def test_the_disk_answers_after_a_restart_and_memory_after_that(house: Hou
     house.clock.now += 60
     call = asking()
     reply = await house.cache(call)
-    assert reply == replace(
+    assert reply == structs.replace(
         fresh, cache="exact", saved_usd=0.001, source_id="c1", age_s=60.0, attempts=0, queue_s=0.0, provider_s=0.0
     )
     assert [what for _, _, what in call.journal.notes] == [
@@ -840,7 +841,7 @@ async def test_a_stale_answer_is_given_and_asked_for_anew(house: House, strategy
     assert (await house.ask(cache="only")).cache == "stale"
     assert len(refreshes.begun) == 1  # who wants nobody asked
     assert house.cache.statistics().stale_hits == 2
-    keep(replace(call, id="anew"), KEY, a_reply(text="new"))
+    keep(structs.replace(call, id="anew"), KEY, a_reply(text="new"))
     assert ((await house.ask()).text, (await house.ask()).cache) == ("new", "exact")
     house.clock.now += 150
     assert (await house.ask()).cache == "miss"

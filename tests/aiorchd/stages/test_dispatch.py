@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import trio
 from harness import InnerService, RecordedSink, a_call, a_reply, a_target, an_attempt, ask, cancel_at_every_checkpoint
+from msgspec.structs import force_setattr, replace
 
 from aiorch.errors import IncompleteStream, ProviderError, RateLimited
 from aiorchd.stages.dispatch import AttemptTimes, Dispatch, DispatchStatistics
@@ -94,7 +93,7 @@ async def test_an_attempt_of_a_shared_call_ends_in_time_though_the_calls_deadlin
         call = a_call(timeout_s=3.0)
         asked = ask(nursery, service, an_attempt(call))
         await provider.chat.next()
-        object.__setattr__(call, "deadline", 1000.0)  # as Coalesce does when one with more time joins
+        force_setattr(call, "deadline", 1000.0)  # as Coalesce does when one with more time joins
         assert (await asked.error()).details == {"timed_out": True, "timeout": "timeouts.attempt_s", "timeout_s": 5.0}
     assert trio.current_time() == pytest.approx(5.0)
 
