@@ -52,7 +52,9 @@ def test_commands_and_options():
 
 
 def test_keys():
-    assert completed("config", "set", incomplete="cache.") == [f"cache.{name}" for name in fields_of(Cache)]
+    below = [f"cache.{name}" for name in fields_of(Cache)]
+    below += [f"cache.semantic.{name}" for name in fields_of(sections()["cache.semantic"])]
+    assert completed("config", "set", incomplete="cache.") == below
     everything = completed("config", "get")
     assert {*top_keys(), *(f"{name}.{key}" for name, kind in sections().items() for key in fields_of(kind))} <= {
         *everything

@@ -100,7 +100,7 @@ def test_errors_cannot_steer_the_terminal(daemon, ctl):
         (("ping", "--cuont", "1"), "no such option"),
         (("ping", "--count", "many"), "'many' is not a valid integer"),
         (("ping", "spare"), "unexpected extra argument"),
-        (("complete",), "missing argument 'PROMPT'"),
+        (("complete",), "give a PROMPT, or --operation with --input"),
         (("complete", "x", "--timeout", "soon"), "write for instance 90s, 30m"),
         (("complete", "x", "--cache", "perhaps"), "'perhaps' is not one of"),
         (("complete", "x", "--extra", "{"), "--extra: is not JSON"),

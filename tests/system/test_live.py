@@ -58,6 +58,14 @@ SHOWN_ELSEWHERE = {
     # Given to each generation's providers and stages together with their neighbours here; what they do is shown at these.
     "timeouts.connect_s",
     "timeouts.first_token_s",
+    # One section, given to the one memory as a whole and read there at each use; that it is given is shown at its switch.
+    "cache.semantic.shadow_share",
+    "cache.semantic.min_checks",
+    "cache.semantic.min_likeness",
+    "cache.semantic.max_entries",
+    "cache.semantic.max_characters",
+    # Read with each generation: tests/aiorchd/test_semantic_scope.py.
+    "operations.semantic",
     # tests/system/test_keys.py
     "providers.api_keys_env",
     "providers.api_keys_credential",
@@ -463,6 +471,23 @@ async def test_stale_answers(tmp_path: Path, simulator: Simulator) -> None:
         await host.edit("cache", stale_s=0)
         await trio.sleep(0.3)
         assert (await host.ask(2)).cache == "miss"
+
+
+@changes("cache.semantic.enabled", "cache.semantic.target_error_rate")
+async def test_nearly_equal_questions(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        async def told() -> dict[str, Any]:
+            semantic: dict[str, Any] = (await host.client.status())["semantic"]
+            return semantic
+
+        assert not (await told())["enabled"]
+        await host.edit("cache", semantic={"enabled": True, "target_error_rate": 0.03})
+        now = await told()
+        assert (now["enabled"], now["target_error_rate"]) == (True, 0.03)
+        assert now["why"], "nothing is proved yet, or the embedder is not installed"
+        await host.edit("cache", semantic={"enabled": False})
+        assert not (await told())["enabled"]
 
 
 @changes("cache.strategy", "cache.disk_max_entries")
@@ -1230,6 +1255,7 @@ def test_every_live_key_is_shown_to_be_live() -> None:
     tables = {"providers": Provider, "callers": CallerTable, "operations": Operation, "models": Model}
     kinds = {**sections(), **tables}
     named = [name for name in Config.__struct_fields__ if name not in top_keys()]
+    named += [name for name in kinds if "." in name]  # a table within a table
     assert sorted(named) == sorted(kinds), "a table that is missing here is not looked through"
     live = {name for name, field in top_keys().items() if field.about.live}
     live |= {
