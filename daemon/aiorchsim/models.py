@@ -8,6 +8,7 @@ from aiorchsim.profile import ModelProfile
 from aiorchsim.prompt_cache import Mark
 from aiorchsim.responses import Rendering, Shape
 from aiorchsim.statistics import Prices
+from aiorchsim.textwork.together import Spoiled
 
 NO_MARKS: Final[tuple[Mark, ...]] = ()
 
@@ -52,6 +53,8 @@ class Work:
     streamed: bool = False
     marks: tuple[Mark, ...] = NO_MARKS
     """Where the prompt can be cached."""
+    together: Spoiled | None = None
+    """The many items that stood in the prompt, if there were any."""
 
     def told_tokens(self, rendering: Rendering) -> int:
         """Tokens of the answer as it is told: of one that is empty or withheld, none."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 from aiorchsim.fault_rules import FaultRule, read_rules
 from aiorchsim.faults import Fault
 from aiorchsim.keys import explained_key, key, nearest, read_record
+from aiorchsim.textwork.together import BatchFault, Weakness
 
 ANY_MODEL: Final = "*"
 HEADER_MODES: Final = ("full", "retry_after", "none")
@@ -89,7 +90,28 @@ class ModelProfile:
     quality: float = key(
         1.0, "share of texts answered right; which ones follows from seed, model and text", least=0, most=1
     )
+    batch_loss: float = key(
+        0.0,
+        "many items asked in one prompt: share of their answers that get wrong with each further item",
+        least=0,
+        most=1,
+    )
+    batch_unharmed: int = key(1, "so many items may stand in one prompt before batch_loss begins", kind=int, least=1)
+    batch_fault: str | None = key(
+        None, "what comes out of form in the answer to many items", kind=str, choices=tuple(BatchFault)
+    )
+    batch_fault_rate: float = key(
+        1.0,
+        "share of prompts with more than one item that suffer it; which ones follows from their texts",
+        least=0,
+        most=1,
+    )
     embedding_dimensions: int = key(256, "length of vectors when the request names none", kind=int, least=1, most=4096)
+
+    def weakness(self) -> Weakness:
+        """How much worse it is at many items in one prompt."""
+        fault = None if self.batch_fault is None else BatchFault(self.batch_fault)
+        return Weakness(self.batch_loss, self.batch_unharmed, fault, self.batch_fault_rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

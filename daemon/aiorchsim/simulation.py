@@ -215,6 +215,8 @@ class Simulation:
             response = Response(200, content_type=STREAM_TYPE, delay_s=latency_s)
             response.header_lines = b"cache-control: no-cache\r\n"
             response.pieces = _timed(work.events(rendering), profile.latency_per_output_token_s)
+        if work.together is not None:
+            self.statistics.batches.add(work.together)
         response.prompt_tokens = work.prompt_tokens
         response.cached = cached
         if dialect.time_line:

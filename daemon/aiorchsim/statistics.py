@@ -24,6 +24,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from aiorchsim.prompt_cache import NOTHING_CACHED, Cached
+from aiorchsim.textwork.together import Spoiled
 
 MOST_ROWS: Final = 1_000
 MOST_LEFT: Final = 256
@@ -165,6 +166,34 @@ class Call:
                 row.abandoned += 1
 
 
+class Batches:
+    """Prompts with many items in one document (see `textwork.together`) that were answered."""
+
+    __slots__ = ("_faults", "_harmed", "_sizes")
+
+    def __init__(self) -> None:
+        self._sizes: Counter[int] = Counter()
+        self._faults: Counter[str] = Counter()
+        self._harmed = 0
+
+    def add(self, spoiled: Spoiled) -> None:
+        """Count one."""
+        self._sizes[spoiled.items] += 1
+        self._harmed += spoiled.harmed
+        if spoiled.fault is not None:
+            self._faults[spoiled.fault.value] += 1
+
+    def snapshot(self) -> dict[str, Any]:
+        """As JSON tells it."""
+        return {
+            "calls": self._sizes.total(),
+            "items": sum(size * calls for size, calls in self._sizes.items()),
+            "sizes": {str(size): calls for size, calls in sorted(self._sizes.items())},
+            "harmed": self._harmed,
+            "faults": dict(self._faults),
+        }
+
+
 class Statistics:
     """All counts of one simulator."""
 
@@ -178,6 +207,7 @@ class Statistics:
         self.connections_open = 0
         self.malformed_requests = 0
         self.redirects_followed = 0
+        self.batches = Batches()
         self.faults: Counter[str] = Counter()
         self.left: deque[dict[str, Any]] = deque(maxlen=MOST_LEFT)
 
@@ -199,6 +229,7 @@ class Statistics:
         self.most_in_flight = self.in_flight
         self.connections_opened = self.connections_open
         self.malformed_requests = self.redirects_followed = 0
+        self.batches = Batches()
         self.faults.clear()
         self.left.clear()
 
@@ -239,6 +270,7 @@ class Statistics:
                 for name, row in by_model.items()
             },
             "by_key": {name: _calls(row) | {"by_status": _statuses(row)} for name, row in by_key.items()},
+            "batches": self.batches.snapshot(),
             "faults": dict(self.faults),
             "left": list(self.left),
             "connections": {"opened": self.connections_opened, "open": self.connections_open},

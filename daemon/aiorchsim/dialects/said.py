@@ -81,6 +81,7 @@ def said(simulation: Simulation, asked: Asked) -> dict[str, Any]:
             response_format=asked.response_format,
             tools=tools,
             tool_choice=asked.tool_choice,
+            weakness=model.profile.weakness(),
         )
     text, stopped, sequence = _limited(asked, answered.text)
     if answered.tool_calls:
@@ -101,6 +102,7 @@ def said(simulation: Simulation, asked: Asked) -> dict[str, Any]:
         "tool_calls": answered.tool_calls,
         "stopped": stopped,
         "stop_sequence": sequence,
+        "together": answered.together,
     }
 
 

@@ -1,7 +1,8 @@
 """The answer of a simulated model to a chat request.
 
-Decided in this order: a tool call when the request demands one; otherwise an answer to each of several questions when
-the prompt holds several (`items`); otherwise one answer. It is JSON when the request or its instruction asks for JSON
+Decided in this order: answers to many items when the prompt has them in one document (`together`); a tool call when the
+request demands one; otherwise an answer to each of several questions when the prompt holds several (`items`); otherwise
+one answer. It is JSON when the request or its instruction asks for JSON
 (`schema`), and words when not (`solve`). What the words say follows from the task that the instruction names
 (`tasks`).
 
@@ -12,25 +13,27 @@ the same texts every time, and a text asked among others fares as it does alone.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from aiorchsim.textwork.described_schema import JSON_LIST, schema_described
 from aiorchsim.textwork.items import Batch, Item, find_items
 from aiorchsim.textwork.schema import value_for, value_for_items
 from aiorchsim.textwork.solve import solve
 from aiorchsim.textwork.tasks import Kind, Task, read_task, split_head, split_prompt
+from aiorchsim.textwork.together import (
+    SOUND,
+    Spoiled,
+    Together,
+    Weakness,
+    answer_schema,
+    answer_together,
+    read_together,
+)
 from aiorchsim.textwork.words import chance, clip, pick, words
 
 _JSON: Final = re.compile(r"\bjson\b", re.IGNORECASE)
-_JSON_LIST: Final = re.compile(
-    r"\bjson (?:array|list)\b|\b(?:array|list) of (?:json )?(?:strings|objects)\b", re.IGNORECASE
-)
-_KEYS: Final = re.compile(r"\b(?:keys?|fields?|propert(?:y|ies)|form|format|like|shape|schema)\b", re.IGNORECASE)
-_QUOTED: Final = re.compile(r"[\"`']([A-Za-z_][\w-]{0,40})[\"`']")
-_LISTS: Final = frozenset(
-    ["tags", "keywords", "topics", "labels", "categories", "entities", "items", "steps", "results", "points"]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Answer:
 
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
+    together: Spoiled | None = None
+    """What became of many items in one document; None when there were none."""
 
 
 def answer(
@@ -59,12 +64,13 @@ def answer(
     response_format: Mapping[str, Any] | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
     tool_choice: str | Mapping[str, Any] | None = None,
+    weakness: Weakness = SOUND,
 ) -> Answer:
     """Answer a chat request given in OpenAI's shape; unknown or misshapen parts of it are ignored, nothing is raised.
 
     `tools` lead to a call when `tool_choice` is "required" or names one; with "auto" the answer is text.
     `response_format` is OpenAI's: `{"type": "json_object"}` or `{"type": "json_schema", "json_schema": {"schema":
-    ...}}`.
+    ...}}`. `weakness` is how much worse it is at many items at once.
     """
     system, user = question_of(messages)
 
@@ -72,10 +78,13 @@ def answer(
         return quality >= 1.0 or chance(seed, model, text) < quality
 
     tool = _demanded(tools, tool_choice, user)
+    together = read_together(system, user)
+    if together is not None and (tool is None or answer_schema(tool.get("parameters")) is not None):
+        return _answer_together(together, tool, response_format, weakness, (model, seed, quality))
     if tool is not None:
-        return Answer("", (_tool_call(tool, system, user, right(user), (seed, model)),))
+        return Answer("", (_tool_call(tool, system, user, right, (seed, model)),))
     schema = _schema_of(response_format)
-    head, rest = split_head(user)
+    head, _ = split_head(user)
     instruction = f"{system}\n{head}"
     batch = find_items(user)
     if batch is not None:
@@ -85,13 +94,11 @@ def answer(
         return Answer(
             _batch_answer(batch, system, schema, wants_json, {item.id: right(item.text) for item in batch.items})
         )
-    task, subject = split_prompt(system, user)
-    if task.kind is Kind.OPEN and rest and _JSON.search(head):
-        subject = rest
+    task, subject = _read(system, user)
     if not wants_json:
         return Answer(solve(task, subject, right=right(subject)))
     if not schema:
-        schema = _schema_from(instruction, task, anything=response_format is None)
+        schema = schema_described(instruction, task, anything=response_format is None)
     return Answer(_json(value_for(schema, task, subject, right=right(subject))))
 
 
@@ -115,6 +122,58 @@ def text_of(content: Any) -> str:
     return ""
 
 
+def _read(system: str, user: str) -> tuple[Task, str]:
+    """The task, and the text that it is about."""
+    task, subject = split_prompt(system, user)
+    head, rest = split_head(user)
+    return task, rest if task.kind is Kind.OPEN and rest and _JSON.search(head) else subject
+
+
+def _answer_together(
+    together: Together,
+    tool: Mapping[str, Any] | None,
+    response_format: Mapping[str, Any] | None,
+    weakness: Weakness,
+    who: tuple[str, int, float],
+) -> Answer:
+    """Answers to many items: in the call of a tool when one is demanded, else as text."""
+    model, seed, quality = who
+    schema = answer_schema(tool.get("parameters") if tool is not None else _schema_of(response_format))
+    words_alone = not schema or schema == {"type": "string"}
+    asked: dict[str, Any] = {}
+    if words_alone and response_format is not None and schema is None:
+        asked = {"response_format": response_format} if _JSON.search(f"{together.system}\n{together.before}") else {}
+    elif not words_alone and tool is not None:
+        one = {"type": "function", "function": {**tool, "parameters": schema}}
+        asked = {"tools": [one], "tool_choice": {"type": "function", "function": {"name": tool["name"]}}}
+    elif not words_alone:
+        asked = {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
+
+    def alone(user: str, wrong: bool) -> Any:
+        messages = [{"role": "system", "content": together.system}, {"role": "user", "content": user}]
+        said = answer(messages, model=model, seed=seed, quality=0.0 if wrong else quality, **asked)
+        text = said.tool_calls[0].arguments if said.tool_calls else said.text
+        if words_alone:
+            return text if schema is not None else _json_or_text(text)
+        return json.loads(text)
+
+    text, spoiled = answer_together(together, alone, weakness, (seed, model))
+    if tool is None:
+        return Answer(text, together=spoiled)
+    identity = f"call_{pick(16**8, 'call', seed, model, text):08x}"
+    return Answer("", (ToolCall(identity, str(tool["name"]), text),), spoiled)
+
+
+def _json_or_text(text: str) -> Any:
+    """The value of a text that is JSON's object or array, else the text."""
+    if text[:1] in ("{", "["):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+    return text
+
+
 def _batch_answer(batch: Batch, system: str, schema: Any, wants_json: bool, right: Mapping[str, bool]) -> str:
     task = read_task(batch.instruction)
     if task.kind is Kind.OPEN:
@@ -123,7 +182,7 @@ def _batch_answer(batch: Batch, system: str, schema: Any, wants_json: bool, righ
         return _json(value_for_items(schema, task, batch.items, right))
     told = {item.id: _item_answer(task, item, right[item.id]) for item in batch.items}
     if wants_json:
-        as_list = schema is None and _JSON_LIST.search(batch.instruction) is not None
+        as_list = schema is None and JSON_LIST.search(batch.instruction) is not None
         return _json(list(told.values()) if as_list else told)
     return "\n".join(f"{key}. {text}" if batch.numbered else f"[{key}] {text}" for key, text in told.items())
 
@@ -150,58 +209,6 @@ def _schema_of(response_format: Any) -> Any:
             return None
 
 
-def _schema_from(instruction: str, task: Task, *, anything: bool) -> Any:
-    """A schema for an instruction that asks for JSON without one: by its example, by the keys it names, or by the
-    task.
-    """
-    if (opening := instruction.find("{")) >= 0:
-        try:
-            example, _ = json.JSONDecoder().raw_decode(instruction, opening)
-        except (ValueError, RecursionError):
-            pass
-        else:
-            if isinstance(example, dict) and example:
-                return _schema_like(example, 0)
-    named = _KEYS.search(instruction)
-    keys = _QUOTED.findall(instruction[named.start() :] if named else "") or re.findall(
-        r"\"([A-Za-z_]\w{0,40})\"\s*:", instruction
-    )
-    if keys:
-        return {
-            "type": "object",
-            "properties": {key: _usual(key) for key in dict.fromkeys(keys)},
-            "additionalProperties": False,
-        }
-    if anything and _JSON_LIST.search(instruction):
-        return {"type": "array", "items": {"type": "string"}}
-    key = {Kind.TAGS: "tags", Kind.SUMMARY: "summary", Kind.LABEL: "label", Kind.OPEN: "answer"}[task.kind]
-    inner: dict[str, Any] = {"enum": list(task.labels)} if task.kind is Kind.LABEL and task.count == 1 else _usual(key)
-    return {"type": "object", "properties": {key: inner}, "additionalProperties": False}
-
-
-def _usual(key: str) -> dict[str, Any]:
-    return {"type": "array", "items": {"type": "string"}} if key.lower() in _LISTS else {"type": "string"}
-
-
-def _schema_like(example: Any, depth: int) -> dict[str, Any]:
-    match example:
-        case dict() if depth < 8:
-            return {
-                "type": "object",
-                "properties": {key: _schema_like(part, depth + 1) for key, part in example.items()},
-            }
-        case list() if depth < 8:
-            return {"type": "array", "items": _schema_like(example[0], depth + 1) if example else {"type": "string"}}
-        case bool():
-            return {"type": "boolean"}
-        case int():
-            return {"type": "integer"}
-        case float():
-            return {"type": "number"}
-        case _:
-            return {"type": "string"}
-
-
 def _demanded(tools: Any, choice: Any, user: str) -> Mapping[str, Any] | None:
     """The function to call, when one must be called."""
     functions: list[Mapping[str, Any]] = [
@@ -223,15 +230,17 @@ def _demanded(tools: Any, choice: Any, user: str) -> Mapping[str, Any] | None:
     )
 
 
-def _tool_call(function: Mapping[str, Any], system: str, user: str, right: bool, salt: tuple[int, str]) -> ToolCall:
-    task, subject = split_prompt(system, user)
+def _tool_call(
+    function: Mapping[str, Any], system: str, user: str, right: Callable[[str], bool], salt: tuple[int, str]
+) -> ToolCall:
+    task, subject = _read(system, user)
     schema = function.get("parameters")
     schema = (
         schema
         if isinstance(schema, dict) and schema
         else {"type": "object", "properties": {}, "additionalProperties": False}
     )
-    arguments = value_for(schema, task, subject, right=right)
+    arguments = value_for(schema, task, subject, right=right(subject))
     name = str(function["name"])
     identity = "".join(f"{pick(16**8, 'call', part, *salt, name, user):08x}" for part in range(3))
     return ToolCall(
