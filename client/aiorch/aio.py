@@ -192,6 +192,7 @@ class AsyncClient:
         if self._host_tasks is None:
             opened = self._opened
             self._host_tasks = HostTasks(opened.like_these(), opened.runtime, self._timeout_s)
+            opened.moving = self._host_tasks
         return self._host_tasks
 
     async def _ask(self, question: Question[T], function: Callable[[str, Any], Any] | None = None) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aiorch.address import Dial
 from aiorch.aio_link import AsyncLink, Runtime
@@ -14,6 +14,19 @@ from aiorch.questions import Question
 from aiorch.reply import Server
 
 T = TypeVar("T")
+
+
+class Moving(Protocol):
+    """What a client has to do elsewhere before it asks anything on a new connection."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to do."""
+        ...
+
+    def begin(self, link: AsyncLink) -> None:
+        """Do it beside, and let the questions leave that are held back on this connection when it is done, or cannot be."""
+        ...
 
 
 def current_runtime() -> Runtime:
@@ -51,6 +64,8 @@ class AsyncConnections:
         self._dialing = runtime.lock()
         self._link: AsyncLink | None = None
         self._links: list[AsyncLink] = []
+        self.moving: Moving | None = None
+        """Set once a model is registered."""
         self._closed = False
 
     @property
@@ -123,7 +138,11 @@ class AsyncConnections:
                 await runtime.sleep(dial.delay_s)
                 self._refuse_if_unusable()
             connection, path = connected
-            self._link = link = AsyncLink(connection, runtime, careful=self._link is not None)
+            moving = self.moving if self.moving is not None and self.moving.wanted else None
+            careful = self._link is not None
+            self._link = link = AsyncLink(connection, runtime, careful=careful, held=moving is not None)
+            if moving is not None:
+                moving.begin(link)
             self._links = [*(old for old in self._links if not old.closed), link]
             self._paths = (path,)  # another daemon, with another configuration, is no replacement for the one it knows
             return link

@@ -90,8 +90,10 @@ class Runtime(Protocol):
 class AsyncLink(Line):
     """A connection for tasks. Everything happens in the loop's thread, and only `wait` lets others run."""
 
-    def __init__(self, connection: socket.socket, runtime: Runtime, *, careful: bool = False) -> None:
-        super().__init__(connection, careful=careful)
+    def __init__(
+        self, connection: socket.socket, runtime: Runtime, *, careful: bool = False, held: bool = False
+    ) -> None:
+        super().__init__(connection, careful=careful, held=held)
         self._runtime = runtime
         self._abandoned: deque[Pending] = deque()
         self.waits_for_room = False
@@ -136,6 +138,11 @@ class AsyncLink(Line):
         """Answer a question of the daemon; what the socket does not take at once leaves in the background. Does nothing when
         nobody waits for it any more."""
         self.exchange.answer(callback, answer, error)
+        self._written(self.flush())
+
+    def release(self) -> None:
+        """Let the questions leave that were held back; what the socket does not take at once leaves in the background."""
+        self.exchange.release()
         self._written(self.flush())
 
     def cancel(self, call_id: str | int) -> None:
@@ -193,7 +200,6 @@ class AsyncLink(Line):
             self.forget(self._abandoned.popleft())
 
     def _reap(self) -> None:
-        exchange = self.exchange
-        if exchange.retiring and (exchange.ended is not None or not exchange.in_flight) and not self.closed:
+        if self.exchange.unneeded and not self.closed:
             self._runtime.unwatch(self)
             self.connection.close()

@@ -209,6 +209,7 @@ class Client:
         found = self._host_threads
         if found is None or found.pid != os.getpid():
             found = self._host_threads = HostThreads(self._connections.like_these(), self._timeout_s)
+            self._connections.moving = found
             weakref.finalize(self, found.close)
         return found
 

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aiorch.address import Dial
 from aiorch.exchange import Answering, Pending, Resending
@@ -17,6 +17,19 @@ from aiorch.questions import Question, too_late
 from aiorch.reply import Server
 
 T = TypeVar("T")
+
+
+class Moving(Protocol):
+    """What a client has to do elsewhere before it asks anything on a new connection."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to do, in this process."""
+        ...
+
+    def begin(self, link: Link) -> None:
+        """Do it beside, and let the questions leave that are held back on this connection when it is done, or cannot be."""
+        ...
 
 
 class _Home:
@@ -38,6 +51,8 @@ class Connections:
         self._grace_s = grace_s
         self._homes: dict[int, _Home] = {}
         """By process id: a forked child finds none of its own here and makes one."""
+        self.moving: Moving | None = None
+        """Set once a model is registered."""
         self._closed = False
 
     @property
@@ -166,7 +181,10 @@ class Connections:
             self._refuse_if_closed()
 
     def _adopt(self, home: _Home, connection: socket.socket, path: str) -> Link:
-        link = Link(connection, careful=home.link is not None)
+        moving = self.moving if self.moving is not None and self.moving.wanted else None
+        link = Link(connection, careful=home.link is not None, held=moving is not None)
+        if moving is not None:
+            moving.begin(link)  # before anybody can ask on it: whatever interrupts this thread, somebody releases it
         home.links = (*(old for old in home.links if not old.closed), link)
         home.link = link
         home.paths = (path,)  # another daemon, with another configuration, is no replacement for the one it knows

@@ -8,6 +8,9 @@ A connection that replaces a lost one is tried with care. A daemon that was kill
 microseconds, and what connects then is never read; so there the greeting goes first, and questions are held back until
 it is answered. The very first connection saves that round trip: greeting and question leave together.
 
+A client that answers for models is known for them by the daemon it has told of them. So where it asks on a new connection, its
+questions are held back besides until whoever looks after its models says by `release` that the daemon there knows them.
+
 Sending again. A lost connection leaves open whether a question was carried out, and asking twice may cost twice. So
 `Resending` allows it only for what never left in full, what carried a ``key``, what its owner gave ``retries`` for, and
 what the daemon refused unseen because it is going away.
@@ -103,7 +106,7 @@ Mover: TypeAlias = "Pending | Serving"
 class Exchange:
     """The state of one connection. Not thread-safe: its shell has a lock, or is a single thread."""
 
-    def __init__(self, *, careful: bool = False) -> None:
+    def __init__(self, *, careful: bool = False, held: bool = False) -> None:
         self._connection = Connection(RECEIVE_LIMITS, trusted=True)
         # This is all the mutable state: what waits to be written, whose it is, and who waits for what.
         self._queue: deque[tuple[bytes, Pending | None]] = deque()
@@ -127,14 +130,28 @@ class Exchange:
         """Why there is no connection any more."""
         self.server: Server | None = None
         """Who answers, once it has said so."""
-        self._hello = self.ask(hello())
-        if careful:
+        self.greeting = self.ask(hello())
+        """The greeting: over when the daemon has answered it, and with the connection."""
+        self._released = not held
+        if careful or held:
             self._held = deque()
 
     @property
     def in_flight(self) -> int:
         """Questions that wait for their answers, the greeting aside; in both directions."""
-        return len(self._waiting) - (self._hello.msgid in self._waiting) + len(self._callbacks)
+        return len(self._waiting) - (self.greeting.msgid in self._waiting) + len(self._callbacks)
+
+    @property
+    def unneeded(self) -> bool:
+        """Whether the socket may be closed. One that takes questions to registered models is the daemon's to end: there may be
+        calls that were asked before it went away, and it has not come to asking back for them yet."""
+        return self.retiring and (self.ended is not None or not (self.in_flight or self.serving is not None))
+
+    def release(self) -> None:
+        """Let the questions go that were held back until now, as soon as the greeting is answered."""
+        self._released = True
+        if self.greeting.answered:
+            self._let_go()
 
     # asking
 
@@ -278,7 +295,8 @@ class Exchange:
 
     def cannot_write(self, reason: str) -> list[Mover]:
         """The other end takes nothing any more. What never left fails now; answers to the rest may still be read."""
-        self.retiring = True
+        moved: list[Mover] = []
+        self._retire(moved)
         queued = (*self._queue, *(self._held or ()))
         unsent = [owner for _, owner in queued if owner is not None and owner.msgid in self._waiting]
         self._queue.clear()
@@ -286,7 +304,7 @@ class Exchange:
         self._head_written = 0
         for pending in unsent:
             self._fail(pending, reason, alone=False)
-        return unsent
+        return moved + unsent
 
     # receiving
 
@@ -319,11 +337,14 @@ class Exchange:
         self._queue.clear()
         self._held = None
         self._head_written = 0
-        self._waiting.pop(self._hello.msgid, None)
+        self._waiting.pop(self.greeting.msgid, None)
         waiting = list(self._waiting.values())
         for pending in waiting:
             self._fail(pending, reason, alone=len(waiting) == 1)
         moved: list[Mover] = [*waiting]
+        if not self._released:
+            moved.append(self.greeting)
+        self.greeting.answered = True
         if self._callbacks:
             for callback in self._callbacks.values():
                 callback.call_off()
@@ -348,9 +369,10 @@ class Exchange:
         pending = self._waiting.get(answer.msgid)
         if pending is None:
             return  # of a question that was cancelled
-        if pending is self._hello:
+        if pending is self.greeting:
             self._take_greeting(answer)
-            self._end(pending)
+            if not self._released:
+                moved.append(pending)
             return
         if answer.error is None:
             pending.result = answer.result
@@ -371,6 +393,13 @@ class Exchange:
                 elements if type(elements) is int and elements > 0 else self._taken.max_elements,
             )
             self._surely_taken_bytes = min(self._taken.max_frame_bytes, SMALL_FRAME_BYTES)
+        self.greeting.answered = True
+        if self._released:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        # Only now: while the greeting stands, nothing is asked past those that are held back.
+        self._waiting.pop(self.greeting.msgid, None)
         if self._held is not None:
             self._queue.extend(self._held)
             self._held = None

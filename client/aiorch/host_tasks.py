@@ -1,25 +1,36 @@
 """Registered models of an asynchronous client: a connection of their own, a task that attends to it, a task for each question.
 
-The counterpart of `host_threads`, for asyncio and trio alike. Everything happens in the client's loop; functions that are not
-``async`` run in threads.
+The counterpart of `host_threads`, for asyncio and trio alike, which says why what the client asks on a new connection waits for
+them. Everything happens in the client's loop; functions that are not ``async`` run in threads.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from inspect import isawaitable, iscoroutinefunction
-from typing import Any, Final
+from typing import Any
 
 from aiorch.aio_connections import AsyncConnections
 from aiorch.aio_link import AsyncLink, Runtime
 from aiorch.callbacks import Callback, Serving
 from aiorch.errors import AiorchError, CallError, HostError
-from aiorch.hosting import AsyncModelFunction, Registered, answer_of, refusal_of, registration, removal, tell, warn
-from aiorch.questions import Question, too_late
-
-_FIRST_PAUSE_S: Final = 0.05
-_LONGEST_PAUSE_S: Final = 5.0
+from aiorch.exchange import Pending, Resending
+from aiorch.hosting import (
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    MOVE_S,
+    AsyncModelFunction,
+    Registered,
+    answer_of,
+    refusal_of,
+    registration,
+    removal,
+    tell,
+    warn,
+)
+from aiorch.questions import Question, ping, too_late
 
 
 class HostTasks:
@@ -32,6 +43,10 @@ class HostTasks:
         # This is all the mutable state.
         self._registered = Registered()
         self._link: AsyncLink | None = None
+        self._known = False
+        """Whether the daemon there has been told of all that was registered before."""
+        self._waiting: list[Pending] = []
+        """Who waits for a change of these."""
         self._closed = False
 
     async def register(self, names: Sequence[str], function: AsyncModelFunction, options: Mapping[str, Any]) -> None:
@@ -57,37 +72,107 @@ class HostTasks:
     def close(self) -> None:
         """End; what functions still answer is dropped."""
         self._closed = True
+        self._tell_of_change()
         self._connections.close()
 
-    async def _ask(self, question: Question[Any], besides: Sequence[str] = ()) -> None:
-        connections = self._connections
-        deadline = connections.deadline(question)
-        self._attend(await connections.connected(deadline), besides)
-        link, pending = await connections.send(question, deadline)
+    @property
+    def wanted(self) -> bool:
+        """Whether the daemon at the other end of a new connection has to be told of models first."""
+        return not self._closed and bool(self._registered)
+
+    def begin(self, link: AsyncLink) -> None:
+        """Tell it, and release the connection."""
+        self._runtime.spawn(partial(self._move, link))
+
+    async def _move(self, asking: AsyncLink) -> None:
+        deadline = self._runtime.now() + MOVE_S
+        try:
+            await asking.wait(asking.exchange.greeting, deadline)
+            self._tell_of_change()  # there is a daemon: who waits to look for one again may do so now
+            while asking.usable and (link := await self._where_known(deadline)) is not None:
+                if await self._answers(link, deadline):
+                    break
+        except TimeoutError:
+            pass  # then its questions take their chances
+        finally:
+            asking.release()
+
+    async def _where_known(self, deadline: float) -> AsyncLink | None:
+        """Wait for a connection on which all is registered; None when there is nothing to wait for any more."""
+        while not self._closed and self._registered:
+            link = self._link
+            if link is not None and link.usable and self._known:
+                return link
+            await self._change(deadline)
+        return None
+
+    async def _answers(self, link: AsyncLink, deadline: float) -> bool:
+        """Find out whether a connection's daemon is there and stays."""
+        try:
+            await self._ask_on(link, ping(None), deadline)
+        except AiorchError:
+            pass
+        return link.usable
+
+    async def _change(self, deadline: float) -> None:
+        """Wait until something may have changed. Raises TimeoutError."""
+        waiting = Pending(-1, None)
+        self._waiting.append(waiting)
+        try:
+            await self._runtime.park(waiting, deadline)
+        finally:
+            self._waiting.remove(waiting)
+
+    def _tell_of_change(self) -> None:
+        for waiting in self._waiting:
+            self._runtime.wake(waiting)
+
+    async def _ask_on(self, link: AsyncLink, question: Question[Any], deadline: float) -> Pending | None:
+        """Ask on this connection and wait for what comes of it; None when it takes no questions any more."""
+        if not link.usable:
+            return None
+        pending = link.ask(question)
         try:
             await link.wait(pending, deadline)
-        except TimeoutError:
-            raise too_late(question) from None
         finally:
             if not pending.answered:
                 link.forget(pending)
-        if pending.failure is not None:
-            raise pending.failure
+        return pending
+
+    async def _ask(self, question: Question[Any], besides: Sequence[str] = ()) -> None:
+        """Ask, by whichever daemon there is."""
+        connections = self._connections
+        deadline = connections.deadline(question)
+        resending = Resending(question)
+        while True:
+            link = await connections.connected(deadline)
+            self._attend(link, besides)
+            try:
+                pending = await self._ask_on(link, question, deadline)
+            except TimeoutError:
+                raise too_late(question) from None
+            if pending is None:
+                continue
+            if pending.failure is None:
+                return
+            question = await connections.again(question, pending, resending, deadline)
 
     def _attend(self, link: AsyncLink, besides: Sequence[str] = ()) -> None:
         """See to it that a connection is attended to, and all registered on it; ``besides`` is being registered."""
         if self._link is link:
             return
         self._link = link
-        self._runtime.spawn(partial(self._serve, link, link.serve()))
         names = [name for name in self._registered.names() if name not in besides]
+        self._known = not names
+        self._tell_of_change()
+        self._runtime.spawn(partial(self._serve, link, link.serve()))
         if names:
-            self._runtime.spawn(partial(self._register_again, names))
+            self._runtime.spawn(partial(self._register_again, link, names))
 
     async def _serve(self, link: AsyncLink, serving: Serving) -> None:
         """Begin a task for each question until the connection is over; then see to the next one."""
         while not serving.answered:
-            await link.wait(serving, float("inf"))
+            await link.wait(serving, math.inf)
             while serving.callbacks:
                 self._runtime.spawn(partial(self._answer, link, serving.callbacks.popleft()))
             if serving.leaving and not serving.answered:
@@ -107,34 +192,42 @@ class HostTasks:
 
     async def _again(self, gone: AsyncLink) -> None:
         """Register everything anew on another connection, however long it takes to have one."""
-        pause_s = _FIRST_PAUSE_S
+        pause_s = FIRST_PAUSE_S
         while not self._closed and self._link is gone:
             if not self._registered:
                 self._link = None
                 return
             try:
-                link = await self._connections.connected(self._runtime.now() + pause_s)
+                link = await self._connections.connected(self._runtime.now())
             except (AiorchError, RuntimeError):
-                await self._runtime.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                try:
+                    await self._change(self._runtime.now() + pause_s)
+                except TimeoutError:
+                    pass
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
             self._attend(link)
             return
 
-    async def _register_again(self, names: Sequence[str]) -> None:
+    async def _register_again(self, link: AsyncLink, names: Sequence[str]) -> None:
         """Register models anew, each by itself: one that is refused takes no other with it."""
         for name in names:
-            question = self._registered.question(name, self._timeout_s)
+            question = self._registered.question(name, None)
             if question is None:
                 continue
             try:
-                await self._ask(question)
-            except CallError as failure:
-                warn(name, failure)
-            except (AiorchError, RuntimeError):
+                pending = await self._ask_on(link, question, math.inf)
+            except AiorchError:
+                pending = None
+            if pending is None or not link.usable:
                 return  # the connection is over again, and whoever attends to it will see to that
+            if isinstance(pending.failure, CallError):
+                warn(name, pending.failure)
             if self._registered.question(name, None) is None:
                 await self._take_back(name)
+        if self._link is link:
+            self._known = True
+            self._tell_of_change()
 
     async def _take_back(self, name: str) -> None:
         try:

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from aiorch.exchange import Answering
     from aiorch.link import Link
 
+FIRST_PAUSE_S: Final = 0.05
+LONGEST_PAUSE_S: Final = 1.0
+"""Between two looks for a daemon that is away."""
+MOVE_S: Final = 10.0
+"""So long at most are questions held back for the models of their client."""
+
 _MESSAGE_CHARACTERS: Final = 500
+_RETRIES: Final = 3
+"""Registering twice does no harm."""
 _ANSWER_FIELDS: Final = ("text", "data", "tool_calls", "finish_reason")
 _COUNTS: Final = ("input", "cache_read", "cache_write", "output", "reasoning")
 
@@ -108,7 +116,7 @@ def registration(names: Sequence[str], options: Mapping[str, Any], timeout_s: fl
     """Ask to register models. Raises TypeError for options that there are not."""
     if unknown := options.keys() - ModelOptions.__annotations__.keys():
         raise TypeError(f"register_model() got an unexpected keyword argument {min(unknown)!r}")
-    return plain("models.register", {**options, **_named(names)}, timeout_s)
+    return plain("models.register", {**options, **_named(names)}, timeout_s)._replace(retries=_RETRIES)
 
 
 def removal(names: Sequence[str], timeout_s: float | None) -> Question[Any]:

@@ -17,9 +17,9 @@ NOW_OR_NOT: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 class Line:
     """A connection as far as nobody waits; the shells add threads or tasks that do."""
 
-    def __init__(self, connection: socket.socket, *, careful: bool = False) -> None:
+    def __init__(self, connection: socket.socket, *, careful: bool = False, held: bool = False) -> None:
         self.connection = connection
-        self.exchange = Exchange(careful=careful)
+        self.exchange = Exchange(careful=careful, held=held)
         self.pid = os.getpid()
         """Whose it is: a forked child must not touch it."""
 

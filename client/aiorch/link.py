@@ -45,8 +45,8 @@ _READ_SIZES: Final = (READ_BYTES,)
 class Link(Line):
     """A connection for threads."""
 
-    def __init__(self, connection: socket.socket, *, careful: bool = False) -> None:
-        super().__init__(connection, careful=careful)
+    def __init__(self, connection: socket.socket, *, careful: bool = False, held: bool = False) -> None:
+        super().__init__(connection, careful=careful, held=held)
         connection.setblocking(True)
         self._lock = threading.Lock()
         # This is all the mutable state besides the exchange; the lock guards it.
@@ -197,6 +197,17 @@ class Link(Line):
         if sent and (pending := sent[0]) is not None and not pending.sent:
             self._push(pending, math.inf)
 
+    def release(self) -> None:
+        """Let the questions leave that were held back. Waits while the daemon takes nothing."""
+
+        def let_go() -> None:
+            self.exchange.release()
+            self._wake(self.flush())
+
+        self._visit(let_go)
+        if not self.exchange.written:
+            self._push(Pending(-1, None), math.inf)
+
     def cancel(self, call_id: str | int) -> None:
         """Have a call cancelled that some thread waits for, if it is on this connection."""
         self._visit(lambda: self._cancel(call_id))
@@ -227,9 +238,9 @@ class Link(Line):
             self._drop(self._abandoned.popleft())
 
     def _close_books(self) -> None:
-        exchange = self.exchange
-        unneeded = exchange.retiring and (exchange.ended is not None or not exchange.in_flight)
-        if unneeded and self._reader is None and not self._pushing:  # nobody is inside a system call on it either
+        if (
+            self.exchange.unneeded and self._reader is None and not self._pushing
+        ):  # nobody is inside a system call on it either
             self.connection.close()
         self._open = False
 

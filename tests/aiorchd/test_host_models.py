@@ -533,6 +533,40 @@ async def test_a_goodbye_waits_for_what_the_host_was_asked() -> None:
         assert (await caller.response(asked)).result["text"] == "in time"
 
 
+async def test_a_host_stays_until_the_last_call_has_come_to_it() -> None:
+    """A call may wait for its turn while the daemon is told to stop, and come to its model only then."""
+    async with house() as it, it.peer() as host, it.peer() as caller, it.peer() as other:
+        await host.call("models.register", name="mine", max_concurrency=1)
+        first = await caller.ask("complete", prompt="first", model="mine")
+        question = await host.next_request()
+        second = await other.ask("complete", prompt="second", model="mine")
+        await trio.testing.wait_all_tasks_blocked()
+        it.say_going_away()
+        await host.answer(question, "done")
+        assert (await caller.response(first)).result["text"] == "done"
+        assert await caller.closed()
+        await host.answer(await host.next_request(), "done, too")
+        assert (await other.response(second)).result["text"] == "done, too"
+        assert await other.closed()
+        assert await host.closed()
+
+
+async def test_a_host_goes_at_once_when_nothing_is_worked_on_and_with_the_last_caller() -> None:
+    async with house() as it, it.peer() as host, it.peer() as idle:
+        await host.call("models.register", name="mine")
+        it.say_going_away()
+        assert await host.closed()
+        assert await idle.closed()
+    async with house() as it, it.peer() as host, it.peer() as caller:
+        await host.call("models.register", name="mine", max_concurrency=1)
+        for number in range(2):
+            await caller.ask("complete", prompt=f"{number}", model="mine")
+        await host.next_request()
+        it.say_going_away()
+        await caller.stream.aclose()
+        assert await host.closed()
+
+
 async def test_what_is_registered_anew_holds_at_once_also_for_who_waits() -> None:
     async with house() as it, it.peer() as host, it.peer() as caller:
         await host.call("models.register", name="mine", max_concurrency=1, input_usd_per_1m=1.0, output_usd_per_1m=1.0)

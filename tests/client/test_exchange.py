@@ -297,6 +297,78 @@ def test_a_careful_connection_goes_on_when_the_greeting_is_refused(careful: Daem
     assert asked.method == "complete"
 
 
+# held back for the models of a client
+
+
+def held() -> Daemon:
+    daemon = Daemon()
+    daemon.exchange = Exchange(held=True)
+    return daemon
+
+
+@pytest.mark.parametrize("released_first", [False, True])
+def test_questions_are_held_back_until_released_and_greeted(released_first: bool) -> None:
+    daemon = held()
+    pending = daemon.ask("held")
+    (greeting,) = daemon.take()
+    assert greeting.method == "hello"
+    if released_first:
+        daemon.exchange.release()
+        assert daemon.exchange.written
+        assert daemon.say([1, greeting.msgid, None, {}]) == []
+    else:
+        assert daemon.say([1, greeting.msgid, None, {}]) == [daemon.exchange.greeting], "somebody waits for it"
+        assert daemon.exchange.greeting.answered
+        assert daemon.exchange.written
+        assert daemon.exchange.in_flight == 1
+        assert daemon.exchange.ask_only(questions.ping(None)) is None, "nothing overtakes what is held back"
+        daemon.exchange.release()
+    (asked,) = daemon.take()
+    assert asked.params == [{"prompt": "held"}]
+    assert pending.sent
+    daemon.exchange.release()
+    assert daemon.exchange.written
+
+
+def test_nothing_overtakes_even_when_nothing_is_held_back_yet() -> None:
+    daemon = held()
+    (greeting,) = daemon.take()
+    daemon.say([1, greeting.msgid, None, {}])
+    assert daemon.exchange.in_flight == 0
+    assert daemon.exchange.ask_only(questions.ping(None)) is None
+    daemon.exchange.release()
+    assert daemon.exchange.ask_only(questions.ping(None)) is not None
+
+
+def test_who_waits_for_a_greeting_hears_of_the_end_instead() -> None:
+    daemon = held()
+    pending = daemon.ask()
+    daemon.take()
+    assert set(daemon.exchange.lost("x")) == {pending, daemon.exchange.greeting}
+    assert daemon.exchange.greeting.answered
+    daemon.exchange.release()
+    assert daemon.exchange.written
+    assert isinstance(pending.failure, aiorch.ConnectionLost)
+    assert not pending.sent
+
+
+def test_the_daemon_ends_a_connection_on_which_models_are_registered(daemon: Daemon) -> None:
+    daemon.take()
+    daemon.exchange.serve()
+    assert not daemon.exchange.unneeded
+    daemon.say([2, "going_away", [{"deadline_s": 5.0}]])
+    assert not daemon.exchange.unneeded, "it may ask back until then"
+    daemon.exchange.lost("closed")
+    assert daemon.exchange.unneeded
+
+
+def test_who_serves_hears_that_nothing_can_be_written_any_more(daemon: Daemon) -> None:
+    daemon.take()
+    serving = daemon.exchange.serve()
+    assert daemon.exchange.cannot_write("broken pipe") == [serving]
+    assert serving.leaving
+
+
 # the end
 
 

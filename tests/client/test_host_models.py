@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import drivers
 import pytest
 
 import aiorch
@@ -21,7 +22,7 @@ from aiorch.exchange import Answering, Exchange
 from aiorch.hosting import answer_of, refusal_of
 from aiorch.protocol import Connection, Response
 from aiorch.questions import Question, complete, plain
-from aiorch.testing import FakeDaemon
+from aiorch.testing import Asked, FakeDaemon
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -349,3 +350,145 @@ def test_a_daemon_that_is_away_is_waited_for_as_long_as_it_takes(daemon: FakeDae
         daemon.start()
         eventually(lambda: "mine" in [model["name"] for model in client.models_list()])
         assert client.complete("hi", model="mine").text == "back"
+
+
+# --- a daemon that is replaced
+
+
+class Registrar:
+    """What the daemon does about ``models.register``: takes it the first time, and later only when it may."""
+
+    def __init__(self) -> None:
+        self.may = threading.Event()
+        self.asked = 0
+
+    def __call__(self, asked: Asked) -> dict[str, Any]:
+        self.asked += 1
+        if self.asked > 1:
+            self.may.wait(20)
+        return {"registered": [asked.arguments["name"]]}
+
+
+@pytest.fixture(params=["blocking", "on_asyncio", "on_trio"])
+def driving(request: pytest.FixtureRequest) -> Any:
+    return getattr(drivers, request.param)
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+@pytest.mark.parametrize("how", ["go_away", "restart"])
+def test_nothing_is_asked_before_the_models_are_registered(driving: Any, how: str, asked_before: bool) -> None:
+    registrar = Registrar()
+    with FakeDaemon(methods={"models.register": registrar}) as daemon, driving(daemon.socket) as driver:
+        driver.register("mine", lambda *_: "x")
+        if asked_before:
+            driver.call("ping")
+        getattr(daemon, how)()
+        call = driver.start(prompt="afterwards", model="mine")
+        daemon.wait_until(lambda daemon: registrar.asked == 2 and daemon.connections_made >= 3 + asked_before)
+        assert daemon.prompts == []
+        registrar.may.set()
+        assert call.result()["text"] == "afterwards"
+        asked = [request.method for request in daemon.requests]
+        assert asked[-3:] == ["models.register", "ping", "complete"]
+
+
+def test_one_that_knows_the_models_already_is_asked_whether_it_still_does(driving: Any, daemon: FakeDaemon) -> None:
+    with driving(daemon.socket) as driver:
+        driver.register("mine", lambda *_: "x")
+        assert driver.call("complete", prompt="first", model="mine")["text"] == "x"
+        assert driver.call("complete", prompt="second", model="mine")["text"] == "x"
+        assert [request.method for request in daemon.requests] == ["models.register", "ping", "complete", "complete"]
+        driver.unregister("mine")
+        daemon.cut()
+        driver.call("complete", prompt="third")
+        assert [request.method for request in daemon.requests][-2:] == ["models.remove", "complete"]
+
+
+def test_a_question_that_is_held_back_keeps_its_deadline_and_can_be_cancelled(driving: Any) -> None:
+    registrar = Registrar()
+    with FakeDaemon(methods={"models.register": registrar}) as daemon, driving(daemon.socket, grace_s=0.1) as driver:
+        driver.register("mine", lambda *_: "x")
+        daemon.go_away()
+        with pytest.raises(aiorch.DeadlineExceeded):
+            driver.start(prompt="soon", model="mine", timeout_s=0.2).result()
+        assert daemon.prompts == []
+        registrar.may.set()
+        assert driver.call("complete", prompt="later", model="mine")["text"] == "later"
+        assert daemon.prompts == ["later"]
+
+
+def test_questions_are_not_held_back_for_ever(driving: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiorch.host_threads.MOVE_S", 0.2)
+    monkeypatch.setattr("aiorch.host_tasks.MOVE_S", 0.2)
+    registrar = Registrar()
+    with FakeDaemon(methods={"models.register": registrar}) as daemon, driving(daemon.socket) as driver:
+        driver.register("mine", lambda *_: "x")
+        daemon.go_away()
+        assert driver.call("complete", prompt="at last")["text"] == "at last"
+        registrar.may.set()
+
+
+def test_closing_meanwhile_ends_all() -> None:
+    registrar = Registrar()
+    failed: list[BaseException] = []
+    with FakeDaemon(methods={"models.register": registrar}) as daemon, aiorch.Client(daemon.socket) as client:
+        client.register_model("mine", call=lambda *_: "x")
+        daemon.go_away()
+
+        def ask() -> None:
+            with pytest.raises((aiorch.ConnectionLost, RuntimeError)) as caught:
+                client.complete("never", model="mine")
+            failed.append(caught.value)
+
+        asker = threading.Thread(target=ask)
+        asker.start()
+        daemon.wait_until(lambda daemon: registrar.asked == 2 and daemon.in_flight == 1)
+        client.close()
+        asker.join(10)
+        assert len(failed) == 1
+        eventually(lambda: host_threads() == [])
+        assert daemon.prompts == []
+        registrar.may.set()
+
+
+def test_a_forked_child_waits_for_none_of_its_parents_models() -> None:
+    registrar = Registrar()
+    with FakeDaemon(methods={"models.register": registrar}) as daemon, aiorch.Client(daemon.socket) as client:
+        client.register_model("mine", call=lambda *_: "x")
+        client.ping()
+        daemon.go_away()
+        (told, tell), (go, let_go) = os.pipe(), os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                for number in range(2):  # on its first connection, and on the next
+                    os.write(tell, client.complete(f"{number}").text.encode())
+                    os.read(go, 1)
+            finally:
+                os._exit(0)
+        assert os.read(told, 1) == b"0"
+        daemon.cut()
+        os.write(let_go, b"!")
+        assert os.read(told, 1) == b"1"
+        os.write(let_go, b"!")
+        os.waitpid(child, 0)
+        for descriptor in (told, tell, go, let_go):
+            os.close(descriptor)
+        registrar.may.set()
+
+
+def test_registering_goes_on_with_the_successor(driving: Any) -> None:
+    """A daemon that refuses because it goes is no reason to refuse the model."""
+    refused = threading.Event()
+
+    def register(asked: Asked) -> dict[str, Any]:
+        if not refused.is_set():
+            refused.set()
+            daemon.go_away()
+            raise aiorch.GoingAway("it goes")
+        return {"registered": [asked.arguments["name"]]}
+
+    with FakeDaemon(methods={"models.register": register}) as daemon, driving(daemon.socket) as driver:
+        driver.register("mine", lambda *_: "x")
+        connections = [request.connection for request in daemon.requests]
+        assert (connections[0], set(connections[1:])) == (1, {2})

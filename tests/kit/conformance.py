@@ -542,16 +542,64 @@ class LibraryConformance(WireConformance):
         driver.register("moving", lambda *_: "moved")
         assert driver.call("complete", prompt="Before.", model="moving")["text"] == "moved"
         server.replace()
-
-        def moved() -> bool:
-            try:
-                return bool(driver.call("complete", prompt="Afterwards.", model="moving")["text"] == "moved")
-            except (aiorch.UnknownModel, aiorch.HostError):
-                return False  # the one it was told to is going, the successor has not been told yet
-
-        eventually(moved, PATIENCE_S)
-        assert "moving" in [model["name"] for model in driver.call("models.list")]
+        eventually(lambda: "moving" in listed(driver), PATIENCE_S)
+        assert driver.call("complete", prompt="Afterwards.", model="moving")["text"] == "moved"
         driver.unregister("moving")
+
+    def test_no_call_notices_that_its_model_moves(self, driver: HostingDriver, server: World) -> None:
+        """From several threads, without a pause, while the daemon is replaced."""
+        driver.register("moving", lambda model, request: request["messages"][-1]["content"])
+        enough = threading.Event()
+        wrong: list[str] = []
+        answered: list[int] = [0, 0, 0]
+
+        def ask(asker: int) -> None:
+            while not enough.is_set():
+                prompt = f"By {asker}, the {answered[asker]}th, before {id(server)} goes {time.monotonic()}."
+                try:
+                    said = driver.call("complete", prompt=prompt, model="moving", timeout_s=PATIENCE_S)["text"]
+                except aiorch.AiorchError as error:
+                    wrong.append(repr(error))
+                    return
+                if said != prompt:
+                    wrong.append(said)
+                answered[asker] += 1
+
+        askers = [threading.Thread(target=ask, args=(asker,)) for asker in range(len(answered))]
+        for asker in askers:
+            asker.start()
+        try:
+            eventually(lambda: min(answered) > 2 or bool(wrong), PATIENCE_S)
+            server.replace()
+            before = tuple(answered)
+            eventually(
+                lambda: min(b - a for a, b in zip(before, answered, strict=True)) > 20 or bool(wrong), PATIENCE_S
+            )
+        finally:
+            enough.set()
+            for asker in askers:
+                asker.join()
+        assert not wrong
+        driver.unregister("moving")
+
+    def test_what_was_asked_before_is_answered_where_it_was_asked(self, driver: HostingDriver, server: World) -> None:
+        """Also what had to wait for its turn, and comes to its model only when the daemon is about to go."""
+        begun, may_go = threading.Event(), threading.Event()
+
+        def wait(model: str, request: Any) -> Any:
+            begun.set()
+            may_go.wait(PATIENCE_S)
+            return "finished"
+
+        driver.register("narrow", wait, max_concurrency=1)
+        calls = [driver.start(prompt=f"Narrow, {number}.", model="narrow") for number in range(3)]
+        assert begun.wait(PATIENCE_S)
+        eventually(lambda: server.in_flight() == 3, PATIENCE_S)
+        server.replace()
+        may_go.set()
+        assert [call.result()["text"] for call in calls] == ["finished"] * 3
+        assert driver.call("complete", prompt="Narrow still.", model="narrow")["text"] == "finished"
+        driver.unregister("narrow")
 
     @pytest.mark.parametrize("registered", [False, True])
     def test_a_function_hears_when_nobody_waits_any_more(

@@ -27,6 +27,7 @@ from aiorch.protocol import Connection, Event, Limits, Notification, Request, Re
 from aiorchd.calls.call import Attempt
 from aiorchd.calls.reply import Reply
 from aiorchd.config.schema import Config, Model, Provider, Retry, Routing
+from aiorchd.doors.departure import Departure
 from aiorchd.doors.intake import Intake
 from aiorchd.doors.methods import method_table
 from aiorchd.doors.questions import Questions
@@ -117,6 +118,13 @@ class Peer:
             request = await self.next_request()
             await self.answer(request, function(request.params[-1]))
 
+    async def closed(self) -> bool:
+        """Wait until the other end has closed it."""
+        with trio.fail_after(1000):
+            while data := await self.stream.receive_some(65536):
+                self.events.extend(self.wire.receive_data(data))
+        return True
+
     async def _find(self, wanted: Callable[[Event], bool]) -> Any:
         with trio.fail_after(1000):
             while True:
@@ -140,6 +148,14 @@ class House:
         questions = Questions(self, host_models)
         self._recall = questions.recall
         self._methods = method_table(questions, self, host_models, lambda: pipeline)  # type: ignore[arg-type]
+        self._departure = Departure()
+        self._sessions: list[Session] = []
+
+    def say_going_away(self) -> None:
+        """To everybody, as the door does."""
+        self._departure.expect(self._sessions)
+        for session in self._sessions:
+            session.say_going_away(5.0)
 
     @property
     def current(self) -> Pipeline:
@@ -174,7 +190,9 @@ class House:
             log,
             intake=Intake(lambda: 1 << 20),
             starting=starting,
+            departure=self._departure,
         )
+        self._sessions.append(session)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(starting.run)
             nursery.start_soon(session.run)

@@ -12,18 +12,49 @@ from aiorch.testing.answers import Answer
 if TYPE_CHECKING:
     from aiorch.testing.server import Job, Peer
 
+RETURN_S: Final = 5.0
+"""So long after the daemon was replaced, calls wait for a model that somebody had registered before."""
+
 _ANSWER_FIELDS: Final = frozenset(
     ("messages tools tool_choice temperature max_tokens seed stop output_schema extra").split()
 )
 
 
 class Hosts:
-    """Asks clients back. ``write`` sends to one, ``answer`` ends a call with an answer or an error."""
+    """Asks clients back. ``write`` sends to one, ``answer`` ends a call with an answer or an error, ``begin`` begins one anew."""
 
-    def __init__(self, write: Callable[[Peer, bytes], None], answer: Callable[[Job, Answer | CallError], None]) -> None:
+    def __init__(
+        self,
+        write: Callable[[Peer, bytes], None],
+        answer: Callable[[Job, Answer | CallError], None],
+        begin: Callable[[Job], None],
+    ) -> None:
         self._write = write
         self._answer = answer
+        self._begin = begin
         self._registered: dict[tuple[int, str], list[Peer]] = {}
+        self._expected: dict[tuple[int, str], list[Job]] = {}
+        """Who waits for models that were registered before the daemon was replaced."""
+
+    def replaced(self) -> None:
+        """The daemon goes: who registered with it will do so with its successor."""
+        for place in self._registered:
+            self._expected.setdefault(place, [])
+
+    def give_up(self) -> None:
+        """Wait no longer for whoever has not come back."""
+        waiting = [job for jobs in self._expected.values() for job in jobs]
+        self._expected.clear()
+        for job in waiting:
+            self._begin(job)
+
+    def awaits(self, job: Job) -> bool:
+        """Let a call wait for its model, if that is expected back."""
+        waiting = self._expected.get(_place(job))
+        if waiting is None or job.asked.arguments.get("host"):
+            return False
+        waiting.append(job)
+        return True
 
     def register(self, peer: Peer, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Carry out ``models.register``."""
@@ -32,6 +63,9 @@ class Hosts:
             peers = self._registered.setdefault((peer.uid, name), [])
             if peer not in peers:
                 peers.append(peer)
+        for name in names:
+            for job in self._expected.pop((peer.uid, name), ()):
+                self._begin(job)
         return {"registered": names}
 
     def remove(self, peer: Peer, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,18 +80,23 @@ class Hosts:
 
     def names(self, uid: int) -> list[str]:
         """List what a user has registered."""
-        return [name for owner, name in self._registered if owner == uid]
+        return [
+            name
+            for (owner, name), peers in self._registered.items()
+            if owner == uid and not all(peer.leaving for peer in peers)
+        ]
 
     def taker(self, job: Job) -> Peer | None:
         """Find who answers a call itself, None when the script does."""
         arguments = job.asked.arguments
         if arguments.get("host"):
             return job.peer
-        peers = self._registered.get((job.peer.uid, str(arguments.get("model"))))
-        if not peers:
-            return None
-        peers.append(peers.pop(0))
-        return peers[-1]
+        peers = self._registered.get(_place(job), [])
+        found = next((peer for peer in peers if not peer.leaving), None)
+        if found is not None:
+            peers.remove(found)
+            peers.append(found)
+        return found
 
     def ask(self, job: Job, peer: Peer) -> None:
         """Ask back; the answer ends the call."""
@@ -109,6 +148,10 @@ class Hosts:
             peers.remove(peer)
         if not peers:
             del self._registered[place]
+
+
+def _place(job: Job) -> tuple[int, str]:
+    return job.peer.uid, str(job.asked.arguments.get("model"))
 
 
 def _names(arguments: Mapping[str, Any]) -> list[str]:

@@ -30,7 +30,7 @@ from aiorch.errors import (
 )
 from aiorch.protocol import Connection, Notification, Request, Response
 from aiorch.testing.answers import Answer, Answerable, Asked, Failure, check, embedding, reply
-from aiorch.testing.hosts import Hosts
+from aiorch.testing.hosts import RETURN_S, Hosts
 from aiorch.version import PROTOCOL, __version__
 
 
@@ -116,7 +116,8 @@ class Server:
         self._failures: list[BaseException] = []
         self._posted: deque[Callable[[], None]] = deque()
         self._stopping = False
-        self._hosts = Hosts(self._write, self._resolve)
+        self._hosts = Hosts(self._write, self._resolve, self._complete)
+        self._expect_no_more: Callable[[], None] = lambda: None
 
     @property
     def connections(self) -> int:
@@ -196,6 +197,7 @@ class Server:
             self._listening.close()
             self._listening = None
             Path(self._path).unlink(missing_ok=True)
+            self._expect_hosts()
         self.hang_up()
 
     def hang_up(self) -> None:
@@ -205,10 +207,16 @@ class Server:
 
     def say_going_away(self, deadline_s: float) -> None:
         """Tell everybody; who has nothing in flight is hung up on."""
+        self._expect_hosts()
         for peer in tuple(self._peers.values()):
             peer.leaving = True
             self._write(peer, Connection.pack_notification("going_away", {"deadline_s": deadline_s}))
             self._drop_if_done(peer)
+
+    def _expect_hosts(self) -> None:
+        self._hosts.replaced()
+        self._expect_no_more()
+        self._expect_no_more = self._timers.after(RETURN_S, self._hosts.give_up)
 
     def tell(self, method: str, arguments: Mapping[str, Any]) -> None:
         """Send a notification to everybody."""
@@ -352,14 +360,7 @@ class Server:
         if asked.method in self._methods:
             self._run(job, self._methods[asked.method], lambda result: self._answer(job, result))
         elif asked.method == "complete":
-            kept = self._kept.get((asked.uid, str(asked.arguments.get("key"))))
-            taker = self._hosts.taker(job)
-            if kept is not None:
-                self._answer(job, kept)
-            elif taker is not None:
-                self._hosts.ask(job, taker)
-            else:
-                self._resolve(job, self.answers.get(asked.prompt, self._default))
+            self._complete(job)
         elif asked.method == "models.register":
             self._answer(job, self._hosts.register(job.peer, asked.arguments))
         elif asked.method == "models.remove":
@@ -368,6 +369,19 @@ class Server:
             self._answer(job, embedding(asked, self._request_id(asked)))
         else:
             self._answer(job, self._plain(asked))
+
+    def _complete(self, job: Job) -> None:
+        asked = job.asked
+        if job.over:
+            return  # while it waited for its model
+        kept = self._kept.get((asked.uid, str(asked.arguments.get("key"))))
+        taker = self._hosts.taker(job)
+        if kept is not None:
+            self._answer(job, kept)
+        elif taker is not None:
+            self._hosts.ask(job, taker)
+        elif not self._hosts.awaits(job):
+            self._resolve(job, self.answers.get(asked.prompt, self._default))
 
     def _plain(self, asked: Asked) -> Any:
         """Answer the methods that tell about the daemon, with the little there is to tell."""

@@ -33,6 +33,7 @@ from aiorch.errors import (
 from aiorch.protocol import Connection, Limits, Notification, Request, Response, pack, pack_unchecked
 from aiorchd.calls.caller import Caller
 from aiorchd.doors.callbacks import Callbacks
+from aiorchd.doors.departure import Departure
 from aiorchd.doors.follow_on import AT_ONCE, FollowOn
 from aiorchd.doors.intake import Intake
 from aiorchd.doors.outbox import Outbox, PeerStalledError
@@ -181,6 +182,7 @@ class Session:
         starting: Starting,
         recall_known: RecallKnown = nothing_known,
         refused: Refused = nobody_counts,
+        departure: Departure | None = None,
         admitted: bool = True,
     ) -> None:
         self.caller = caller
@@ -199,6 +201,7 @@ class Session:
         self._intake = intake
         self._starting = starting
         self._refused = refused
+        self._departure = Departure() if departure is None else departure
         self._admitted = admitted
         # This is all the mutable state: what runs, by msgid and by the call_id its caller chose.
         self._running: dict[int, trio.CancelScope] = {}
@@ -277,6 +280,7 @@ class Session:
         finally:
             self._intake.hold(self, 0)
             self._socket.close()
+            self._departure.done(self)
             self.callbacks.close()
             if self._at_end is not None:
                 self._at_end(self.callbacks)
@@ -290,6 +294,8 @@ class Session:
         while self._backlog:
             self._begin_first()
         self._starting.stand(self, 0)
+        if self._running:
+            self._departure.expect((self,))
         self._part_if_drained()
 
     def cut(self) -> None:
@@ -675,13 +681,19 @@ class Session:
         connection_scope.cancel()
 
     def _part_if_drained(self) -> None:
-        """End without losing anything, once nothing is in flight.
+        """End without losing anything, once nothing is in flight; for who answers for models, anywhere.
 
         Nothing can be sent to a socket that takes no more: the peer is told so by its next send, and may ask a successor
         instead. What it sent before is still read, and refused as not begun; then the reader finds the end. Closing
         outright would leave the peer in doubt about what was on its way.
         """
-        if not self._leaving or self._running or self._parting or self.callbacks.asked:
+        if not self._leaving or self._running or self._parting:
+            return
+        self._departure.done(self)
+        if self.callbacks.asked:
+            return
+        if self._at_end is not None and not self._departure.quiet:
+            self._departure.when_quiet(self, self._part_if_drained)
             return
         self._parting = True
         try:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import trio
 
 from aiorch.protocol import Connection
+from aiorchd.doors.departure import Departure
 from aiorchd.doors.identity import Access, identify
 from aiorchd.doors.intake import Intake
 from aiorchd.doors.session import (
@@ -81,6 +82,7 @@ class UnixDoor:
         self._sessions: set[Session] = set()
         self._starting = Starting(lambda: policy().patience)
         self._intake = Intake(lambda: policy().max_incoming_bytes)
+        self._departure = Departure()
         self._accepted = 0
         self._refused = 0
         self._full = False
@@ -113,6 +115,7 @@ class UnixDoor:
     async def drain(self, deadline_s: float) -> None:
         """Say goodbye to every session and wait until they have left."""
         self.stop_accepting()
+        self._departure.expect(self._sessions)
         for session in tuple(self._sessions):
             session.say_going_away(deadline_s)
         await self._empty.wait()
@@ -157,6 +160,7 @@ class UnixDoor:
             starting=self._starting,
             recall_known=self._recall_known,
             refused=self._refused_call,
+            departure=self._departure,
             admitted=policy.access.may_call(caller.uid, caller.groups),
         )
         self._full = False
