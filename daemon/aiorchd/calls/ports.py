@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -328,8 +328,13 @@ class SemanticEntry:
 class SemanticStore(Protocol):
     """Where the semantic cache survives a restart: two tables of ``cache.db``. Never raises for a failing disk."""
 
-    async def load(self, most: int) -> tuple[Sequence[SemanticEntry], bytes | None]:
-        """Read the newest entries, the oldest of them first, and what `keep_state` was last given."""
+    async def load_state(self) -> bytes | None:
+        """Read what `keep_state` was last given; None when there is nothing or the disk fails."""
+        ...
+
+    async def load(self, after: int) -> tuple[Sequence[SemanticEntry], int | None]:
+        """Read some entries, the oldest first, from the start (0) or from where another call ended; gives them and where
+        to go on, None at the end."""
         ...
 
     def put(self, entry: SemanticEntry) -> None:
@@ -355,8 +360,8 @@ class NearestVectors(Protocol):
     def __len__(self) -> int: ...
 
     @property
-    def wants_graph(self) -> bool:
-        """Whether a graph should be built now."""
+    def dimensions(self) -> int:
+        """How many numbers a vector has here."""
         ...
 
     def add(self, number: int, vector: bytes) -> None:
@@ -367,16 +372,8 @@ class NearestVectors(Protocol):
         """Take one out."""
         ...
 
-    def search(self, vector: bytes, count: int) -> list[tuple[int, float]]:
-        """Give numbers and cosines of the nearest."""
-        ...
-
-    def grow(self) -> Any:
-        """Begin to build a graph; gives a function for a worker thread."""
-        ...
-
-    def grown(self, graph: Any) -> None:
-        """Take its result."""
+    def steps(self, vector: bytes, count: int) -> Generator[None, None, list[tuple[int, float]]]:
+        """Find numbers and cosines of the nearest, with pauses."""
         ...
 
 
@@ -387,11 +384,15 @@ class Arrays(Protocol):
         """Give the vector of a text."""
         ...
 
-    def nearest(self) -> NearestVectors:
+    def unit(self, vector: bytes) -> bytes | None:
+        """Give a vector the length 1."""
+        ...
+
+    def nearest(self, dimensions: int) -> NearestVectors:
         """Make an empty index."""
         ...
 
-    def fit(self, rows: Sequence[Any], labels: Sequence[bool]) -> Any:
+    def fit(self, rows: bytes, labels: bytes) -> Any:
         """Fit the model; for a worker thread."""
         ...
 

@@ -41,7 +41,30 @@ def check(records: Records, findings: Findings) -> None:
     _models(records, findings)
     _routing(records, findings)
     _bounds(records, findings)
+    _embedder(records, findings)
     check_budgets(records, findings)
+
+
+def _embedder(records: Records, findings: Findings) -> None:
+    """The model that makes the vectors of the semantic cache must be there, and speak a dialect that has embeddings."""
+    cache = records.sections.get("cache")
+    if not isinstance(cache, Cache) or not cache.semantic.embedding_model:
+        return
+    name, path = cache.semantic.embedding_model, ("cache", "semantic", "embedding_model")
+    found = next((model for _, model in records.models if model.name == name), None)
+    if found is None:
+        if records.all_models:  # else it may be one of those that could not be read
+            findings.wrong(
+                path,
+                f"there is no model {show(name)}.",
+                did_you_mean(name, [model.name for _, model in records.models]),
+            )
+        return
+    provider = records.providers.get(found.provider)
+    if provider is not None and provider.dialect in ("anthropic", "host"):
+        findings.wrong(path, f"{show(name)} gives no vectors: the dialect {provider.dialect} has no embeddings.")
+    elif not found.enabled:
+        findings.doubtful(path, f"the model {show(name)} is not enabled: no question gets a vector.")
 
 
 def _people(daemon: Daemon, findings: Findings) -> None:

@@ -24,7 +24,6 @@ from __future__ import annotations
 import math
 from array import array
 from collections import deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -97,17 +96,17 @@ class Weights:
         return 1.0 / (1.0 + math.exp(-min(40.0, max(-40.0, total))))
 
 
-Fit: TypeAlias = Callable[[Sequence[Row], Sequence[bool]], Weights]
-"""Makes weights from labelled rows, as `SemanticModel` describes; it needs arrays, so it is handed in."""
-
-
 class SemanticModel:
-    """The labels, the weights in force, and the threshold. Who owns it refits: see `due` and `fitted`."""
+    """The labels, the weights in force, and the threshold. Who owns it refits: see `due` and `fitted`.
+
+    Rows are kept as they are handed on, packed: making six thousand of them into arrays would take as long as an answer."""
 
     def __init__(self, target: float) -> None:
         self._target = target
-        self._rows: deque[Row] = deque(maxlen=MOST_LABELS)
-        self._labels: deque[bool] = deque(maxlen=MOST_LABELS)
+        self._rows = array("f")
+        self._labels = bytearray()
+        self._oldest = 0
+        """The place of the next label, once there are as many as are kept."""
         self._weights: Weights | None = None
         self._logit = _logit(1.0 - target)
         self._unfitted = 0
@@ -147,8 +146,14 @@ class SemanticModel:
 
     def learn(self, row: Row, *, right: bool) -> None:
         """Take a label."""
-        self._rows.append(row)
-        self._labels.append(right)
+        if len(self._labels) < MOST_LABELS:
+            self._rows.extend(row)
+            self._labels.append(right)
+        else:
+            at = self._oldest * FEATURES
+            self._rows[at : at + FEATURES] = array("f", row)
+            self._labels[self._oldest] = right
+            self._oldest = (self._oldest + 1) % MOST_LABELS
         self._unfitted += 1
 
     def adapt(self, *, right: bool) -> None:
@@ -156,19 +161,15 @@ class SemanticModel:
         step = -_STEP * self._target if right else _STEP * (1.0 - self._target)
         self._logit = min(_MOST_LOGIT, max(_LEAST_LOGIT, self._logit + step))
 
-    def take(self) -> tuple[tuple[Row, ...], tuple[bool, ...]]:
-        """Give all labels, for a fit that begins now; `fitted` ends it."""
+    def take(self) -> tuple[bytes, bytes]:
+        """Give all rows, packed as float32, and a byte for each label, for a fit that begins now; `fitted` ends it."""
         self._fitting = True
         self._unfitted = 0
-        return tuple(self._rows), tuple(self._labels)
+        return self._packed()
 
     def state(self) -> tuple[bytes, bytes, float]:
         """Give what `restore` takes: packed rows, labels, and the logit of the threshold."""
-        return (
-            array("f", [value for row in self._rows for value in row]).tobytes(),
-            bytes(self._labels),
-            self._logit,
-        )
+        return *self._packed(), self._logit
 
     def restore(self, rows: bytes, labels: bytes, logit: float) -> None:
         """Go on from a state. Raises ValueError for one that makes no sense."""
@@ -176,8 +177,9 @@ class SemanticModel:
         values.frombytes(rows)
         if len(values) != FEATURES * len(labels) or not math.isfinite(logit) or not all(map(math.isfinite, values)):
             raise ValueError("not the state of a semantic model")
-        self._rows.extend(tuple(values[at : at + FEATURES]) for at in range(0, len(values), FEATURES))
-        self._labels.extend(map(bool, labels))
+        self._rows = values[-MOST_LABELS * FEATURES :]
+        self._labels = bytearray(map(bool, labels[-MOST_LABELS:]))
+        self._oldest = 0
         self._logit = min(_MOST_LOGIT, max(_LEAST_LOGIT, logit))
         self._unfitted = len(self._labels)
 
@@ -186,6 +188,12 @@ class SemanticModel:
         self._fitting = False
         if weights is not None:
             self._weights = weights
+
+    def _packed(self) -> tuple[bytes, bytes]:
+        """The oldest first."""
+        at = self._oldest
+        rows = self._rows[at * FEATURES :] + self._rows[: at * FEATURES]
+        return rows.tobytes(), bytes(self._labels[at:] + self._labels[:at])
 
 
 @dataclass(frozen=True, slots=True)

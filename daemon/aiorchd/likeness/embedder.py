@@ -43,12 +43,17 @@ class Embedder:
         numbers = self._tokenizer.encode(plain, add_special_tokens=False).ids
         if not numbers:
             return None
-        mean = self._rows[numbers].astype(np.float32).mean(axis=0)
-        length = float(np.linalg.norm(mean))
-        if not length > 0:
-            return None
-        packed: bytes = (mean / length).astype("<f4").tobytes()
-        return packed
+        return unit(self._rows[numbers].astype(np.float32).mean(axis=0).tobytes())
+
+
+def unit(vector: bytes) -> bytes | None:
+    """Give a vector (float32) the length 1; None for one that has no direction."""
+    row = np.frombuffer(vector[: len(vector) // 4 * 4], dtype="<f4")
+    length = float(np.linalg.norm(row))
+    if not 0 < length < np.inf:
+        return None
+    packed: bytes = (row / length).astype("<f4").tobytes()
+    return packed
 
 
 def open_embedder() -> Embedder:

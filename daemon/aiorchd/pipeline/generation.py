@@ -284,8 +284,8 @@ class Pipeline:
         self, *, uid: int | None, request_id: str | None, tag: str | None, operation: str | None = None
     ) -> int:
         """Delete kept answers, of one user or (uid None) of all; of everything when no mark is given."""
-        if tag is None:  # of what was kept by a tag the entries go when they are met without their answers
-            self._lasting.semantic.forget(uid=uid, source_id=request_id, everything=request_id is None)
+        if tag is None and operation is None:  # else the entries go when they are met without their answers
+            await self._lasting.semantic.forget(uid=uid, source_id=request_id, everything=request_id is None)
         return await self._cache.forget(
             uid=uid,
             source_id=request_id,

@@ -319,7 +319,7 @@ def lasting_state(
     spending: Spending | None = None,
     spending_store: SpendingStore | None = None,
     semantic_store: SemanticStore | None = None,
-    open_arrays: Callable[[], Arrays] | None = None,
+    open_arrays: Callable[[bool], Arrays] | None = None,
     host_models: HostModels | None = None,
 ) -> Lasting:
     """Make the state that generations hand on. Without a ``spending_store`` budgets are kept as long as the process lives."""
@@ -351,5 +351,5 @@ def lasting_state(
     return lasting
 
 
-def _no_arrays() -> Arrays:
+def _no_arrays(_: bool) -> Arrays:
     raise LookupError("this process has no embedder")

@@ -44,6 +44,7 @@ from aiorchd.stages.hedge import Alarms, Hedge
 from aiorchd.stages.host_routes import HostRoutes
 from aiorchd.stages.keys import Keys, KeyWay
 from aiorchd.stages.observe import Observe, record_end
+from aiorchd.stages.question_vectors import QuestionVectors
 from aiorchd.stages.refresh import Refresh
 from aiorchd.stages.relay import Relay
 from aiorchd.stages.repeats import Repeats
@@ -156,12 +157,27 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             tell_end=partial(record_end, records),
             log=Log("refresh"),
         )
+        # Vectors of questions, where a model makes them: calls like any other, but neither kept nor shared.
+        asked_vectors = None
+        if config.cache.semantic.enabled and config.cache.semantic.embedding_model:
+            asked_vectors = QuestionVectors(
+                admit,
+                flights,
+                model=config.cache.semantic.embedding_model,
+                new_id=lasting.names.next,
+                wall_clock=lasting.wall_clock,
+                tell_end=partial(record_end, records),
+                log=Log("semantic"),
+            )
         # Outside the flights, as the exact cache, and below it: what is known for certain is not guessed at.
         semantic = Semantic(
             coalesce,
             lasting.semantic,
             scope_of=partial(semantic_scope, config, policies),
             find=partial(kept_answer, lasting, config.cache.strategy),
+            asked=asked_vectors,
+            wait_s=config.cache.semantic.embedding_wait_s,
+            nursery=flights,
         )
         # Outside the flights: a kept answer needs none, and only whole, validated answers come up to be kept.
         cache = Cache(
@@ -190,6 +206,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             "cache": cache,
             "refresh": refresh,
             "semantic": semantic,
+            **({} if asked_vectors is None else {"question vectors": asked_vectors}),
             "coalesce": coalesce,
             "admit": admit,
             "validate": validate,
@@ -203,6 +220,8 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
         finally:
             alarms.close()
             refresh.close()
+            if asked_vectors is not None:
+                asked_vectors.close()
 
 
 def _check_schemas(plan: Plan, lasting: Lasting) -> None:

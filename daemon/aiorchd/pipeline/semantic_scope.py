@@ -32,8 +32,10 @@ def semantic_scope(config: Config, policies: Policies, call: Call) -> tuple[byte
         text = text[0].get("text") if text[0].get("type") == "text" else None
     if not isinstance(text, str) or not 0 < len(text) <= config.cache.semantic.max_characters:
         return None
+    # Vectors of different embedders say nothing of each other.
+    embedder = config.cache.semantic.embedding_model
     scope = request_key(
-        "semantic",
+        f"semantic by {policies.form(embedder, (embedder,))}" if embedder else "semantic",
         {**call.request, "messages": [*earlier, {"role": "user", "content": None}]},
         uid=None if call.shared else call.caller.uid,
         partition=call.partition,

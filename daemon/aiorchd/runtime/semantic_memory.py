@@ -1,20 +1,26 @@
 """What the semantic cache knows: questions by their vectors, what was learned about likeness, and how often it was right.
 
-Outlives the generations. Everything that takes long (loading the libraries and the rows of an earlier process, fitting,
-building a graph) is done by one task, `SemanticMemory.run`, in worker threads; a lookup is plain computing of some
-hundred microseconds on Trio's thread. Until it has loaded, and while it is off, nothing is looked up.
+Outlives the generations. Everything that takes long is done by one task, `SemanticMemory.run`: loading the libraries and
+fitting in worker threads, the rows of an earlier process and what a smaller bound leaves no room for in slices. A lookup
+is plain computing of less than a millisecond on Trio's thread, and gives way after each. Until the libraries are there,
+and while it is off, nothing is looked up.
+
+Vectors are made by the embedder that is installed here or, when ``embedding_model`` names one, by a model (see
+`stages.question_vectors`). Then nothing that was learned with another embedder is of use, and it begins anew.
 
 Memory holds no prompt: of a question only its vector and the hashes of its words are kept.
 """
 
 from __future__ import annotations
 
+import itertools
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgpack
+import msgspec
 import trio
 
 from aiorchd.calls.ports import Arrays, NearestVectors, SemanticEntry, SemanticStore
@@ -27,12 +33,12 @@ STATE_VERSION: Final = 1
 """Of what was learned; another one is not taken, and it is learned again."""
 _STATE_EVERY_S: Final = 60.0
 _RECENT_SERVED: Final = 10_000
-_LOAD_SLICE: Final = 100
+_SLICE: Final = 50
+"""So many entries are taken in or out before others have their turn: less than a millisecond."""
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A kept question."""
+class Entry(msgspec.Struct, gc=False, eq=False):
+    """A kept question. It refers to nothing that could refer back, so the search for garbage passes it by."""
 
     number: int
     key: bytes
@@ -70,11 +76,13 @@ class SemanticStatistics:
     """``active`` tells whether answers are given, ``why`` not; ``entries`` are kept in ``scopes``. ``labels`` are pairs whose
     answers were compared. Since the start: ``lookups``, ``hits``, ``would_hits`` (hits among them), ``shadow_checks`` of those
     that asked the model anyway, ``vetoed`` lookups, ``marked_wrong`` by a caller, ``shut_off``. Of the last ``checked``,
-    ``wrong`` were: ``error_rate``, with 95 % confidence between ``error_low`` and ``error_high``."""
+    ``wrong`` were: ``error_rate``, with 95 % confidence between ``error_low`` and ``error_high``. ``embedder`` is the model
+    that makes the vectors, None for the one that is installed here."""
 
     enabled: bool
     active: bool
     why: str
+    embedder: str | None
     entries: int
     scopes: int
     labels: int
@@ -107,13 +115,14 @@ class Log(Protocol):
 
 
 class SemanticMemory:
-    """See above. ``open_arrays`` raises `LookupError` with a sentence when what it needs is not installed."""
+    """See above. ``open_arrays`` opens the libraries, with an embedder or (False) without, and raises `LookupError` with a
+    sentence when what it needs is not installed."""
 
     def __init__(
         self,
         section: SemanticCache,
         *,
-        open_arrays: Callable[[], Arrays],
+        open_arrays: Callable[[bool], Arrays],
         store: SemanticStore | None,
         chance: Callable[[], float],
         log: Log,
@@ -136,6 +145,8 @@ class SemanticMemory:
         self._served: dict[str, tuple[int, Entry, Row]] = {}
         """Answers given lately, by the id of the call: whose, from which entry, on what grounds."""
         self._next = 1
+        self._read = False
+        """Whether the rows of an earlier process are there."""
         self._changed = False
         self._state_due = 0.0
         self._lookups = self._hits = self._would_hits = self._shadow_checks = self._vetoed = self._marked_wrong = 0
@@ -145,7 +156,7 @@ class SemanticMemory:
     @property
     def ready(self) -> bool:
         """Whether lookups make sense now."""
-        return self._section.enabled and self._arrays is not None
+        return self._section.enabled and self._arrays is not None and self._read
 
     def reconfigure(self, section: SemanticCache) -> None:
         """Follow the configuration."""
@@ -153,25 +164,47 @@ class SemanticMemory:
         if section.target_error_rate != before.target_error_rate or section.min_checks != before.min_checks:
             self._model.reconfigure(section.target_error_rate)
             self._proof.reconfigure(section.target_error_rate, needed=section.min_checks)
-        if section.enabled and not before.enabled:
+        if section.embedding_model != before.embedding_model:
+            self._begin_anew()
+            self._arrays = None
+        if section.enabled and (not before.enabled or self._arrays is None):
             self._missing = ""  # it may have been installed meanwhile
-        self._trim()
         self._wanted.set()
 
     # one call
 
-    def think(self, scope: bytes, text: str, *, may_serve: bool = True) -> Thought | None:
-        """Look for the nearest kept question and judge it; None when nothing can be said of this text."""
-        arrays = self._arrays
-        if arrays is None or not self._section.enabled:
-            return None
-        words = sketch(text)
-        vector = arrays.vector(text) if words is not None else None
-        if words is None or vector is None:
+    def vector(self, text: str) -> bytes | None:
+        """Give the vector of a text, by the embedder that is installed here; None when nothing can be said of it."""
+        return None if self._arrays is None or not self._section.enabled else self._arrays.vector(text)
+
+    def unit(self, vector: bytes) -> bytes | None:
+        """Give a model's vector the length 1; None when it has no direction."""
+        return None if self._arrays is None else self._arrays.unit(vector)
+
+    def blank(self, scope: bytes, text: str, vector: bytes) -> Thought | None:
+        """Give what `keep` needs of a question that is not looked for; None when nothing can be said of it."""
+        words = sketch(text) if self.ready else None
+        return None if words is None else Thought(scope, vector, words)
+
+    async def think(self, scope: bytes, text: str, vector: bytes, *, may_serve: bool = True) -> Thought | None:
+        """Look for the nearest kept question and judge it; None when nothing can be said of this text.
+
+        Gives way between steps of about a millisecond, of which only very many questions need more than one."""
+        words = sketch(text) if self.ready else None
+        if words is None:
             return None
         self._lookups += 1
         index = self._nearest.get(scope)
-        found = [] if index is None else index.search(vector, NEIGHBOURS)
+        found: list[tuple[int, float]] = []
+        if index is not None and index.dimensions == len(vector) // 4:
+            steps = index.steps(vector, NEIGHBOURS)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    found = end.value
+                    break
+                await trio.lowlevel.checkpoint()
         near = [(self._entries[number], cosine) for number, cosine in found if number in self._entries]
         if not near or near[0][1] < self._section.min_likeness:
             return Thought(scope, vector, words)
@@ -198,14 +231,11 @@ class SemanticMemory:
         serve = would_hit and self._proof.allowed and self._chance() >= self._section.shadow_share
         return Thought(scope, vector, words, nearest, row, likeness, sureness, threshold, None, would_hit, serve)
 
-    def likeness(self, one: str, other: str) -> float:
-        """Give the cosine of two texts; 0 when it cannot be told."""
-        if self._arrays is None:
+    def likeness(self, one: bytes | None, other: bytes | None) -> float:
+        """Give the cosine of two vectors; 0 when it cannot be told."""
+        if one is None or other is None or len(one) != len(other):
             return 0.0
-        first, second = self._arrays.vector(one), self._arrays.vector(other)
-        if first is None or second is None:
-            return 0.0
-        return sum(a * b for a, b in zip(array("f", first), array("f", second), strict=True))
+        return sum(a * b for a, b in zip(array("f", one), array("f", other), strict=True))
 
     def holds(self, entry: Entry) -> bool:
         """Whether an entry has not been deleted meanwhile."""
@@ -233,13 +263,19 @@ class SemanticMemory:
         if self._arrays is None:
             return
         self._remove_number(self._numbers.get(key))
+        index = self._nearest.get(thought.scope)
+        if index is not None and index.dimensions != len(thought.vector) // 4:
+            # The model gives vectors of another length than before: it is another one, whatever its name.
+            self._begin_anew()
+            self._forget_now([entry for entry in self._entries.values() if entry.scope == thought.scope])
         entry = Entry(self._next, key, thought.scope, thought.sketch.to_bytes(), mark, source_id, uid, 0, 0)
         self._put(entry, thought.vector)
         if self._store is not None:
             self._store.put(SemanticEntry(key, thought.scope, thought.vector, entry.sketch, mark, source_id, uid))
-        self._trim()
-        if self._nearest[thought.scope].wants_graph:
-            self._wanted.set()
+        if len(self._entries) > self._section.max_entries:
+            self.drop(next(iter(self._entries.values())))
+            if len(self._entries) > self._section.max_entries:
+                self._wanted.set()
 
     def drop(self, entry: Entry) -> None:
         """Delete an entry, since its answer is gone or wrong."""
@@ -264,18 +300,21 @@ class SemanticMemory:
         self.drop(entry)
         return True
 
-    def forget(self, *, uid: int | None, source_id: str | None, everything: bool = False) -> int:
-        """Delete entries of one user or (None) of all: those of one call's answer, or everything. Gives their number."""
-        gone = [
-            entry
-            for entry in self._entries.values()
-            if (uid is None or entry.uid == uid) and (everything or entry.source_id == source_id)
-        ]
-        for entry in gone:
-            self._remove_number(entry.number)
-        if self._store is not None:
-            self._store.delete([entry.key for entry in gone])
-        return len(gone)
+    async def forget(self, *, uid: int | None, source_id: str | None, everything: bool = False) -> int:
+        """Delete entries of one user or (None) of all: those of one call's answer, or everything. Gives their number. Others
+        have their turn between slices."""
+        gone = 0
+        numbers = list(self._entries)
+        for start in range(0, len(numbers), _SLICE):
+            if start:
+                await trio.lowlevel.checkpoint()
+            here = [self._entries[number] for number in numbers[start : start + _SLICE] if number in self._entries]
+            gone += self._forget_now(
+                entry
+                for entry in here
+                if (uid is None or entry.uid == uid) and (everything or entry.source_id == source_id)
+            )
+        return gone
 
     def statistics(self) -> SemanticStatistics:
         """Tell how it stands."""
@@ -285,7 +324,7 @@ class SemanticMemory:
             why = "switched off: cache.semantic.enabled is false"
         elif self._missing:
             why = self._missing
-        elif self._arrays is None:
+        elif self._arrays is None or not self._read:
             why = "still loading"
         elif not self._model.trained:
             why = f"still learning: {self._model.labels} of 200 compared answers are there"
@@ -295,6 +334,7 @@ class SemanticMemory:
             enabled=self._section.enabled,
             active=not why,
             why=why,
+            embedder=self._section.embedding_model or None,
             entries=len(self._entries),
             scopes=len(self._nearest),
             labels=self._model.labels,
@@ -314,14 +354,10 @@ class SemanticMemory:
             error_high=verdict.high,
         )
 
-    def indexes(self) -> Sequence[NearestVectors]:
-        """Give the index of every scope."""
-        return tuple(self._nearest.values())
-
     # what takes long
 
     async def run(self) -> None:
-        """Load, fit and build whenever something asks for it; cancel to end. What was learned is handed to the store."""
+        """Load, fit and trim whenever something asks for it; cancel to end. What was learned is handed to the store."""
         try:
             while True:
                 await self._wanted.wait()
@@ -330,34 +366,39 @@ class SemanticMemory:
                     await self._load()
                 while self._model.due:
                     await self._refit()
-                for index in [one for one in self._nearest.values() if one.wants_graph]:
-                    index.grown(await trio.to_thread.run_sync(index.grow(), abandon_on_cancel=True))
+                await self._trim()
                 if trio.current_time() >= self._state_due:
                     self._keep_state()
         finally:
             self._keep_state()
 
     async def _load(self) -> None:
+        model = self._section.embedding_model
         try:
-            arrays = await trio.to_thread.run_sync(self._open_arrays, abandon_on_cancel=True)
+            arrays = await trio.to_thread.run_sync(self._open_arrays, not model, abandon_on_cancel=True)
         except LookupError as error:
             self._missing = str(error.args[0])
             self._log.warning("the semantic cache cannot be used", why=self._missing)
             return
-        if self._store is not None:
-            entries, state = await self._store.load(self._section.max_entries)
-            self._arrays = arrays  # what comes from now on is newer than what was read
-            known = set(self._numbers)
-            for count, one in enumerate(entries, 1):
-                self._take(one, known)
-                if count % _LOAD_SLICE == 0:
-                    await trio.lowlevel.checkpoint()
-            self._restore(state)
+        if self._section.embedding_model != model:
+            self._wanted.set()
+            return
+        state = await self._store.load_state() if self._store is not None else None
         self._arrays = arrays
+        self._restore(state)
+        if not self._read:
+            place: int | None = 0
+            while place is not None and self._store is not None:
+                entries, place = await self._store.load(place)
+                for count, one in enumerate(entries, 1):
+                    self._take(one)
+                    if count % _SLICE == 0:
+                        await trio.lowlevel.checkpoint()
+            self._read = True
         self._log.info("the semantic cache is loaded", entries=len(self._entries), labels=self._model.labels)
 
-    def _take(self, one: SemanticEntry, known: set[bytes]) -> None:
-        if one.key in known or one.key in self._numbers:
+    def _take(self, one: SemanticEntry) -> None:
+        if one.key in self._numbers:
             return
         try:
             TextSketch.from_bytes(one.sketch)
@@ -365,8 +406,15 @@ class SemanticMemory:
                 self._next, one.key, one.scope, one.sketch, one.mark, one.source_id, one.uid, one.right, one.wrong
             )
             self._put(entry, one.vector)
-        except ValueError:  # of another embedder, or damaged
+        except ValueError:  # damaged
             self._remove_number(self._numbers.get(one.key))
+
+    async def _trim(self) -> None:
+        """Drop the oldest beyond the bound."""
+        while (over := len(self._entries) - self._section.max_entries) > 0:
+            oldest = itertools.islice(self._entries.values(), min(over, _SLICE))
+            self._forget_now(list(oldest))
+            await trio.lowlevel.checkpoint()
 
     async def _refit(self) -> None:
         assert self._arrays is not None
@@ -384,14 +432,16 @@ class SemanticMemory:
         self._state_due = trio.current_time() + _STATE_EVERY_S
         rows, labels, logit = self._model.state()
         checks, allowed = self._proof.state()
-        self._store.keep_state(msgpack.packb([STATE_VERSION, rows, labels, logit, checks, allowed]))
+        embedder = self._section.embedding_model
+        self._store.keep_state(msgpack.packb([STATE_VERSION, rows, labels, logit, checks, allowed, embedder]))
 
     def _restore(self, state: bytes | None) -> None:
         if state is None:
             return
         try:
-            version, rows, labels, logit, checks, allowed = msgpack.unpackb(state)
-            if version == STATE_VERSION:
+            version, rows, labels, logit, checks, allowed, *embedder = msgpack.unpackb(state)
+            # The first release had no embedder but its own, and did not write which.
+            if version == STATE_VERSION and (embedder or [""])[0] == self._section.embedding_model:
                 self._model.restore(rows, labels, logit)
                 self._proof.restore(checks, allowed=allowed)
         except (ValueError, TypeError, msgpack.exceptions.UnpackException):
@@ -414,15 +464,30 @@ class SemanticMemory:
         if self._model.due or trio.current_time() >= self._state_due:
             self._wanted.set()
 
+    def _begin_anew(self) -> None:
+        """Forget what was learned: it holds for vectors of another embedder."""
+        section = self._section
+        self._model = SemanticModel(section.target_error_rate)
+        self._proof = Proof(section.target_error_rate, needed=section.min_checks)
+        self._served.clear()
+        self._changed = True
+
     def _put(self, entry: Entry, vector: bytes) -> None:
         assert self._arrays is not None
+        self._next += 1
         index = self._nearest.get(entry.scope)
         if index is None:
-            index = self._nearest[entry.scope] = self._arrays.nearest()
-        self._next += 1
+            index = self._arrays.nearest(len(vector) // 4)
+        index.add(entry.number, vector)
+        self._nearest[entry.scope] = index
         self._entries[entry.number] = entry
         self._numbers[entry.key] = entry.number
-        index.add(entry.number, vector)
+
+    def _forget_now(self, entries: Iterable[Entry]) -> int:
+        gone = [entry for entry in entries if self._remove_number(entry.number)]
+        if self._store is not None:
+            self._store.delete([entry.key for entry in gone])
+        return len(gone)
 
     def _remove_number(self, number: int | None) -> bool:
         entry = self._entries.pop(number, None) if number is not None else None
@@ -434,7 +499,3 @@ class SemanticMemory:
         if not len(index):
             del self._nearest[entry.scope]
         return True
-
-    def _trim(self) -> None:
-        while len(self._entries) > self._section.max_entries:
-            self.drop(next(iter(self._entries.values())))

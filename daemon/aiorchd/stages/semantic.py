@@ -6,12 +6,16 @@ it is. Of those a share asks the model anyway, and so does everything the model 
 that comes is compared to the kept one, which is all that is ever learned from. What may be near is decided before: only
 questions with the same scope are looked at, which is everything of the request but the text of its last message.
 
+The vector of a question is made here, or asked of a model (`stages.question_vectors`). That is waited for no longer than a
+bound: then the call goes on as if nothing was near, and the question is kept when its vector has come by the end.
+
 Not looked at: calls without a key or for samples (they ask for chance), with the modes ``bypass`` and ``only``, whose last
 message is not plain text of a user, or longer than the configuration says; ``refresh`` learns and is given nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -27,6 +31,8 @@ from aiorchd.core.answer_likeness import answer_mark, prose_alike
 
 _WHOLE: Final = frozenset((None, "stop", "tool_calls", "function_call", "end_turn", "stop_sequence", "tool_use"))
 """Finish reasons of answers that say all they have to say; one that was cut is nobody else's answer."""
+
+_COMPARED_CHARACTERS: Final = 8000
 
 
 class Entry(Protocol):
@@ -64,7 +70,19 @@ class Memory(Protocol):
         """Whether lookups make sense now."""
         ...
 
-    def think(self, scope: bytes, text: str, *, may_serve: bool) -> Any:
+    def vector(self, text: str) -> bytes | None:
+        """Give the vector of a text, made here."""
+        ...
+
+    def unit(self, vector: bytes) -> bytes | None:
+        """Give a model's vector the length 1."""
+        ...
+
+    def blank(self, scope: bytes, text: str, vector: bytes) -> Any:
+        """Give what `keep` needs of a question that is not looked for."""
+        ...
+
+    async def think(self, scope: bytes, text: str, vector: bytes, *, may_serve: bool) -> Any:
         """Judge the nearest kept question; None when nothing can be said."""
         ...
 
@@ -88,8 +106,29 @@ class Memory(Protocol):
         """Delete an entry."""
         ...
 
-    def likeness(self, one: str, other: str) -> float:
-        """Give the cosine of two texts."""
+    def likeness(self, one: bytes | None, other: bytes | None) -> float:
+        """Give the cosine of two vectors."""
+        ...
+
+
+class PendingVector(Protocol):
+    """A vector that a model was asked for."""
+
+    @property
+    def vector(self) -> bytes | None:
+        """What it gave, so far."""
+        ...
+
+    async def wait(self, limit_s: float) -> bytes | None:
+        """Wait for it."""
+        ...
+
+
+class AskedVectors(Protocol):
+    """As much as is needed of `stages.question_vectors.QuestionVectors`."""
+
+    def begin(self, call: Call, text: str) -> PendingVector | None:
+        """Ask for the vector of a text."""
         ...
 
 
@@ -104,16 +143,19 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class SemanticStageStatistics:
-    """Calls that read a kept answer or replay it now."""
+    """Calls that read a kept answer or replay it now; and, since this stage was built, lookups that were ``skipped`` since
+    no model gave a vector in time."""
 
     busy: int
+    skipped: int
 
 
 class Semantic:
     """Answer from a near question when that is proved to be right, else ask and learn.
 
     ``scope_of`` gives what must be equal and the text that need not be, None for calls that are not looked at; ``find`` gives the
-    answer that is kept under a key, if it is (still) fresh. Raises what the inner service raises.
+    answer that is kept under a key, if it is (still) fresh. ``asked``, with the seconds that a lookup may wait for it and where
+    to compare what nobody waits for, makes the vectors; without it ``memory`` does. Raises what the inner service raises.
     """
 
     def __init__(
@@ -123,19 +165,34 @@ class Semantic:
         *,
         scope_of: Callable[[Call], tuple[bytes, str] | None],
         find: Callable[[bytes], Awaitable[Found | None]],
+        asked: AskedVectors | None = None,
+        wait_s: float = 0.0,
+        nursery: trio.Nursery | None = None,
     ) -> None:
         self._inner = inner
         self._memory = memory
         self._scope_of = scope_of
         self._find = find
-        self._busy = 0
+        self._asked = asked
+        self._wait_s = wait_s
+        self._nursery = nursery
+        self._busy = self._skipped = 0
 
     async def __call__(self, call: Call) -> Reply:
         """Answer ``call``."""
         if call.key is None or call.samples or call.cache not in ("use", "refresh") or not self._memory.ready:
             return await self._inner(call)
         scoped = self._scope_of(call)
-        thought = None if scoped is None else self._memory.think(*scoped, may_serve=call.cache == "use")
+        if scoped is None:
+            return await self._inner(call)
+        vector, pending = self._memory.vector(scoped[1]) if self._asked is None else None, None
+        if self._asked is not None:
+            pending = self._asked.begin(call, scoped[1])
+            given = await pending.wait(self._wait_s) if pending is not None else None
+            vector = self._memory.unit(given) if given is not None else None
+        if vector is None:
+            return await self._go_without(call, pending, scoped)
+        thought: Thought | None = await self._memory.think(*scoped, vector, may_serve=call.cache == "use")
         if thought is None:
             return await self._inner(call)
         if thought.serve:
@@ -150,7 +207,21 @@ class Semantic:
 
     def statistics(self) -> SemanticStageStatistics:
         """Tell what goes on."""
-        return SemanticStageStatistics(busy=self._busy)
+        return SemanticStageStatistics(busy=self._busy, skipped=self._skipped)
+
+    async def _go_without(self, call: Call, pending: PendingVector | None, scoped: tuple[bytes, str]) -> Reply:
+        """Ask without having looked; keep the question if its vector has come meanwhile."""
+        if self._asked is not None:
+            self._skipped += 1
+            call.journal.note(trio.current_time(), "semantic", "not looked at: its vector did not come in time")
+        reply = await self._inner(call)
+        given = pending.vector if pending is not None else None
+        if given is not None and reply.cache == "miss" and _is_whole(reply):
+            vector = self._memory.unit(given)
+            thought = None if vector is None else self._memory.blank(*scoped, vector)
+            if thought is not None:
+                await self._learn(call, thought, reply)
+        return reply
 
     async def _serve(self, call: Call, thought: Thought) -> Reply | None:
         found = await self._lookup(thought.nearest)
@@ -226,13 +297,29 @@ class Semantic:
         if entry is None or thought.row is None:
             return
         right = entry.mark == mark
-        if not right and prose:
-            found = await self._lookup(entry)
-            if found is None:
-                return
-            kept = found.reply.text
-            right = prose_alike(kept, reply.text, self._memory.likeness(kept, reply.text))
-        self._memory.learn(thought, right=right)
+        if right or not prose:
+            self._memory.learn(thought, right=right)
+            return
+        found = await self._lookup(entry)
+        if found is None:
+            return
+        if self._nursery is not None and self._asked is not None:
+            # Nobody waits for what a model has to say of two answers.
+            self._nursery.start_soon(self._compare, call, thought, found.reply.text, reply.text)
+            return
+        cosine = self._memory.likeness(self._memory.vector(found.reply.text), self._memory.vector(reply.text))
+        self._memory.learn(thought, right=prose_alike(found.reply.text, reply.text, cosine))
+
+    async def _compare(self, call: Call, thought: Thought, kept: str, said: str) -> None:
+        """Compare prose by a model's vectors; without them nothing is learned."""
+        assert self._asked is not None
+        vectors = []
+        for pending in [self._asked.begin(call, text[:_COMPARED_CHARACTERS]) for text in (kept, said)]:
+            given = await pending.wait(math.inf) if pending is not None else None
+            vectors.append(None if given is None else self._memory.unit(given))
+        one, other = vectors
+        if one is not None and other is not None:
+            self._memory.learn(thought, right=prose_alike(kept, said, self._memory.likeness(one, other)))
 
 
 def _is_whole(reply: Reply) -> bool:

@@ -20,6 +20,8 @@ from aiorchd.store.writer import Waker
 MAX_QUEUED: Final = 4096
 LOAD_TIMEOUT_S: Final = 60.0
 _TIDY_ROWS: Final = 200
+_LOADED_AT_ONCE: Final = 200
+"""More would be held in memory twice, and keep the interpreter from the loop for longer."""
 _STATE: Final = "model"
 
 
@@ -46,10 +48,17 @@ class SemanticRows:
         self._state: bytes | None = None
         self._dropped = 0
 
-    async def load(self, most: int) -> tuple[Sequence[SemanticEntry], bytes | None]:
-        """Read the newest entries, the oldest of them first, and the state; nothing when the disk fails."""
+    async def load_state(self) -> bytes | None:
+        """Read what was learned; None when there is nothing or the disk fails."""
         try:
-            return await self._file.read(partial(_load, most=most), timeout_s=LOAD_TIMEOUT_S)
+            return await self._file.read(_load_state, timeout_s=LOAD_TIMEOUT_S)
+        except FileFault:
+            return None
+
+    async def load(self, after: int) -> tuple[Sequence[SemanticEntry], int | None]:
+        """Read some entries, the oldest first, and where to go on; nothing more when the disk fails."""
+        try:
+            return await self._file.read(partial(_load, after=after), timeout_s=LOAD_TIMEOUT_S)
         except FileFault:
             return (), None
 
@@ -173,12 +182,15 @@ class SemanticRows:
         """Another file: what is in memory is written when it changes again."""
 
 
-def _load(connection: sqlite3.Connection, most: int) -> tuple[list[SemanticEntry], bytes | None]:
+def _load(connection: sqlite3.Connection, after: int) -> tuple[list[SemanticEntry], int | None]:
     rows = connection.execute(
-        "SELECT key, scope, vector, sketch, mark, source_id, uid, right, wrong FROM semantic_entries "
-        "ORDER BY number DESC LIMIT ?",
-        (most,),
+        "SELECT number, key, scope, vector, sketch, mark, source_id, uid, right, wrong FROM semantic_entries "
+        "WHERE number > ? ORDER BY number LIMIT ?",
+        (after, _LOADED_AT_ONCE),
     ).fetchall()
+    return [SemanticEntry(*row[1:]) for row in rows], rows[-1][0] if len(rows) == _LOADED_AT_ONCE else None
+
+
+def _load_state(connection: sqlite3.Connection) -> bytes | None:
     state = connection.execute("SELECT value FROM semantic_state WHERE name = ?", (_STATE,)).fetchone()
-    entries = [SemanticEntry(*row) for row in reversed(rows)]
-    return entries, None if state is None else bytes(state[0])
+    return None if state is None else bytes(state[0])

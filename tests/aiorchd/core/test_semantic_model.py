@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from itertools import pairwise
 
 import pytest
@@ -47,7 +48,7 @@ def test_nothing_is_said_before_there_are_labels_enough() -> None:
     model.learn(row(), right=False)
     assert model.due
     rows, labels = model.take()
-    assert (len(rows), len(labels)) == (FIRST_LABELS, FIRST_LABELS)
+    assert (len(rows), len(labels)) == (4 * FEATURES * FIRST_LABELS, FIRST_LABELS)
     assert not model.due  # one fit at a time
     model.fitted(WEIGHTS)
     assert model.probability(row()) == pytest.approx(0.5)
@@ -56,9 +57,18 @@ def test_nothing_is_said_before_there_are_labels_enough() -> None:
 
 def test_only_the_last_labels_count() -> None:
     model = SemanticModel(0.02)
-    for _ in range(MOST_LABELS + 10):
-        model.learn(row(), right=True)
+    for number in range(MOST_LABELS + 10):
+        model.learn(row(float(number)), right=number % 2 > 0)
     assert model.labels == MOST_LABELS
+    rows, labels = model.take()
+    first = [each[0] for each in struct.iter_unpack(f"<{FEATURES}f", rows)]
+    assert first == [float(number) for number in range(10, MOST_LABELS + 10)]  # the oldest first, as they came
+    assert list(labels) == [number % 2 for number in range(10, MOST_LABELS + 10)]
+    again = SemanticModel(0.02)
+    again.restore(*model.state())
+    again.learn(row(-1.0), right=True)
+    assert again.labels == MOST_LABELS
+    assert again.take()[0] == rows[4 * FEATURES :] + struct.pack(f"<{FEATURES}f", *row(-1.0))
 
 
 def test_a_failed_fit_leaves_the_old_weights() -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
+from array import array
 
 import pytest
 
-from aiorchd.core.semantic_model import FEATURES
-from aiorchd.likeness.regression import fit
+from aiorchd.core.semantic_model import FEATURES, Weights
+from aiorchd.likeness import regression
+
+
+def fit(data: list[tuple[float, ...]], labels: list[bool]) -> Weights:
+    return regression.fit(array("f", [value for row in data for value in row]).tobytes(), bytes(labels))
 
 
 def rows(count: int, seed: int = 1) -> list[tuple[float, ...]]:

@@ -26,9 +26,15 @@ class Rows:
         self.state: bytes | None = None
         self.counts: dict[bytes, tuple[int, int]] = {}
 
-    async def load(self, most: int) -> tuple[Sequence[SemanticEntry], bytes | None]:
+    async def load_state(self) -> bytes | None:
         await trio.lowlevel.checkpoint()
-        return list(self.entries.values())[-most:], self.state
+        return self.state
+
+    async def load(self, after: int) -> tuple[Sequence[SemanticEntry], int | None]:
+        """Two at a time."""
+        await trio.lowlevel.checkpoint()
+        found = list(self.entries.values())[after : after + 2]
+        return found, after + 2 if len(found) == 2 else None
 
     def put(self, entry: SemanticEntry) -> None:
         self.entries[entry.key] = entry
@@ -75,7 +81,7 @@ def arrays() -> SureArrays:
 def memory_of(arrays: Any, rows: Rows | None = None, log: Told | None = None, **section: Any) -> SemanticMemory:
     return SemanticMemory(
         SemanticCache(**{"enabled": True, "min_checks": 20, "shadow_share": 0.05, **section}),
-        open_arrays=lambda: arrays,
+        open_arrays=lambda bundled: arrays,
         store=rows,
         chance=random.Random(1).random,
         log=log or Told(),
@@ -88,21 +94,28 @@ async def loaded(nursery: trio.Nursery, memory: SemanticMemory) -> None:
         await trio.sleep(0.01)
 
 
-def put(memory: SemanticMemory, text: str, *, key: bytes = b"k", scope: bytes = b"s", uid: int = 1, mark: bytes = b"m"):
-    thought = memory.think(scope, text)
+async def think(memory: SemanticMemory, scope: bytes, text: str) -> Any:
+    vector = memory.vector(text)
+    return None if vector is None else await memory.think(scope, text, vector)
+
+
+async def put(
+    memory: SemanticMemory, text: str, *, key: bytes = b"k", scope: bytes = b"s", uid: int = 1, mark: bytes = b"m"
+):
+    thought = await think(memory, scope, text)
     assert thought is not None
     memory.keep(thought, key=key, mark=mark, source_id=f"call {key!r}", uid=uid)
 
 
 async def prove(memory: SemanticMemory) -> None:
     """Let it learn from as many right pairs as it needs, and be sure."""
-    put(memory, "what is my account balance", key=b"first")
+    await put(memory, "what is my account balance", key=b"first")
     for _ in range(200):
-        thought = memory.think(b"s", "please tell me what my account balance is")
+        thought = await think(memory, b"s", "please tell me what my account balance is")
         assert thought is not None and not thought.serve
         memory.learn(thought, right=True)
     for _ in range(50):
-        thought = memory.think(b"s", "please tell me what my account balance is")
+        thought = await think(memory, b"s", "please tell me what my account balance is")
         assert thought is not None
         if thought.would_hit and not thought.serve:
             memory.learn(thought, right=True)
@@ -111,7 +124,7 @@ async def prove(memory: SemanticMemory) -> None:
 
 async def test_it_is_off_until_it_has_proved_itself_then_gives_answers_in_its_scope_only(arrays) -> None:
     memory = memory_of(arrays)
-    assert memory.think(b"s", "what is my balance") is None  # nothing is loaded
+    assert await think(memory, b"s", "what is my balance") is None  # nothing is loaded
     assert memory.statistics().why == "still loading"
     async with trio.open_nursery() as nursery:
         await loaded(nursery, memory)
@@ -119,10 +132,10 @@ async def test_it_is_off_until_it_has_proved_itself_then_gives_answers_in_its_sc
         await prove(memory)
         told = memory.statistics()
         assert told.active and told.error_rate == 0.0 and told.checked >= 20
-        served = [memory.think(b"s", "tell me my account balance") for _ in range(40)]
+        served = [await think(memory, b"s", "tell me my account balance") for _ in range(40)]
         assert sum(thought.serve for thought in served) > 30  # all but the shadow's share
-        assert all(thought.nearest is None for thought in [memory.think(b"other scope", "what is my account balance")])
-        vetoed = memory.think(b"s", "what is not my account balance")
+        assert (await think(memory, b"other scope", "what is my account balance")).nearest is None
+        vetoed = await think(memory, b"s", "what is not my account balance")
         assert vetoed.veto is not None and not vetoed.serve
         nursery.cancel_scope.cancel()
 
@@ -135,8 +148,8 @@ async def test_wrong_ones_are_deleted_and_shut_it_off(arrays) -> None:
         await prove(memory)
         gone = 0
         for number in range(60):
-            put(memory, "what is my account balance", key=b"again")
-            thought = memory.think(b"s", "tell me my account balance")
+            await put(memory, "what is my account balance", key=b"again")
+            thought = await think(memory, b"s", "tell me my account balance")
             if thought.serve:
                 memory.served(f"c{number}", 1, thought)
                 assert not memory.judge(f"c{number}", 2, right=False)  # not his
@@ -155,12 +168,12 @@ async def test_forgetting_is_by_user_and_source(arrays) -> None:
     memory = memory_of(arrays, rows)
     async with trio.open_nursery() as nursery:
         await loaded(nursery, memory)
-        put(memory, "what is my balance", key=b"a", uid=1)
-        put(memory, "how is the weather", key=b"b", uid=2)
-        assert memory.forget(uid=2, source_id="call b'a'") == 0
-        assert memory.forget(uid=1, source_id="call b'a'") == 1
+        await put(memory, "what is my balance", key=b"a", uid=1)
+        await put(memory, "how is the weather", key=b"b", uid=2)
+        assert await memory.forget(uid=2, source_id="call b'a'") == 0
+        assert await memory.forget(uid=1, source_id="call b'a'") == 1
         assert list(rows.entries) == [b"b"]
-        assert memory.forget(uid=None, source_id=None, everything=True) == 1
+        assert await memory.forget(uid=None, source_id=None, everything=True) == 1
         assert memory.statistics().entries == memory.statistics().scopes == 0
         nursery.cancel_scope.cancel()
 
@@ -170,10 +183,10 @@ async def test_the_oldest_go_first(arrays) -> None:
     async with trio.open_nursery() as nursery:
         await loaded(nursery, memory)
         for number, text in enumerate(("red apples", "green pears", "blue plums", "white grapes")):
-            put(memory, text, key=bytes([number]))
+            await put(memory, text, key=bytes([number]))
         assert memory.statistics().entries == 3
-        assert memory.think(b"s", "red apples").likeness < 0.99
-        assert memory.think(b"s", "white grapes").likeness > 0.99
+        assert (await think(memory, b"s", "red apples")).likeness < 0.99
+        assert (await think(memory, b"s", "white grapes")).likeness > 0.99
         nursery.cancel_scope.cancel()
 
 
@@ -209,7 +222,7 @@ async def test_rows_that_make_no_sense_are_passed_over(arrays) -> None:
 
 
 async def test_what_is_not_installed_is_told_and_hurts_nobody() -> None:
-    def missing() -> Any:
+    def missing(bundled: bool) -> Any:
         raise LookupError("numpy is not installed; install the extra")
 
     log = Told()
@@ -236,5 +249,5 @@ async def test_switching_it_on_and_off_is_live(arrays) -> None:
                 await trio.sleep(0.01)
         memory.reconfigure(SemanticCache(enabled=False))
         assert not memory.ready
-        assert memory.think(b"s", "what is my balance") is None
+        assert await think(memory, b"s", "what is my balance") is None
         nursery.cancel_scope.cancel()

@@ -44,7 +44,16 @@ class Memory:
         self.dropped = 0
         self.may_serve: bool | None = None
 
-    def think(self, scope: bytes, text: str, *, may_serve: bool) -> Thought | None:
+    def vector(self, text: str) -> bytes | None:
+        return b"vector"
+
+    def unit(self, vector: bytes) -> bytes | None:
+        return vector
+
+    def blank(self, scope: bytes, text: str, vector: bytes) -> Thought:
+        return Thought(nearest=None)
+
+    async def think(self, scope: bytes, text: str, vector: bytes, *, may_serve: bool) -> Thought | None:
         self.may_serve = may_serve
         return self.thought
 
@@ -63,7 +72,7 @@ class Memory:
     def drop(self, entry: Any) -> None:
         self.dropped += 1
 
-    def likeness(self, one: str, other: str) -> float:
+    def likeness(self, one: bytes | None, other: bytes | None) -> float:
         return 0.99
 
 

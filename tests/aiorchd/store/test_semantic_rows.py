@@ -19,8 +19,10 @@ def opened(folder: Path, **options: int):
     return open_store(folder, release="1", wall_clock=StandingClock(), flush_s=0.0, **options)
 
 
-async def read(store: Store, most: int = 100):
-    return await store.semantic.load(most)
+async def read(store: Store):
+    entries, further = await store.semantic.load(0)
+    assert further is None
+    return entries, await store.semantic.load_state()
 
 
 async def test_what_was_put_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -40,8 +42,6 @@ async def test_what_was_put_is_there_after_a_restart(tmp_path: Path) -> None:
             bytes([2]): (0, 0, b"other"),
             bytes([3]): (0, 0, b"mark"),
         }
-        newest, _ = await read(store, most=1)
-        assert [entry.key for entry in newest] == [bytes([3])]
 
 
 async def test_deleted_and_put_again_in_one_round_is_there(tmp_path: Path) -> None:
@@ -74,3 +74,19 @@ async def test_the_oldest_beyond_the_bound_go(tmp_path: Path) -> None:
             await store.flush()
         entries, _ = await read(store)
         assert [entry.key for entry in entries] == [bytes([3]), bytes([4])]
+
+
+async def test_many_are_read_in_parts(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        for number in range(450):
+            store.semantic.put(replace(an_entry(0), key=number.to_bytes(2)))
+        await store.flush()
+        found: list[bytes] = []
+        place: int | None = 0
+        parts = 0
+        while place is not None:
+            entries, place = await store.semantic.load(place)
+            found += [entry.key for entry in entries]
+            parts += 1
+        assert found == [number.to_bytes(2) for number in range(450)]
+        assert parts == 3

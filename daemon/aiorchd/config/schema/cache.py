@@ -76,6 +76,24 @@ class SemanticCache(Section, frozen=True):
             unit="characters",
         ),
     ] = 1000
+    embedding_model: Annotated[
+        str,
+        key(
+            "Name of one of [[models]] that makes the vectors, by its embeddings endpoint; empty: what is installed.",
+            effect="Other languages, and what else the model knows, at its price: each question that is looked at goes into a "
+            "batch of embeddings. What was learned is learned anew after a change.",
+        ),
+    ] = ""
+    embedding_wait_s: Annotated[
+        float,
+        span(0.01, 10.0),
+        key(
+            "Longest wait of a question for its vector from embedding_model.",
+            effect="Each question that is looked at waits for it; when it does not come in time, the question is asked as if "
+            "nothing was near.",
+            unit="s",
+        ),
+    ] = 0.3
 
 
 class Cache(Section, frozen=True):
