@@ -13,7 +13,6 @@ import contextlib
 import os
 import sqlite3
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from rig.figures import Figure, options, publish
 from rig.meters import LOAD, UNDER_TEST, Disturbance, median, move, pinned, quantile, rss_bytes
 from rig.questions import kept, write_replay
 from rig.scene import configuration, daemon, start_simulator
+from rig.stalls import stalls
 
 import aiorch
 from aiorchd.calls.ports import StoredAnswer
@@ -153,30 +153,6 @@ def until_filtered(client: aiorch.Client) -> float:
             return time.perf_counter() - began
         time.sleep(0.05)
     raise AssertionError("the keys were never known")
-
-
-@contextlib.contextmanager
-def stalls(path: Path, prompt: str):
-    """Collect how long each of many answers from memory takes, one after the other."""
-    seen: list[float] = []
-    over = threading.Event()
-
-    def ask() -> None:
-        with aiorch.Client(path) as client:
-            client.complete(prompt)
-            while not over.is_set():
-                began = time.perf_counter()
-                client.complete(prompt)
-                seen.append(time.perf_counter() - began)
-                time.sleep(0.0005)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        over.set()
-        thread.join()
 
 
 if __name__ == "__main__":

@@ -14,26 +14,33 @@ Then look-alikes in a scope of their own (another system prompt), with what was 
 paraphrase. The same again in the scope of the stream, where other questions than the base are near: shown without a bar,
 since some of them rightly answer what was made.
 
-Last, what a lookup costs: embedding, search, comparison, decision, in this process.
+Last, what a lookup adds to a miss, seen by a caller: two daemons on the same CPU are asked the same new questions in turn, one
+with the semantic cache and so many kept questions in the scope, one without. "Added" is the median of one less that of the
+other, with everything that belongs to it: embedding, search, comparison, decision, putting the new question in, and the label
+that its answer makes. Then, during as many misses again, another caller asks each daemon for one answer from memory, over
+and over: how long that takes at worst is how long the loop stood still, or the machine; what the daemon without a semantic
+cache shows is the machine. The same is watched while the kept questions are loaded at the start.
 """
 
 import argparse
+import contextlib
 import gzip
 import json
 import random
+import sqlite3
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import trio
 from rig import ROOT
 from rig.figures import Figure, options, publish
 from rig.lookalikes import adversarial, paraphrases
-from rig.meters import median
+from rig.meters import LOAD, UNDER_TEST, cpu_s, median, pinned, quantile
 from rig.scene import configuration, daemon, start_simulator
+from rig.stalls import stalls
 
 import aiorch
 
@@ -103,49 +110,99 @@ def static(questions: list[tuple[str, str]], threshold: float) -> tuple[float, f
     return hits / len(questions), wrong / max(1, hits)
 
 
-def lookup_cost(entries: int) -> dict[str, float]:
-    """Give the milliseconds of a lookup among so many."""
-    from aiorchd.config.schema import SemanticCache
-    from aiorchd.likeness.arrays import open_arrays
-    from aiorchd.runtime.semantic_memory import SemanticMemory
-
-    arrays = open_arrays()
+def lookup_cost(entries: int, misses: int) -> dict[str, float]:
+    """Give the milliseconds that a lookup among so many adds to a miss, and how long others waited at worst."""
     words = "balance card weather flight hotel song alarm recipe bank rate travel plug visa tire oil meeting calendar".split()
     rng = random.Random(3)
-    texts = [" ".join(rng.choices(words, k=6)) + f" {rng.randrange(10**6)}" for _ in range(entries + 1000)]
-    log = SimpleNamespace(warning=lambda *_, **__: None, info=lambda *_, **__: None)
-    memory = SemanticMemory(
-        SemanticCache(enabled=True, max_entries=entries),
-        open_arrays=lambda: arrays,
-        store=None,
-        chance=rng.random,
-        log=log,
-    )
-    took: list[float] = []
+    texts = [" ".join(rng.choices(words, k=6)) + f" {rng.randrange(10**6)}" for _ in range(entries + 2 * misses)]
+    known, new = texts[:entries], texts[entries:]
+    cache = f"[cache]\nmax_entries = {4 * misses}\n[cache.semantic]\nmax_entries = {entries + 4 * misses}\nenabled = "
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aiorch-semantic-")))
+        with pinned(LOAD):
+            simulator = stack.enter_context(start_simulator("[[models]]\nlatency_s = 0\n"))
+        daemons = []
+        with pinned(UNDER_TEST):
+            for name, enabled in (("with", "true"), ("without", "false")):
+                (folder / name).mkdir()
+                text = configuration(simulator.base_url, more=cache + enabled + "\n")
+                daemons.append(stack.enter_context(daemon(folder / name, text)))
+        one, _ = daemons
+        with aiorch.Client(one.socket) as client:
+            loaded(client)
+            ask(client, known[0])
+        assert one.stop() == 0
+        fill(one.state / "cache.db", known)
+        with pinned(UNDER_TEST):
+            one.start()
+        with contextlib.ExitStack() as clients:
+            first, second = (clients.enter_context(aiorch.Client(each.socket)) for each in daemons)
+            with stalls(one.socket, "Is anybody there?") as loading:
+                loaded(first)
+            kept = first.cache_stats()["semantic"]["entries"]
+            assert kept >= entries, kept
+            took: list[list[float]] = [[], []]
+            cpu_ms = [0.0, 0.0]
+            for text in new[:misses]:
+                for place, client in enumerate((first, second)):
+                    cpu, began = cpu_s(daemons[place].pid), time.perf_counter()
+                    ask(client, text)
+                    took[place].append((time.perf_counter() - began) * 1e3)
+                    cpu_ms[place] += (cpu_s(daemons[place].pid) - cpu) * 1e3 / misses
+            watched = []
+            for each, client in zip(daemons, (first, second), strict=True):
+                with stalls(each.socket, "Is anybody there?") as seen:
+                    for text in new[misses:]:
+                        ask(client, text)
+                watched.append(seen)
+            busy, idle = watched
+            looked = first.cache_stats()["semantic"]["lookups"]
+            assert looked >= len(new), looked
+        for each in daemons:
+            assert each.stop() == 0, each.said()
+    added = sorted(a - b for a, b in zip(*took, strict=True))
+    waits = {
+        f"{what} {name}": 1e3 * quantile(sorted(seen), share)
+        for what, seen in (("loading", loading), ("with", busy), ("without", idle))
+        for name, share in (("p99.9", 0.999), ("worst", 1.0))
+    }
+    return {
+        "p50": median(took[0]) - median(took[1]),
+        "p50 of pairs": median(added),
+        "miss without": median(took[1]),
+        "cpu": cpu_ms[0] - cpu_ms[1],
+        "p99 with": quantile(sorted(took[0]), 0.99),
+        "p99 without": quantile(sorted(took[1]), 0.99),
+        **waits,
+    }
 
-    async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(memory.run)
-            while not memory.ready:
-                await trio.sleep(0.01)
-            for number, text in enumerate(texts[:entries]):
-                thought = memory.think(b"scope", text)
-                assert thought is not None
-                memory.keep(thought, key=number.to_bytes(8), mark=b"m", source_id="s", uid=1)
-                if number % 50 == 0:
-                    await trio.lowlevel.checkpoint()
-            while any(index.wants_graph or index.growing for index in memory.indexes()):
-                await trio.sleep(0.1)
-            for text in texts[entries:]:
-                began = time.perf_counter()
-                memory.think(b"scope", text)
-                took.append((time.perf_counter() - began) * 1e3)
-                await trio.sleep(0)
-            nursery.cancel_scope.cancel()
 
-    trio.run(run)
-    took.sort()
-    return {"p50": median(took), "p99": took[int(len(took) * 0.99)], "worst": took[-1]}
+def ask(client: aiorch.Client, text: str) -> None:
+    client.complete(messages=[{"role": "system", "content": "Repeat."}, {"role": "user", "content": text}])
+
+
+def loaded(client: aiorch.Client) -> None:
+    while client.status()["semantic"]["why"] == "still loading":
+        time.sleep(0.05)
+
+
+def fill(path: Path, texts: list[str]) -> None:
+    """Put questions in, as if each had been asked in the scope of the one that is there."""
+    from aiorchd.core.text_sketch import sketch
+    from aiorchd.likeness.arrays import open_arrays
+
+    arrays = open_arrays()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        ((scope, mark, uid),) = connection.execute("SELECT scope, mark, uid FROM semantic_entries")
+        for number, text in enumerate(texts):
+            words = sketch(text)
+            assert words is not None
+            row = (number.to_bytes(33), scope, mark, "c", uid, 0, 0, words.to_bytes(), arrays.vector(text))
+            connection.execute(
+                "INSERT INTO semantic_entries (key, scope, mark, source_id, uid, right, wrong, sketch, vector) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
 
 
 def main() -> None:
@@ -225,15 +282,27 @@ def main() -> None:
     for entries, bar in ((10_000, 1.0), (100_000, 2.0)):
         if chosen.quick and entries > 10_000:
             continue
-        cost = lookup_cost(entries)
+        cost = lookup_cost(entries, 200 if chosen.quick else 1000)
         figures.append(
             Figure(
-                f"semantic lookup among {entries} questions, p50",
+                f"semantic lookup among {entries:,} questions, added to a miss through the daemon, p50",
                 cost["p50"],
                 "ms",
                 bar,
-                beside=f"p99 {cost['p99']:.2f} ms, worst {cost['worst']:.2f} ms",
+                beside=f"a miss without {cost['miss without']:.2f} ms; CPU of the daemon {cost['cpu']:.2f} ms more; "
+                f"p99 {cost['p99 with']:.1f} and {cost['p99 without']:.1f} ms",
                 details=cost,
+            )
+        )
+        figures.append(
+            Figure(
+                "the same: an answer from memory meanwhile, p99.9",
+                cost["with p99.9"],
+                "ms",
+                5.0,
+                beside=f"without a semantic cache {cost['without p99.9']:.1f} ms; longest {cost['with worst']:.1f} and "
+                f"{cost['without worst']:.1f} ms; while they are loaded {cost['loading p99.9']:.1f} and "
+                f"{cost['loading worst']:.1f} ms",
             )
         )
     publish("semantic", figures, disturbed=[], save=chosen.save)

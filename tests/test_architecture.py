@@ -79,7 +79,7 @@ LIBRARIES: dict[str, set[str]] = {
     "aiorch": {"msgpack", "trio", "outcome"},
     "aiorchsim": {"msgspec"},
     # Arrays have a room of their own, so that core stays without them and a daemon that does not use them never loads them.
-    "aiorchd.likeness": {"numpy", "safetensors", "tokenizers"},
+    "aiorchd.likeness": {"numpy", "tokenizers"},
     "aiorchd.stages": {"trio", "msgpack", "msgspec", "jsonschema", "referencing"},
 }
 HTTP_LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "requests", "aiohttp"}

@@ -490,6 +490,41 @@ async def test_nearly_equal_questions(tmp_path: Path, simulator: Simulator) -> N
         assert not (await told())["enabled"]
 
 
+@changes("cache.semantic.embedding_model", "cache.semantic.embedding_wait_s")
+async def test_vectors_from_a_model(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        async def semantic() -> tuple[str | None, int, int]:
+            status = await host.client.status()
+            skipped = status["stages"]["semantic"]["skipped"]
+            return status["semantic"]["embedder"], status["semantic"]["lookups"], skipped
+
+        async def changed(**keys: Any) -> None:
+            await host.edit("cache", semantic={"enabled": True, "embedding_wait_s": 5.0, **keys})
+            while (await host.client.status())["semantic"]["why"] == "still loading":
+                await trio.sleep(0.02)
+
+        await host.edit_model("slow", input_usd_per_1m=1000.0)
+        await changed(embedding_model="slow")
+        before = await host.received()
+        assert (await host.ask(1)).cache == "miss"
+        assert await host.received() == before + 2
+        assert await semantic() == ("slow", 1, 0)
+        told = await host.client.stats(by="model")
+        (row,) = [row for row in told["groups"] if row["name"] == "slow"]
+        assert row["spent_usd"] > 0, "what the vectors cost is in the statistics"
+        await changed(embedding_model="slow", embedding_wait_s=0.01)
+        began = trio.current_time()
+        await host.ask(2)
+        assert trio.current_time() - began < 0.4, "nobody waits longer than was said"
+        assert await semantic() == ("slow", 1, 1)
+        await changed(embedding_model="")
+        assert (await semantic())[0] is None
+        before = await host.received()
+        await host.ask(3)
+        assert await host.received() == before + 1
+
+
 @changes("cache.strategy", "cache.disk_max_entries")
 async def test_cache_strategies(tmp_path: Path, simulator: Simulator) -> None:
     async with a_host(tmp_path, simulator) as host:

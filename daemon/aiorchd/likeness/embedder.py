@@ -9,8 +9,11 @@ family, whose licence is their maker's (docs/semantic-cache.md).
 
 from __future__ import annotations
 
+import json
+import struct
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +21,8 @@ DIMENSIONS = 256
 _WEIGHTS = "wordllama/weights/l2_supercat_256.safetensors"
 _TOKENIZER = "wordllama/tokenizers/l2_supercat_tokenizer_config.json"
 _MOST_CHARACTERS = 8000
+_MOST_HEADER_BYTES = 1_000_000
+_READ_BYTES = 1024 * 1024
 
 
 class EmbedderMissing(Exception):
@@ -28,10 +33,9 @@ class Embedder:
     """Turns a text into a vector of length 1, as float32. Opening it takes some 100 ms: not on Trio's thread."""
 
     def __init__(self, weights: Path, tokenizer: Path) -> None:
-        from safetensors.numpy import load_file
         from tokenizers import Tokenizer
 
-        (self._rows,) = load_file(weights).values()
+        self._rows = _read_rows(weights)
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -44,6 +48,28 @@ class Embedder:
         if not numbers:
             return None
         return unit(self._rows[numbers].astype(np.float32).mean(axis=0).tobytes())
+
+
+def _read_rows(path: Path) -> Any:
+    """Read the one array of a file in the format safetensors: the length of a JSON header, the header, the numbers. Its own
+    library would keep all threads from running meanwhile."""
+    with path.open("rb", buffering=0) as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > _MOST_HEADER_BYTES:
+            raise ValueError("no header where one should be")
+        (array,) = [told for name, told in json.loads(file.read(length)).items() if name != "__metadata__"]
+        begin, end = array["data_offsets"]
+        if array["dtype"] != "F16" or array["shape"][1] != DIMENSIONS:
+            raise ValueError(f"holds {array['dtype']} {array['shape']}")
+        file.seek(8 + length + begin)
+        held = bytearray(end - begin)
+        view = memoryview(held)
+        while view:
+            read = file.readinto(view[:_READ_BYTES])
+            if not read:
+                raise ValueError("ends too soon")
+            view = view[read:]
+    return np.frombuffer(held, dtype="<f2").reshape(array["shape"])
 
 
 def unit(vector: bytes) -> bytes | None:
@@ -69,7 +95,7 @@ def open_embedder() -> Embedder:
         raise EmbedderMissing(f"this release of wordllama does not bring {_WEIGHTS} and {_TOKENIZER}; {remedy}")
     try:
         return Embedder(weights, tokenizer)
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError, KeyError, TypeError, struct.error) as error:
         raise EmbedderMissing(
             f"the files of wordllama cannot be read ({type(error).__name__}: {error}); {remedy}"
         ) from None

@@ -111,12 +111,11 @@ class QuestionVectors:
         known = self._known.get(place)
         if known is not None and (known.vector is not None or not known.done.is_set()):
             return known
-        waiting = self._waiting.setdefault(uid, [])
-        if self._closed or len(waiting) >= MOST_WAITING:
+        if self._closed or len(self._waiting.get(uid, ())) >= MOST_WAITING:
             self._turned_away += 1
             return None
         pending = Pending(text, call)
-        waiting.append(pending)
+        self._waiting.setdefault(uid, []).append(pending)
         self._known.pop(place, None)
         self._known[place] = pending
         if len(self._known) > MOST_KNOWN:

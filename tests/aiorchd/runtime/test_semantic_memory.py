@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -250,4 +251,61 @@ async def test_switching_it_on_and_off_is_live(arrays) -> None:
         memory.reconfigure(SemanticCache(enabled=False))
         assert not memory.ready
         assert await think(memory, b"s", "what is my balance") is None
+        nursery.cancel_scope.cancel()
+
+
+def unit_vector(dimensions: int, place: int) -> bytes:
+    values = [0.0] * dimensions
+    values[place] = 1.0
+    return array("f", values).tobytes()
+
+
+async def test_another_embedder_begins_anew(arrays) -> None:
+    rows = Rows()
+    memory = memory_of(arrays, rows)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        await prove(memory)
+        memory.reconfigure(SemanticCache(enabled=True, embedding_model="maker"))
+        with trio.fail_after(30):
+            while not memory.ready:
+                await trio.sleep(0.01)
+        told = memory.statistics()
+        assert (told.embedder, told.labels, told.checked, told.active) == ("maker", 0, 0, False)
+        nursery.cancel_scope.cancel()
+    # What was learned with one is not taken up by the other, after a restart either.
+    again = memory_of(arrays, rows)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, again)
+        assert again.statistics().labels == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_model_that_gives_other_lengths_begins_anew(arrays) -> None:
+    memory = memory_of(arrays, embedding_model="maker")
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        for key, dimensions in ((b"a", 8), (b"b", 8), (b"c", 12)):
+            thought = await memory.think(b"s", f"question {key.hex()}", unit_vector(dimensions, key[0] % 8))
+            assert thought is not None and (thought.nearest is None)
+            memory.keep(thought, key=key, mark=b"m", source_id="c", uid=1)
+        assert memory.statistics().entries == 1
+        found = await memory.think(b"s", "question 63", unit_vector(12, b"c"[0] % 8))
+        assert found is not None and found.nearest is not None and found.nearest.key == b"c"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_smaller_bound_takes_the_oldest_in_slices(arrays) -> None:
+    rows = Rows()
+    memory = memory_of(arrays, rows)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        for number in range(260):
+            await put(memory, f"question {number}", key=number.to_bytes(2))
+        memory.reconfigure(SemanticCache(enabled=True, max_entries=10))
+        with trio.fail_after(30):
+            while memory.statistics().entries > 10:
+                await trio.sleep(0.01)
+        assert list(rows.entries) == [number.to_bytes(2) for number in range(250, 260)]
+        assert await memory.forget(uid=None, source_id=None, everything=True) == 10
         nursery.cancel_scope.cancel()

@@ -43,6 +43,7 @@ class Memory:
         self.given: list[str] = []
         self.dropped = 0
         self.may_serve: bool | None = None
+        self.looked: list[bytes] = []
 
     def vector(self, text: str) -> bytes | None:
         return b"vector"
@@ -54,6 +55,7 @@ class Memory:
         return Thought(nearest=None)
 
     async def think(self, scope: bytes, text: str, vector: bytes, *, may_serve: bool) -> Thought | None:
+        self.looked.append(vector)
         self.may_serve = may_serve
         return self.thought
 
@@ -190,6 +192,96 @@ async def test_an_error_teaches_nothing() -> None:
         with pytest.raises(ProviderError):
             await asked.reply()
     assert (memory.learned, memory.kept) == ([], [])
+
+
+# vectors from a model
+
+
+@dataclass
+class Asked:
+    """Vectors that come after a while, if they come."""
+
+    after_s: float = 0.0
+    gives: bytes | None = b"from a model"
+    texts: list[str] = field(default_factory=list)
+    vector: bytes | None = None
+
+    def begin(self, call: Any, text: str) -> Asked | None:
+        self.texts.append(text)
+        return self
+
+    async def wait(self, limit_s: float) -> bytes | None:
+        await trio.sleep(min(limit_s, self.after_s))
+        if self.after_s <= limit_s:
+            self.vector = self.gives
+        return self.vector
+
+
+def asking_stage(inner: Any, memory: Memory, asked: Any, nursery: trio.Nursery, found: Found | None = None) -> Semantic:
+    async def find(key: bytes) -> Found | None:
+        await trio.lowlevel.checkpoint()
+        return found
+
+    return Semantic(
+        inner, memory, scope_of=lambda call: (b"scope", "text"), find=find, asked=asked, wait_s=0.3, nursery=nursery
+    )
+
+
+async def test_a_model_may_make_the_vector(autojump_clock: trio.testing.MockClock) -> None:
+    memory, asked = Memory(Thought()), Asked(after_s=0.2)
+    async with trio.open_nursery() as nursery:
+        reply = await asking_stage(InnerService(), memory, asked, nursery, KEPT)(a_call(key=b"k"))
+    assert (reply.cache, asked.texts, memory.looked) == ("semantic", ["text"], [b"from a model"])
+
+
+@pytest.mark.parametrize("in_the_end", [True, False])
+async def test_a_slow_model_holds_nobody_up_longer_than_the_bound(
+    autojump_clock: trio.testing.MockClock, in_the_end: bool
+) -> None:
+    memory, asked, inner = Memory(Thought()), Asked(after_s=2.0), InnerService()
+    async with trio.open_nursery() as nursery:
+        stage = asking_stage(inner, memory, asked, nursery, KEPT)
+        began = trio.current_time()
+        call = a_call(key=b"k")
+        waits = ask(nursery, stage, call)
+        received = await inner.next()
+        assert trio.current_time() - began == pytest.approx(0.3)
+        asked.vector = b"late" if in_the_end else None
+        received.reply(text="Eight.")
+        assert (await waits.reply()).cache == "miss"
+    assert stage.statistics().skipped == 1
+    assert memory.looked == []
+    assert memory.kept == ([b"k"] if in_the_end else [])
+    assert "did not come in time" in call.journal.notes[-1][2]
+
+
+async def test_who_is_turned_away_is_asked_plainly(autojump_clock: trio.testing.MockClock) -> None:
+    class Full:
+        def begin(self, call: Any, text: str) -> None:
+            return None
+
+    memory, inner = Memory(Thought()), InnerService()
+    async with trio.open_nursery() as nursery:
+        asked = ask(nursery, asking_stage(inner, memory, Full(), nursery), a_call(key=b"k"))
+        (await inner.next()).reply(text="Eight.")
+        assert (await asked.reply()).cache == "miss"
+    assert memory.kept == []
+
+
+async def test_nobody_waits_for_what_a_model_says_of_two_answers(autojump_clock: trio.testing.MockClock) -> None:
+    prose = "You can reset the password of your account on the settings page: open the menu, choose security, and press the button. A link arrives soon."
+    memory, inner, asked = Memory(Thought(serve=False)), InnerService(), Asked(after_s=0.2)
+    async with trio.open_nursery() as nursery:
+        stage = asking_stage(inner, memory, asked, nursery, Found(a_reply(prose), "source", 1.0))
+        waits = ask(nursery, stage, a_call(key=b"k"))
+        (await inner.next()).reply(text=prose.replace("press the button", "press that button"))
+        asked.after_s = 5.0
+        before = trio.current_time()
+        await waits.reply()
+        assert trio.current_time() - before < 1.0
+        assert memory.learned == []
+    assert memory.learned == [True]
+    assert len(asked.texts) == 3
 
 
 async def test_cancelled_anywhere_it_holds_nothing() -> None:
