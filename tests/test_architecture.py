@@ -93,6 +93,7 @@ BARRIERS: dict[str, int] = {
     "aiorchd/doors/unix.py": 1,  # one connection
     "aiorchd/stages/coalesce.py": 1,  # a shared flight
     "aiorchd/stages/hedge.py": 1,  # a second try, in the nursery of its generation
+    "aiorchd/stages/question_vectors.py": 1,  # vectors that nobody waits for any more
     "aiorchd/stages/refresh.py": 1,  # a refresh nobody waits for
     "aiorchd/stages/repeats.py": 1,  # a call that may outlive its caller
     "aiorchd/store/database.py": 1,  # a transaction is undone whatever ends it
