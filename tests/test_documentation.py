@@ -152,6 +152,9 @@ fallback = []
 models = ["good"]
 [budget]
 per_day_usd = 5.0
+[cache.semantic]
+enabled = true
+embedding_model = "good"
 """
 
 
