@@ -154,7 +154,7 @@ def _answer_together(
         said = answer(messages, model=model, seed=seed, quality=0.0 if wrong else quality, **asked)
         text = said.tool_calls[0].arguments if said.tool_calls else said.text
         if words_alone:
-            return text if schema is not None else _json_or_text(text)
+            return text if schema is not None or together.strings else _json_or_text(text)
         return json.loads(text)
 
     text, spoiled = answer_together(together, alone, weakness, (seed, model))

@@ -2,8 +2,9 @@
 
 The user's text has what the items share and then one JSON document, `{"items": [{"id": "…", "text": "…"}, …]}`. The
 answer is `{"answers": [{"id": "…", "answer": …}, …]}`, whether a schema asks for that, a tool, or words alone. An item
-is answered exactly as the question that one gets by putting its text in the document's place, under the system text
-without what is said there about items and answers: so an answer that belongs to another item can be told from its own.
+is answered exactly as the question that one gets by putting its text in the document's place (or in that of `TEXT_MARK`,
+where what they share goes on behind it), under the system text without what is said there about items and answers: so an
+answer that belongs to another item can be told from its own.
 
 A model may be worse at this (`Weakness`): a share of the answers wrong that would be right alone, growing with the
 number of items, and answers that are out of form. Which, follows from the seed, the model's name and the texts; not
@@ -20,6 +21,7 @@ from typing import Any, Final
 from aiorchsim.textwork.words import chance, pick
 
 MOST_ITEMS: Final = 1_000
+TEXT_MARK: Final = "[text of the item]"
 
 _DOCUMENT: Final = re.compile(r"\{\s*\"items\"\s*:\s*\[")
 _ABOUT_ITEMS: Final = re.compile(r"\"(?:items|answers)\"|`(?:items|answers)`")
@@ -66,14 +68,15 @@ class Spoiled:
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """A prompt with many items: `system` without what is said there about them, the text `before` and `after` the
-    document, the ids and texts in order.
+    """A prompt with many items: `system` without what is said there about them, what stands `before` and `after` the text
+    of each, the ids and texts in order, and whether each answer was said to be a string.
     """
 
     system: str
     before: str
     after: str
     items: tuple[tuple[str, str], ...]
+    strings: bool = False
 
     def alone(self, text: str) -> str:
         """The user's text of the question about one item."""
@@ -90,7 +93,9 @@ def read_together(system: str, user: str) -> Together | None:
             continue
         items = _items(value)
         if items:
-            return Together(_without_the_form(system), user[: found.start()], user[end:], items)
+            system, form = _parted(system)
+            before, after = _around(user[: found.start()], user[end:])
+            return Together(system, before, after, items, "string" in form)
     return None
 
 
@@ -165,14 +170,25 @@ def _items(value: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple(items.items())
 
 
-def _without_the_form(system: str) -> str:
-    """The system text up to the first paragraph that speaks of items or answers by the names they have in the JSON."""
-    kept = []
-    for paragraph in system.split("\n\n"):
+def _parted(system: str) -> tuple[str, str]:
+    """The system text up to the first paragraph that speaks of items or answers by the names they have in the JSON, and
+    the rest.
+    """
+    paragraphs = system.split("\n\n")
+    for place, paragraph in enumerate(paragraphs):
         if _ABOUT_ITEMS.search(paragraph):
-            break
-        kept.append(paragraph)
-    return "\n\n".join(kept)
+            return "\n\n".join(paragraphs[:place]), "\n\n".join(paragraphs[place:])
+    return system, ""
+
+
+def _around(before: str, after: str) -> tuple[str, str]:
+    """What stands before and after each text, given what does so around the document."""
+    head, mark, tail = before.rpartition(TEXT_MARK)
+    if mark:
+        return head, tail.removesuffix("\n\n") + after
+    if before.endswith((" \n", "\t\n")):  # the document was put on a line of its own
+        before = before[:-1]
+    return before, after
 
 
 def _json(answers: list[dict[str, Any]]) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiorchsim.textwork import answer
-from aiorchsim.textwork.together import BatchFault, Spoiled, Weakness, answer_schema, read_together
+from aiorchsim.textwork.together import TEXT_MARK, BatchFault, Spoiled, Weakness, answer_schema, read_together
 
 SYSTEM = "You sort tickets."
 TOLD = (
@@ -118,6 +118,26 @@ def test_a_wish_for_json_that_is_only_the_batchs_own_makes_no_json_of_words():
 @given(st.lists(st.text(st.characters(blacklist_categories=("Cs",)), max_size=60), min_size=1, max_size=6))
 def test_any_texts_are_answered_as_alone(texts):
     assert together(texts) == list(zip(ids(texts), alone(texts), strict=True))
+
+
+def test_what_stands_behind_each_text_is_read_with_it():
+    common = f"Ticket: {TEXT_MARK}\nClassify it as one of: billing, delivery, account.\n\n"
+    singles = [
+        said(SYSTEM, f"Ticket: {text}\nClassify it as one of: billing, delivery, account.").text for text in TEXTS
+    ]
+    assert [one for _, one in together(TEXTS, common)] == singles
+    assert singles[:3] == ["billing", "delivery", "account"]
+
+
+def test_the_document_on_a_line_of_its_own_is_the_text_on_that_line():
+    assert together(["2+2?"], "What is \n") == [("k0", said(SYSTEM, "What is 2+2?").text)]
+
+
+def test_answers_that_have_to_be_strings_are_strings():
+    common = 'Reply in JSON with the keys "label" and "summary".\n\n'
+    told = f"{SYSTEM}\n\n{TOLD} Each answer is a string."
+    (one,) = json.loads(said(told, common + document(TEXTS[:1])).text)["answers"]
+    assert one["answer"] == said(SYSTEM, common + TEXTS[0]).text
 
 
 def test_the_other_items_do_not_matter():
