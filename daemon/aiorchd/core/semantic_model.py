@@ -3,19 +3,14 @@
 Idea. A fixed likeness threshold is wrong for every stream but the one it was chosen on. Here every call that asks the
 model anyway, though a kept question was near, says whether the kept answer would have been right: a label for the
 features of that pair. One logistic regression over all pairs tells the probability p that the next one is right, and
-an answer is given when p reaches a threshold that moves with what shadow checks find, so that the share of wrong ones
-stays at the target whatever the calibration of p:
-
-    wrong:  logit(threshold) += 0.3 (1 - target)        right:  logit(threshold) -= 0.3 target
-
-which rests where a share ``target`` of the checked ones is wrong (stochastic approximation of a quantile, Robbins and
-Monro 1951). Features are standardised and clipped to +-3, and the weights held by an L2 of 5: without both, the history
-of single entries runs away with the model.
+an answer is given when p reaches a threshold that keeps the share of wrong ones below the target whatever the calibration
+of p (`core.hit_threshold`). Features are standardised and clipped to +-3, and the weights held by an L2 of 5: without
+both, the history of single entries runs away with the model.
 
 `Proof` keeps it honest: it holds the outcome of the last checks, lets answers be given only after enough of them were
 right, and forbids it when they show that the target is not kept; then it has to be proved anew.
 
-Sources: Robbins-Monro for the threshold; E. B. Wilson 1927 for the interval. The idea of verifying a share of the hits
+Sources: E. B. Wilson 1927 for the interval. The idea of verifying a share of the hits
 is common to the literature on semantic caches; no code of others is used.
 """
 
@@ -27,6 +22,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from aiorchd.core.hit_threshold import HitThreshold
 from aiorchd.core.text_sketch import Difference
 
 FEATURES: Final = 16
@@ -34,9 +30,6 @@ FIRST_LABELS: Final = 200
 MOST_LABELS: Final = 6000
 CLIP: Final = 3.0
 L2: Final = 5.0
-_STEP: Final = 0.3
-_MOST_LOGIT: Final = 9.0
-_LEAST_LOGIT: Final = -1.0
 _HISTORY_CAP: Final = 8.0
 
 Row: TypeAlias = tuple[float, ...]
@@ -102,13 +95,12 @@ class SemanticModel:
     Rows are kept as they are handed on, packed: making six thousand of them into arrays would take as long as an answer."""
 
     def __init__(self, target: float) -> None:
-        self._target = target
+        self._threshold = HitThreshold(target)
         self._rows = array("f")
         self._labels = bytearray()
         self._oldest = 0
         """The place of the next label, once there are as many as are kept."""
         self._weights: Weights | None = None
-        self._logit = _logit(1.0 - target)
         self._unfitted = 0
         self._fitting = False
 
@@ -125,7 +117,7 @@ class SemanticModel:
     @property
     def threshold(self) -> float:
         """The least probability with which an answer is given."""
-        return 1.0 / (1.0 + math.exp(-self._logit))
+        return self._threshold.value
 
     @property
     def due(self) -> bool:
@@ -135,17 +127,21 @@ class SemanticModel:
         return self._weights is None or self._unfitted >= max(50, len(self._labels) // 20)
 
     def reconfigure(self, target: float) -> None:
-        """Hold to another target from now on; the threshold begins where a calibrated model would need it."""
-        if target != self._target:
-            self._target = target
-            self._logit = _logit(1.0 - target)
+        """Hold to another target from now on."""
+        self._threshold.reconfigure(target)
 
     def probability(self, row: Row) -> float | None:
         """Tell how surely a pair has the same answer; None before there are weights."""
         return None if self._weights is None else self._weights.probability(row)
 
+    def came_up(self, probability: float) -> None:
+        """A lookup had this probability, whether its answer is given or not."""
+        self._threshold.came_up(probability)
+
     def learn(self, row: Row, *, right: bool) -> None:
         """Take a label."""
+        if self._weights is not None:
+            self._threshold.turned_out(self._weights.probability(row), right=right)
         if len(self._labels) < MOST_LABELS:
             self._rows.extend(row)
             self._labels.append(right)
@@ -157,9 +153,8 @@ class SemanticModel:
         self._unfitted += 1
 
     def adapt(self, *, right: bool) -> None:
-        """Move the threshold after one check of an answer that was, or would have been, given."""
-        step = -_STEP * self._target if right else _STEP * (1.0 - self._target)
-        self._logit = min(_MOST_LOGIT, max(_LEAST_LOGIT, self._logit + step))
+        """Take one check of an answer that was, or would have been, given."""
+        self._threshold.checked(right=right)
 
     def take(self) -> tuple[bytes, bytes]:
         """Give all rows, packed as float32, and a byte for each label, for a fit that begins now; `fitted` ends it."""
@@ -167,20 +162,20 @@ class SemanticModel:
         self._unfitted = 0
         return self._packed()
 
-    def state(self) -> tuple[bytes, bytes, float]:
-        """Give what `restore` takes: packed rows, labels, and the logit of the threshold."""
-        return *self._packed(), self._logit
+    def state(self) -> tuple[bytes, bytes, tuple[bytes, bytes, float]]:
+        """Give what `restore` takes: packed rows, labels, and what the threshold knows."""
+        return *self._packed(), self._threshold.state()
 
-    def restore(self, rows: bytes, labels: bytes, logit: float) -> None:
+    def restore(self, rows: bytes, labels: bytes, threshold: tuple[bytes, bytes, float]) -> None:
         """Go on from a state. Raises ValueError for one that makes no sense."""
         values = array("f")
         values.frombytes(rows)
-        if len(values) != FEATURES * len(labels) or not math.isfinite(logit) or not all(map(math.isfinite, values)):
+        if len(values) != FEATURES * len(labels) or not all(map(math.isfinite, values)):
             raise ValueError("not the state of a semantic model")
+        self._threshold.restore(*threshold)
         self._rows = values[-MOST_LABELS * FEATURES :]
         self._labels = bytearray(map(bool, labels[-MOST_LABELS:]))
         self._oldest = 0
-        self._logit = min(_MOST_LOGIT, max(_LEAST_LOGIT, logit))
         self._unfitted = len(self._labels)
 
     def fitted(self, weights: Weights | None) -> None:
@@ -188,6 +183,7 @@ class SemanticModel:
         self._fitting = False
         if weights is not None:
             self._weights = weights
+            self._threshold.settle()
 
     def _packed(self) -> tuple[bytes, bytes]:
         """The oldest first."""
@@ -296,7 +292,3 @@ def wilson_interval(events: int, trials: int, z: float = 1.96) -> tuple[float, f
     centre = (share + z * z / (2 * trials)) / shrink
     half = z / shrink * math.sqrt(share * (1.0 - share) / trials + z * z / (4.0 * trials * trials))
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def _logit(share: float) -> float:
-    return math.log(share / (1.0 - share))

@@ -29,7 +29,7 @@ from aiorchd.core.semantic_model import Neighbourhood, Proof, Row, SemanticModel
 from aiorchd.core.text_sketch import TextSketch, difference, sketch
 
 NEIGHBOURS: Final = 6
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 """Of what was learned; another one is not taken, and it is learned again."""
 _STATE_EVERY_S: Final = 60.0
 _RECENT_SERVED: Final = 10_000
@@ -226,6 +226,8 @@ class SemanticMemory:
             words_apart,
         )
         sureness, threshold = self._model.probability(row), self._model.threshold
+        if sureness is not None:
+            self._model.came_up(sureness)
         would_hit = may_serve and sureness is not None and sureness >= threshold
         self._would_hits += would_hit
         serve = would_hit and self._proof.allowed and self._chance() >= self._section.shadow_share
@@ -430,19 +432,19 @@ class SemanticMemory:
             return
         self._changed = False
         self._state_due = trio.current_time() + _STATE_EVERY_S
-        rows, labels, logit = self._model.state()
+        rows, labels, threshold = self._model.state()
         checks, allowed = self._proof.state()
         embedder = self._section.embedding_model
-        self._store.keep_state(msgpack.packb([STATE_VERSION, rows, labels, logit, checks, allowed, embedder]))
+        self._store.keep_state(msgpack.packb([STATE_VERSION, rows, labels, threshold, checks, allowed, embedder]))
 
     def _restore(self, state: bytes | None) -> None:
         if state is None:
             return
         try:
-            version, rows, labels, logit, checks, allowed, *embedder = msgpack.unpackb(state)
-            # The first release had no embedder but its own, and did not write which.
-            if version == STATE_VERSION and (embedder or [""])[0] == self._section.embedding_model:
-                self._model.restore(rows, labels, logit)
+            version, rows, labels, threshold, checks, allowed, *embedder = msgpack.unpackb(state)
+            # The first version had no embedder but its own, and of the threshold only where it stood.
+            if version in (1, STATE_VERSION) and (embedder or [""])[0] == self._section.embedding_model:
+                self._model.restore(rows, labels, threshold if version == STATE_VERSION else (b"", b"", 0.0))
                 self._proof.restore(checks, allowed=allowed)
         except (ValueError, TypeError, msgpack.exceptions.UnpackException):
             self._log.warning("what the semantic cache had learned cannot be read; it learns again")
