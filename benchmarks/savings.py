@@ -1,12 +1,17 @@
-"""Asks 1,000 questions about 150 distinct records of three real kinds, each with noise of its own, and counts what was paid.
+"""What is not paid for: records that differ only in noise, and questions that are asked together.
 
-    python benchmarks/savings.py [--save] [--quick]
+    python benchmarks/savings.py [--save] [--quick] [--only noise,bursts,weak,lone]
 
-Entries of systemd's journal, of HTTP archives (HAR) and of git's log (made by git itself, as often as it takes), as in
-tests/kit/structures.py; one operation with the default rules and nothing else. The provider's own count is the witness. Then 300
-pairs whose noise differs and besides one thing that means something: none may count as equal.
+Noise: 1,000 questions about 150 distinct records of three real kinds, each with noise of its own: entries of systemd's
+journal, of HTTP archives (HAR) and of git's log (made by git itself, as often as it takes), as in tests/kit/structures.py; one
+operation with the default rules and nothing else. The provider's own count is the witness. Then 300 pairs whose noise differs and
+besides one thing that means something: none may count as equal.
+
+Together: rig/batching.py has what is asked, rig/batched_figures.py how. Bursts of different questions with batching on at its
+defaults and off; models that the simulator makes worse in batches, and a good one; a lone question now and then.
 """
 
+import argparse
 import contextlib
 import tempfile
 import threading
@@ -14,6 +19,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from rig.batched_figures import lone_questions, saved_by_bursts, weak_models
 from rig.figures import Figure, options, publish
 from rig.meters import LOAD, UNDER_TEST, Disturbance, median, pinned
 from rig.scene import configuration, daemon, start_simulator
@@ -29,9 +35,33 @@ template = "Say in one sentence what this record tells:\\n{{ input | tojson }}"
 """
 
 
+PARTS = ("noise", "bursts", "weak", "lone")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, comma-separated: " + ", ".join(PARTS))
+
+
 def main() -> None:
-    chosen = options(__doc__.splitlines()[0])
-    requests = 300 if chosen.quick else 1000
+    chosen = options(__doc__.splitlines()[0], add_arguments)
+    parts = chosen.only.split(",")
+    figures, disturbed = [], []
+    if "noise" in parts:
+        found, took = noisy(300 if chosen.quick else 1000)
+        figures, disturbed = figures + found, disturbed + took
+    if "bursts" in parts:
+        found, took = saved_by_bursts(120 if chosen.quick else 500, range(1, 2 if chosen.quick else 4))
+        figures, disturbed = figures + found, disturbed + took
+    if "weak" in parts:
+        found, took = weak_models(300 if chosen.quick else 1200, range(1, 2 if chosen.quick else 4))
+        figures, disturbed = figures + found, disturbed + took
+    if "lone" in parts:
+        figures += lone_questions(10 if chosen.quick else 40)
+    publish("savings", figures, disturbed=disturbed, save=chosen.save)
+
+
+def noisy(requests: int) -> tuple[list[Figure], list[float]]:
+    """Records with noise."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aiorch-bench-")))
         inputs = noisy_inputs(folder, distinct=DISTINCT, requests=requests, seed=1)
@@ -53,8 +83,10 @@ def main() -> None:
         answers.setdefault(what, set()).add(text)
     crossed = sum(len(texts) > 1 for texts in answers.values())
     hits = sorted(took for _, _, how, took in told if how == "normalised")
-    publish(
-        "savings",
+    assert paid == DISTINCT, paid
+    assert not merged, merged[0]
+    assert not crossed, answers
+    return (
         [
             Figure(
                 f"provider calls for {requests:,} requests about {DISTINCT} distinct records with noise, default rules only",
@@ -68,12 +100,8 @@ def main() -> None:
             Figure("pairs that differ in meaning, counted as equal", len(merged), f"of {len(pairs)}", bar=0),
             Figure("a normalised hit, client to client, p50", median(hits) * 1e3, "ms"),
         ],
-        disturbed=[disturbed],
-        save=chosen.save,
+        [disturbed],
     )
-    assert paid == DISTINCT, paid
-    assert not merged, merged[0]
-    assert not crossed, answers
 
 
 def _ask_all(socket: str, inputs: list) -> list[tuple[str, str, str, float]]:
