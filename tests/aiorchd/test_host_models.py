@@ -567,6 +567,80 @@ async def test_a_host_goes_at_once_when_nothing_is_worked_on_and_with_the_last_c
         assert await host.closed()
 
 
+# --- a daemon that has just been started
+
+
+async def test_a_call_waits_for_who_had_registered_with_the_daemon_before(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with house() as it, it.peer() as host, it.peer() as caller:
+        it.host_models.return_s = 5.0
+        it.host_models.expect([(1000, "mine"), (1000, "ours")], trio.current_time())
+        asked = [await caller.ask("complete", prompt="q", model=name) for name in ("mine", "ours")]
+        await trio.sleep(4)
+        await host.call("models.register", names=["mine", "ours"])
+        for question in (await host.next_request(), await host.next_request()):
+            await host.answer(question, question.params[0]["model"])
+        assert [(await caller.response(number)).result["text"] for number in asked] == ["mine", "ours-1"]
+        again = await caller.call("complete", prompt="q", model="mine")
+        assert (again["text"], again["cache"]) == ("mine", "exact"), "it is kept as any answer of that model"
+        assert "waited 4 s for a process that answered for mine" in repr(it.records)
+
+
+async def test_it_waits_no_longer_than_that_and_for_nobody_else(autojump_clock: trio.testing.MockClock) -> None:
+    async with house() as it, it.peer() as caller, it.peer(uid=7) as stranger:
+        it.host_models.return_s = 5.0
+        it.host_models.expect([(1000, "mine"), (1000, "ours"), (1000, "small")], began := trio.current_time())
+        for peer, name in ((caller, "other"), (stranger, "mine")):
+            assert (await peer.error("complete", prompt="q", model=name)).startswith("unknown_model")
+        assert (await stranger.error("complete", prompt="q", model="ours")).startswith("no_models")
+        assert (await caller.call("complete", prompt="q", model="small"))["text"] == "configured small"
+        assert trio.current_time() == began
+        assert (await caller.error("complete", prompt="q", model="mine")).startswith("unknown_model")
+        assert trio.current_time() == began + 5
+        assert (await caller.error("complete", prompt="q", model="mine")).startswith("unknown_model")
+        assert (await caller.error("complete", prompt="q", model="ours")).startswith("no_models")
+        assert trio.current_time() == began + 5
+        it.host_models.return_s = 7.0
+        assert (await caller.error("complete", prompt="q", model="ours")).startswith("no_models")
+        assert trio.current_time() == began + 7, "it is looked at anew for each call"
+
+
+async def test_who_waits_for_one_can_leave_and_has_a_deadline(autojump_clock: trio.testing.MockClock) -> None:
+    async with house() as it, it.peer() as caller:
+        it.host_models.return_s = 500.0
+        it.host_models.expect([(1000, "mine")], trio.current_time())
+        asked = await caller.ask("complete", prompt="q", model="mine")
+        await trio.testing.wait_all_tasks_blocked()
+        await caller.cancel(asked)
+        assert (await caller.response(asked)).error[1].startswith("cancelled")
+        began = trio.current_time()
+        error = await caller.error("complete", prompt="q", model="mine", timeout_s=3.0)
+        assert error.startswith("deadline_exceeded")
+        assert trio.current_time() == began + 3
+
+
+async def test_one_that_comes_with_the_call_does_not_wait(autojump_clock: trio.testing.MockClock) -> None:
+    async with house() as it, it.peer() as host:
+        it.host_models.return_s = 500.0
+        it.host_models.expect([(1000, "mine")], began := trio.current_time())
+        asked = await host.ask("complete", prompt="q", model="mine", host=True)
+        await host.answer(await host.next_request(), "mine")
+        assert (await host.response(asked)).result["text"] == "mine"
+        assert trio.current_time() == began
+
+
+async def test_every_change_in_who_answers_is_told() -> None:
+    told: list[list[tuple[int, str]]] = []
+    async with house() as it:
+        it.host_models.on_changed = lambda: told.append(it.host_models.places())
+        async with it.peer() as host:
+            await host.call("models.register", names=["a", "b"])
+            await host.call("models.remove", name="a")
+            assert told == [[(1000, "a"), (1000, "b")], [(1000, "b")]]
+        assert told[-1] == []
+
+
 async def test_what_is_registered_anew_holds_at_once_also_for_who_waits() -> None:
     async with house() as it, it.peer() as host, it.peer() as caller:
         await host.call("models.register", name="mine", max_concurrency=1, input_usd_per_1m=1.0, output_usd_per_1m=1.0)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import pytest
 from processes import ROOT, DaemonProcess, daemon
 
 import aiorch
+from aiorch.protocol import Connection, Request
 
 CONFIG = """
 [daemon]
@@ -253,6 +255,51 @@ def test_a_drain_waits_for_a_function(running: DaemonProcess, client: aiorch.Cli
     assert running.stop(signal.SIGTERM) == 0
     asking.join()
     assert said == ["finished"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_call_at_the_successor_waits_for_a_process_that_comes_later(
+    running: DaemonProcess, client: aiorch.Client, how: signal.Signals
+) -> None:
+    """The process is another one than the caller, and slower to find the successor."""
+    host = raw_host(running.socket)
+    said: list[str] = []
+    asking = threading.Thread(target=lambda: said.append(client.complete("x", model="slow-to-return").text))
+    try:
+        eventually((running.state / "host-models.json").exists)
+        running.stop(how)
+        running.start()
+        asking.start()
+        eventually(lambda: client.status()["door"]["in_flight"] >= 2)  # that one, and the question for it
+        with pytest.raises(aiorch.UnknownModel):
+            client.complete("x", model="never-heard-of")
+        host.close()
+        host = raw_host(running.socket)
+        [question] = asked_of(host)
+        host.sendall(Connection.pack_result(question.msgid, "here"))
+        asking.join(10)
+        assert said == ["here"]
+    finally:
+        host.close()
+
+
+def raw_host(path: Path) -> socket.socket:
+    """A connection that has registered a model, and does nothing else."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(10)
+    connection.connect(str(path))
+    connection.sendall(Connection().pack_request("models.register", {"name": "slow-to-return"})[1])
+    return connection
+
+
+def asked_of(connection: socket.socket) -> list[Request]:
+    """What is asked of it first, whatever else it is told before."""
+    wire = Connection()
+    while True:
+        data = connection.recv(65536)
+        assert data
+        if asked := [event for event in wire.receive_data(data) if isinstance(event, Request)]:
+            return asked
 
 
 NEOVIM = """

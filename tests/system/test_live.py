@@ -1120,6 +1120,31 @@ async def test_what_a_connection_answers_for(tmp_path: Path, simulator: Simulato
             may_answer.set()
 
 
+@changes("daemon.host_return_s")
+async def test_who_had_registered_before_a_restart(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        socket, kept = host.running.socket, host.running.state / "host-models.json"
+        async with aiorch.AsyncClient(socket) as client:
+            await client.register_model("mine", call=lambda *_: "back")
+            while not (kept.exists() and "mine" in kept.read_text()):
+                await trio.sleep(0.01)
+            await trio.to_thread.run_sync(host.running.stop)
+        await trio.to_thread.run_sync(host.running.start)
+        await host.edit("daemon", host_return_s=0.0)
+        with pytest.raises(aiorch.UnknownModel):
+            await host.client.complete("too early", model="mine")
+        await host.edit("daemon", host_return_s=600.0)
+        async with aiorch.AsyncClient(socket) as client, trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                assert (await host.client.complete("early", model="mine")).text == "back"
+
+            nursery.start_soon(ask)
+            while (await host.client.status())["door"]["in_flight"] < 2:
+                await trio.sleep(0.01)
+            await client.register_model("mine", call=lambda *_: "back")
+
+
 @changes("daemon.log_level")
 async def test_the_log(tmp_path: Path, simulator: Simulator) -> None:
     async with a_host(tmp_path, simulator) as host:

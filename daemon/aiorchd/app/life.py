@@ -44,6 +44,7 @@ from aiorchd.runtime.signals import watch_signals
 from aiorchd.runtime.starting import Patience
 from aiorchd.runtime.watch import FileWatch
 from aiorchd.store.answers import AnswerBounds
+from aiorchd.store.host_names import HostNames
 from aiorchd.store.opening import Store, open_store
 from aiorchd.store.records import RecordBounds
 
@@ -110,6 +111,10 @@ async def live(launch: Launch) -> int:
             recall_known=questions.recall_known,
             refused_call=store.records.record_refusal,
         )
+        host_names = HostNames(store.directory, host_models.places)
+        host_models.on_changed = host_names.changed
+        host_models.expect(await host_names.read(), trio.current_time())
+        background.start_soon(host_names.run)
         background.start_soon(lasting.semantic.run)
         await background.start(_signals, stop, household.reloading, background)
         if household.watch is not None:
@@ -125,6 +130,7 @@ async def live(launch: Launch) -> int:
                 household.stopping = True
                 launch.notifier.stopping("finishing the calls in flight")
                 door.stop_accepting()
+            await host_names.keep()
             # New clients find a successor or nobody, and do not wait in a queue that nobody serves.
             launch.listening.close()
             await _drain(door, sessions, stop, launch, household.reloading.loaded.config.daemon.drain_timeout_s, log)
@@ -172,6 +178,7 @@ async def _household(
     async def put_in_force(loaded: Loaded) -> int:
         number = await generations.replace(await supply.plan(loaded))
         lasting.reconfigure(loaded.config)
+        lasting.host_models.return_s = loaded.config.daemon.host_return_s
         store.answers.reconfigure(_answer_bounds(loaded.config))
         store.semantic.reconfigure(loaded.config.cache.semantic.max_entries)
         store.records.reconfigure(_record_bounds(loaded.config))

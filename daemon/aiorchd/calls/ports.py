@@ -136,6 +136,11 @@ class HostDirectory(Protocol):
         same answer; else the least busy connection of the caller's user that has registered for the model."""
         ...
 
+    async def returned(self, uid: int, name: str) -> bool:
+        """Wait for somebody who had registered for a model with the daemon before; tells whether they have again. Returns at once
+        when nobody is expected."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:

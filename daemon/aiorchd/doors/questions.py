@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -52,6 +53,10 @@ class Answering(Protocol):
 
     async def answer(self, call: Call) -> Reply:
         """Send it down the stages."""
+        ...
+
+    def dialect_of(self, model: str) -> str | None:
+        """Give the dialect that a configured model is asked in, enabled or not; None when there is no such model."""
         ...
 
 
@@ -109,15 +114,32 @@ class Questions:
             sink = None
             if question.call_id is not None:
                 asked.session.register_call_id(question.call_id, asked.msgid)
+            waited_s = 0.0
+            if question.model is not None and self._host_models.awaits(caller.uid, question.model):
+                began = trio.current_time()
+                with trio.CancelScope(deadline=asked.received_at + (question.timeout_s or math.inf)):
+                    await self._returned(pipeline, caller, question)
+                prepared = pipeline.prepare(caller, prepared.asked or question)
+                question, waited_s = prepared.question, trio.current_time() - began
             if question.stream:
                 sink = Deltas(asked.session.outbox, question.call_id, question.notify)
             call = pipeline.open_call(caller, prepared, asked.received_at, sink)
+            if waited_s:
+                told = f"waited {waited_s:.3g} s for a process that answered for {question.model} before the daemon was started"
+                call.journal.note(trio.current_time(), "host", told)
             if question.host is None:
                 reply = await pipeline.answer(call)
             else:
                 with self._answered_by(asked, question, call):
                     reply = await pipeline.answer(call)
         return {**fixed_fields(reply), **own_fields(reply), **_addressed(call, reply, asked.received_at)}
+
+    async def _returned(self, pipeline: Answering, caller: Caller, question: Question) -> None:
+        """Wait for a model whose process may still be on its way from the daemon before. Who answers is part of what a
+        question is known by, so that has to be worked out anew then."""
+        model = question.model
+        if model is not None and question.host is None and pipeline.dialect_of(model) is None:
+            await self._host_models.returned(caller.uid, model)
 
     @contextmanager
     def _answered_by(self, asked: Asked, question: Question, call: Call) -> Iterator[None]:

@@ -44,6 +44,8 @@ class HostProvider:
         the model, `HostError` when whoever does has failed."""
         call, target = attempt.call, attempt.target
         offer = self._directory.choose(attempt)
+        if offer is None and not call.by_host and await self._directory.returned(call.caller.uid, target.name):
+            offer = self._directory.choose(attempt)
         if offer is None:
             raise _nobody(attempt)
         left_s = min(call.deadline - trio.current_time(), self._attempt_s)

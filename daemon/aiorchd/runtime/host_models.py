@@ -3,6 +3,9 @@
 A model is registered by one connection or by several of the same user, which then take turns: the least busy is asked, and
 of equally busy ones the one that was asked longest ago. Beside what is registered there is what is offered for the length of
 one call, whose caller answers for its model itself; the two never serve each other's calls.
+
+When the daemon was replaced, those who had registered with the one before come again, each in its own time. For so long calls
+for their models wait.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+import trio
 
 from aiorch.errors import NotFound, TooLarge
 from aiorchd.calls.call import Attempt, Call
@@ -37,9 +42,12 @@ class _Way:
 
 
 class HostModels:
-    """Satisfies the port `HostDirectory`. Outlives reloads. ``on_gone`` hears of models that nobody answers for any more."""
+    """Satisfies the port `HostDirectory`. Outlives reloads. ``on_gone`` hears of models that nobody answers for any more,
+    ``on_changed`` of every change in what there is; ``return_s`` is how long after a start calls wait, and may change."""
 
     def __init__(self) -> None:
+        self.return_s = 0.0
+        self._since = 0.0
         # This is all the mutable state.
         self._models: dict[tuple[int, str], HostModel] = {}
         self._registered: dict[tuple[int, str], dict[HostPeer, _Way]] = {}
@@ -49,7 +57,10 @@ class HostModels:
         self._sharing: dict[bytes, list[_Way]] = {}
         """By the key of the call: who waits for the same answer may be asked when the first one has gone."""
         self._takings = 0
+        self._expected: dict[tuple[int, str], trio.Event] = {}
+        """What was registered with the daemon before, and has not come again."""
         self.on_gone: Callable[[int, str], None] | None = None
+        self.on_changed: Callable[[], None] | None = None
 
     def register(self, uid: int, models: Sequence[HostModel], offer: HostOffer, *, at_most: int) -> None:
         """Let a connection answer for models; of those it has registered already it changes what they are.
@@ -71,6 +82,10 @@ class HostModels:
             names[model.name] = uid
             self._models[place] = model
             self._registered.setdefault(place, {})[offer.peer] = _Way(offer)
+            back = self._expected.pop(place, None)
+            if back is not None:
+                back.set()
+        self._tell_of_change()
 
     def withdraw(self, peer: HostPeer, names: Iterable[str] | None = None) -> list[str]:
         """Let a connection answer for some models no more, or for none at all; gives their names. Raises `NotFound`, naming
@@ -90,7 +105,36 @@ class HostModels:
                     self.on_gone(uid, name)
         if not held:
             self._names_of.pop(peer, None)
+        if wanted:
+            self._tell_of_change()
         return wanted
+
+    def expect(self, places: Iterable[tuple[int, str]], now: float) -> None:
+        """Let calls wait from now on for what was registered with the daemon before: users and names."""
+        self._since = now
+        self._expected = {place: trio.Event() for place in places if place not in self._registered}
+
+    def awaits(self, uid: int, name: str) -> bool:
+        """Tell whether `returned` might wait for a model."""
+        return (uid, name) in self._expected
+
+    async def returned(self, uid: int, name: str) -> bool:
+        """Wait until a model that is expected is registered again, or has had its time; tells whether it is. Does not wait
+        for any other."""
+        back = self._expected.get((uid, name))
+        if back is None:
+            return False
+        with trio.CancelScope(deadline=self._since + self.return_s):
+            await back.wait()
+        return back.is_set()
+
+    def places(self) -> list[tuple[int, str]]:
+        """List all that is registered: users and names."""
+        return list(self._models)
+
+    def _tell_of_change(self) -> None:
+        if self.on_changed is not None:
+            self.on_changed()
 
     @contextmanager
     def offered(self, call: Call, offer: HostOffer) -> Iterator[None]:

@@ -124,6 +124,17 @@ class Daemon(Section, frozen=True):
             unit="models",
         ),
     ] = 100
+    host_return_s: Annotated[
+        float,
+        span(0, 3600),
+        key(
+            "How long after its start calls wait for a model that a process had registered with the daemon before, and has not "
+            "registered again.",
+            effect="Processes come back within moments of a restart. Calls for names that nobody had registered do not wait. "
+            "With 0 none does, and those that come too early fail with unknown_model.",
+            unit="seconds",
+        ),
+    ] = 5.0
     max_pending_write_bytes: Annotated[
         int,
         span(64 * 1024, 1024 * MIB),
