@@ -284,6 +284,44 @@ async def test_a_stop_finishes_what_is_in_flight_and_leaves_newcomers_to_the_suc
             assert "calls cut" not in manager.said()
 
 
+@pytest.mark.parametrize(
+    ("initial", "latency_s"),
+    [
+        pytest.param(150, 1.0, id="all with the provider"),
+        pytest.param(3, 0.1, id="most in line for a model that has just been met"),
+    ],
+)
+async def test_the_end_comes_with_the_last_answer(tmp_path: Path, initial: int, latency_s: float) -> None:
+    """However many wait, and for what: nothing but their calls holds a daemon that is told to stop."""
+    profile = (
+        f"[[models]]\nlatency_s = {latency_s}\nfirst_token_s = {latency_s / 2}\nlatency_per_output_token_s = 0.001\n"
+    )
+    config = WITH_SIMULATOR.replace("max_concurrency = 100", "max_concurrency = 150")
+    config += f"[concurrency]\ninitial = {initial}\n[pool]\nmax_connections = 150\n"
+    told = Told()
+    with start_simulator(profile) as simulator, Manager(tmp_path, config.format(simulator.base_url)) as manager:
+        manager.start()
+        ended_at = answered_at = 0.0
+        async with trio.open_nursery() as nursery:
+
+            async def end() -> None:
+                nonlocal ended_at
+                assert await trio.to_thread.run_sync(manager.ended) == 0
+                ended_at = trio.current_time()
+
+            async with trio.open_nursery() as asking:
+                await asking.start(functools.partial(in_flight, manager.path, 100, 20, told))
+                manager.signal(signal.SIGTERM)
+                began = trio.current_time()
+                nursery.start_soon(end)
+            answered_at = trio.current_time()
+        assert (told.refused, told.cut, told.wrong) == ([], [], [])
+        assert (told.answered, len(told.streamed)) == (100, 20)
+        assert ended_at - answered_at < 1.0
+        assert ended_at - began < 10.0
+        assert "calls cut" not in manager.said()
+
+
 if (ACTIVATE := shutil.which("systemd-socket-activate")) is not None:
 
     def test_the_first_call_starts_the_daemon(manager: Manager) -> None:
