@@ -122,7 +122,8 @@ class Client:
         return self._ask(questions.status(self._timeout_s))
 
     def stats(self, *, since_s: float | None = None, by: str | None = None, own: bool | None = None) -> dict[str, Any]:
-        """Ask what was called, saved and spent in the last ``since_s`` seconds, split ``by`` operation, model, caller or unit.
+        """Ask what was called, saved and spent in the last ``since_s`` seconds, split ``by`` operation, model,
+        provider, caller or unit.
 
         Everybody sees their own; administrators see everybody's unless they say ``own=True``.
         """

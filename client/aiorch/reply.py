@@ -120,12 +120,31 @@ class Reply:
 
     @property
     def cost_usd(self) -> float | None:
-        """What this call cost: 0 on a hit or when another's call was shared; None when the price is not known."""
+        """What this call cost: 0 on a hit or when another's call was shared; None when the price is not known, or when an
+        attempt was cut off and nobody said what it cost."""
         return self.raw.get("cost_usd")
 
     @property
+    def cost_known_usd(self) -> float | None:
+        """What is known of ``cost_usd``: the same, or where that is None the attempts whose cost is known."""
+        known: float | None = self.raw.get("cost_known_usd", self.cost_usd)
+        return known
+
+    @property
+    def cost_unknown_attempts(self) -> int:
+        """How many attempts made for it have an unknown cost."""
+        return self.raw.get("cost_unknown_attempts") or 0
+
+    @property
+    def cost_estimate_usd(self) -> float | None:
+        """An estimate of what those cost, beside ``cost_known_usd``, and never too low where prices are known; 0 when there
+        are none, None when there is none."""
+        estimate: float | None = self.raw.get("cost_estimate_usd", None if self.cost_usd is None else 0.0)
+        return estimate
+
+    @property
     def saved_usd(self) -> float | None:
-        """What it would have cost besides; None when the price is not known."""
+        """What the answer cost when it was asked for, as far as that was told; None when its price is not known."""
         return self.raw.get("saved_usd")
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -32,6 +33,16 @@ def money(usd: float | None) -> str:
     if usd >= 1e-9:
         return f"{sign}${_significant(usd, 2)}"
     return f"{sign}under $0.000000001"
+
+
+def cost(told: Mapping[str, Any]) -> str:
+    """Write what a call or an attempt cost: what is known, and an estimate marked as one beside it where something is not."""
+    whole, known, estimate = (number_of(told, name) for name in ("cost_usd", "cost_known_usd", "cost_estimate_usd"))
+    if whole is not None:
+        return money(whole)
+    if estimate is None:
+        return f"{money(known)} + {NOT_KNOWN}" if known else NOT_KNOWN
+    return f"{money(known)} + ~{money(estimate)}" if known else f"~{money(estimate)}"
 
 
 def share(part: float, whole: float) -> str:

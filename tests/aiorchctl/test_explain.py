@@ -49,6 +49,7 @@ MISS = {
                 "message": "too many requests",
                 "status": 429,
                 "retry_after_s": 30.0,
+                "cost_usd": 0.0,
             },
             {
                 "number": 2,
@@ -87,9 +88,9 @@ What happened
 1.76 s  attempt  attempt 2 ended: answered
 
 Attempts
-attempt  model  waited  provider  first token  status  tokens     cost  told to wait
-      1  small     0 s    250 ms            –     429       –        –        30.0 s
-      2  large  500 ms    1.00 s            –     200   1,212  $0.0042             –
+attempt  model   began  waited  provider  first token  status  tokens     cost  told to wait
+      1  small    1 ms     0 s    250 ms            –     429       –       $0        30.0 s
+      2  large  261 ms  500 ms    1.00 s            –     200   1,212  $0.0042             –
 """
 
 
@@ -150,6 +151,24 @@ def test_where_a_price_is_from(daemon, ctl, source, told):
     last = {**MISS["story"]["attempts"][-1], "price_source": source}
     daemon.answers["explain"] = {**MISS, "story": {**MISS["story"], "attempts": [last]}}
     assert f"price from  {told}\n" in ctl("explain", "b7-1").out
+
+
+def test_two_tries_side_by_side_say_who_won_and_what_nobody_was_told(daemon, ctl):
+    first = {"number": 1, "model": "small", "provider": "main", "began_s": 0.001, "queue_s": 0.0, "provider_s": 1.0}
+    first |= {"verdict": "ignored", "code": "cancelled", "race": "lost", "cost_estimate_usd": 0.25}
+    second = {"number": 2, "model": "large", "provider": "backup", "began_s": 0.5, "queue_s": 0.0, "provider_s": 0.501}
+    second |= {"verdict": "ok", "hedge": True, "race": "won", "cost_usd": 0.0042, "tokens": 1212}
+    unknown = {"cost_usd": None, "cost_known_usd": 0.0042, "cost_unknown_attempts": 1, "cost_estimate_usd": 0.25}
+    daemon.answers["explain"] = {**MISS, **unknown, "story": {"attempts": [second, first]}}
+    out = ctl("explain", "b7-1").out
+    assert "money   known: $0.0042; beside it 1 attempt of unknown cost, counted as ~$0.25 (estimate)\n" in out
+    assert "1.00 s  attempt  attempt 1 ended: given up, for the other try answered first\n" in out
+    assert "1.00 s  attempt  attempt 2 ended: answered first\n" in out
+    assert out.endswith(
+        "attempt  model  side by side      began  waited  provider  first token  status  tokens     cost  told to wait\n"
+        "      1  small  first try, lost    1 ms     0 s    1.00 s            –       –       –   ~$0.25             –\n"
+        "      2  large  second try, won  500 ms     0 s    501 ms            –       –   1,212  $0.0042             –\n"
+    )
 
 
 def test_a_failure(daemon, ctl):

@@ -131,7 +131,37 @@ def test_groups(stats, ctl):
     }
     assert ctl("stats", "--by", "model").out.endswith(
         "By model\n"
-        "model   asked  made         saved    spent  saved $      p50  429s  errors\n"
-        "small     800   153  650 (81.2 %)   $0.043    $0.19  0.02 ms     0       2\n"
-        "(none)      2     2       0 (0 %)  unknown       $0  0.02 ms     0       0\n"
+        "model   asked  made  failed         saved    spent  saved $      p50  429s  errors\n"
+        "small     800   153       0  650 (81.2 %)   $0.043    $0.19  0.02 ms     0       2\n"
+        "(none)      2     2       0       0 (0 %)  unknown       $0  0.02 ms     0       0\n"
+    )
+
+
+def test_what_nobody_said_the_cost_of_is_told_and_estimated_beside_what_is_known(stats, ctl):
+    unknown = {"cost_unknown_calls": 2, "cost_unknown_attempts": 3, "cost_estimate_usd": 0.5}
+    stats |= {"spent_usd": 0.25, **unknown}
+    assert "spent   $0.25, and 3 attempts of unknown cost, counted as ~$0.50 (estimate)\n" in ctl("stats").out
+    stats |= {"spent_usd": None}
+    assert "spent   3 attempts of unknown cost, counted as ~$0.50 (estimate)\n" in ctl("stats").out
+
+
+def test_a_model_that_was_asked_and_never_answered_has_its_own_line(stats, ctl):
+    tried = {**LINE, "calls": 0, "provider_calls": 3, "failed_attempts": {"provider_error": 2, "rate_limited": 1}}
+    tried |= {
+        "saved_calls": {},
+        "spent_usd": None,
+        "cost_unknown_attempts": 2,
+        "cost_estimate_usd": 0.02,
+        "saved_usd": 0.0,
+    }
+    stats |= {
+        "by": "model",
+        "failed_attempts": tried["failed_attempts"],
+        "groups": [{"name": "sick", **tried, "errors": {}}],
+    }
+    out = ctl("stats", "--by", "model").out
+    assert "provider calls that failed               3: 2 provider_error, 1 rate_limited\n" in out
+    assert out.endswith(
+        "model  asked  made  failed  saved   spent  saved $  p50  429s  errors\n"
+        "sick       0     3       3      –  ~$0.02       $0    –     0       0\n"
     )

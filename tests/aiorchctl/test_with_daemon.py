@@ -99,7 +99,7 @@ def test_stats(ask):
         "calls asked",
         "provider calls made",
         "calls saved",
-        "at unknown prices",
+        "of unknown cost",
         "p99",
         "By model",
         "unpriced",

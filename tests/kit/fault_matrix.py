@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import trio
 from processes import ROOT, daemon
@@ -45,7 +45,8 @@ class Outcome:
 
     `sees`: "answer", "doubled answer", "empty answer", or the code of the error; `by`: who answered, primary or fallback. `asked`: requests
     that the two providers counted. `billed`: what the primary's provider bills, by its own count. `ours`: how the daemon's
-    cost of the call compares with what both providers bill: same, more, less, unknown.
+    cost of the call compares with what both providers bill: same, more, less; estimated, when it is not known and what both bill
+    lies between what is known and that with the estimate beside it; unknown when not even that.
     """
 
     sees: str = "answer"
@@ -60,7 +61,7 @@ RETRIED: Final = Outcome()
 """Asked again, then elsewhere."""
 ELSEWHERE: Final = Outcome(asked=(1, 1))
 """Not asked again."""
-BROKEN_OFF: Final = Outcome("incomplete_stream", None, (1, 0), "1 part", "unknown")
+BROKEN_OFF: Final = Outcome("incomplete_stream", None, (1, 0), "1 part", "estimated")
 """Part of the answer was out."""
 
 
@@ -105,21 +106,21 @@ CASES: Final = (
     Case("hang", RETRIED, RETRIED),
     Case("hang=0.3", FINE, FINE),
     Case("slow_first_token=0.3", FINE, FINE),
-    Case("slow_first_token=30", replace(RETRIED, billed="2 prompts", ours="less"), replace(RETRIED, billed="2 prompts", ours="less")),
+    Case("slow_first_token=30", replace(RETRIED, billed="2 prompts", ours="estimated"), replace(RETRIED, billed="2 prompts", ours="estimated")),
     Case("slow_stream=0.05", FINE, FINE),
     Case("stall=0.3", FINE, FINE),
-    Case("stall", replace(RETRIED, billed="2 parts", ours="less"), BROKEN_OFF),
-    Case("cut_stream", replace(RETRIED, billed="2 parts", ours="less"), BROKEN_OFF),
+    Case("stall", replace(RETRIED, billed="2 parts", ours="estimated"), BROKEN_OFF),
+    Case("cut_stream", replace(RETRIED, billed="2 parts", ours="estimated"), BROKEN_OFF),
     Case("ends_early", FINE, BROKEN_OFF),
-    Case("truncated_json", replace(RETRIED, billed="2 wholes", ours="less"), BROKEN_OFF),
+    Case("truncated_json", replace(RETRIED, billed="2 wholes", ours="estimated"), BROKEN_OFF),
     Case("malformed_line", FINE, FINE),
-    Case("nonsense", replace(RETRIED, billed="2 wholes", ours="less"), replace(RETRIED, billed="2 wholes", ours="less")),
+    Case("nonsense", replace(RETRIED, billed="2 wholes", ours="estimated"), replace(RETRIED, billed="2 wholes", ours="estimated")),
     Case("stream_error", RETRIED, BROKEN_OFF),
     Case("error_in_200", RETRIED, RETRIED),
     Case("wrong_content_type", RETRIED, RETRIED),
     Case("empty_choices", replace(RETRIED, billed="2 prompts"), replace(RETRIED, billed="2 prompts"), but=_NO_BLOCKS),
     Case("content_filter", replace(ELSEWHERE, billed="1 prompt"), replace(ELSEWHERE, billed="1 prompt")),
-    Case("missing_usage", replace(FINE, ours="unknown"), replace(FINE, ours="unknown")),
+    Case("missing_usage", replace(FINE, ours="estimated"), replace(FINE, ours="estimated")),
     Case("duplicated_chunks", FINE, replace(FINE, sees="doubled answer")),
     Case("duplicated_end", FINE, FINE),
 )  # fmt: skip
@@ -149,7 +150,12 @@ def run(dialects: tuple[str, ...] = tuple(DIALECTS)) -> dict[tuple[str, str, str
             told = trio.run(_ask_all, running.socket, dialects)
             running.stop()
             with closing(sqlite3.connect(running.state / "metrics.db")) as recorded:
-                ours = dict(recorded.execute("SELECT task, cost_usd FROM calls"))
+                ours = {
+                    task: (cost_usd, known_usd, estimate_usd)
+                    for task, cost_usd, known_usd, estimate_usd in recorded.execute(
+                        "SELECT task, cost_usd, cost_known_usd, cost_estimate_usd FROM calls"
+                    )
+                }
         at = {"primary": primary.stats()["by_model"], "fallback": fallback.stats()["by_model"]}
     return {
         (dialect, case.fault, way): _outcome(key_of(dialect, case, way), told, at, ours)
@@ -216,7 +222,7 @@ async def _ask_all(address: Path, dialects: tuple[str, ...]) -> dict[str, Any]:
     return told
 
 
-def _outcome(key: str, told: dict[str, Any], at: dict[str, Any], ours: dict[str, float | None]) -> Outcome:
+def _outcome(key: str, told: dict[str, Any], at: dict[str, Any], ours: dict[str, Cost]) -> Outcome:
     from aiorchsim.textwork import answer, text_tokens
 
     whole = answer([{"role": "user", "content": PROMPT}]).text
@@ -233,13 +239,13 @@ def _outcome(key: str, told: dict[str, Any], at: dict[str, Any], ours: dict[str,
     first, second = (at[role].get(key, none) for role in ("primary", "fallback"))
     prompts, rest = divmod(first["prompt_tokens"], text_tokens(PROMPT) + 7)
     assert rest == 0, first
-    cost_usd, both_usd = ours[key], first["cost_usd"] + second["cost_usd"]
+    both_usd = first["cost_usd"] + second["cost_usd"]
     return Outcome(
         sees=sees,
         by=by,
         asked=(first["received"], second["received"]),
         billed=_billed(prompts, first["completion_tokens"], text_tokens(whole)),
-        ours="unknown" if cost_usd is None else _compared(cost_usd, both_usd),
+        ours=_compared(ours[key], both_usd),
     )
 
 
@@ -254,7 +260,16 @@ def _billed(prompts: int, said: int, whole: int) -> str:
     return f"{prompts} {what}{'s' if prompts > 1 else ''}"
 
 
-def _compared(ours: float, theirs: float) -> str:
+Cost: TypeAlias = tuple[float | None, float | None, float | None]
+"""What the daemon says of a call: all it cost, what of that is known, and the estimate beside it."""
+
+
+def _compared(cost: Cost, theirs: float) -> str:
+    ours, known_usd, estimate_usd = cost
+    if ours is None:
+        if known_usd is None or estimate_usd is None:
+            return "unknown"
+        return "estimated" if known_usd <= theirs + 1e-9 and theirs <= known_usd + estimate_usd else "wrongly estimated"
     if abs(ours - theirs) < 1e-9:
         return "same"
     return "more" if ours > theirs else "less"
@@ -307,8 +322,7 @@ _SEEN: Final = {
 _OURS: Final = {
     "same": "the same",
     "more": "more",
-    "less": "only what was told",
-    "unknown": "not known",
+    "estimated": "an estimate",
 }
 _HEAD: Final = """\
 # What becomes of each fault
@@ -324,7 +338,7 @@ in [simulator.md](simulator.md).
 | primary asked | how often the primary's provider was sent the call, by its own count |
 | answered by | who gave the answer |
 | billed by the primary | what the primary's provider bills by its own count: the prompt, and the answer as far as it was sent |
-| our cost | what the daemon says that the call cost, beside what both providers bill: `only what was told` leaves out attempts that failed without saying what they cost; budgets count the most that these can have cost |
+| our cost | what the daemon says that the call cost, beside what both providers bill: the same, or, where an attempt ended without saying what it cost, unknown with an estimate beside what is known: both together are never less than what is billed, and what budgets count |
 
 | fault | call | dialect | caller sees | primary asked | answered by | billed by the primary | our cost |
 | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from aiorchctl.page import Paragraph, Words, show
-from aiorchctl.quantities import money, number_of, parse_span, seconds
+from aiorchctl.quantities import cost, money, number_of, parse_span, seconds
 
 if TYPE_CHECKING:
     _Seconds = click.ParamType[float]
@@ -86,7 +86,7 @@ def provenance(reply: Mapping[str, Any]) -> str:
         parts[0] += " (simulated: no real model answered)"
     parts.append(seconds(number_of(reply, "timing", "total_s")))
     if cache == "miss":
-        parts.append(f"cost {money(number_of(reply, 'cost_usd'))}")
+        parts.append(f"cost {cost(reply)}")
     else:
         parts.append(f"saved {money(number_of(reply, 'saved_usd'))}")
     attempts = number_of(reply, "attempts") or 0

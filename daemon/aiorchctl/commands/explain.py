@@ -9,7 +9,7 @@ import click
 
 from aiorchctl.command import Command, Invocation, pass_invocation
 from aiorchctl.page import Cell, Column, Fields, Page, Paragraph, Table, Tone, Words
-from aiorchctl.quantities import count, moment, money, number_of, seconds
+from aiorchctl.quantities import NOT_KNOWN, cost, count, moment, money, number_of, plural, seconds
 
 _HOW = (
     ("miss", "asked a provider"),
@@ -134,13 +134,16 @@ def _usage(story: Mapping[str, Any]) -> str:
 
 
 def _money(story: Mapping[str, Any]) -> Cell:
-    cost, saved = number_of(story, "cost_usd"), number_of(story, "saved_usd")
-    shared = story.get("cache") not in ("miss", "none")
-    if cost is None:
+    whole, unknown = number_of(story, "cost_usd"), int(number_of(story, "cost_unknown_attempts") or 0)
+    if whole is None and unknown:
+        known, estimate = number_of(story, "cost_known_usd"), number_of(story, "cost_estimate_usd")
+        told = f"known: {money(known)}; beside it {plural(unknown, 'attempt')} of unknown cost"
+        return Words(told if estimate is None else f"{told}, counted as ~{money(estimate)} (estimate)", "doubtful")
+    if whole is None:
         return Words("cost unknown: the model has no price in the configuration, or told no usage", "doubtful")
-    if not shared:
-        return f"cost {money(cost)}"
-    return f"cost {money(cost)}, saved {money(saved)}"
+    if story.get("cache") in ("miss", "none"):
+        return f"cost {money(whole)}"
+    return f"cost {money(whole)}, saved {money(number_of(story, 'saved_usd'))}"
 
 
 def _price_source(story: Mapping[str, Any]) -> str:
@@ -169,15 +172,18 @@ def _timeline(told: Mapping[str, Any]) -> list[tuple[Cell, ...]]:
                 what += ", a second try beside the first"
             events.append((began, "attempt", what, "plain"))
             ended = began + sum(number_of(attempt, name) or 0.0 for name in ("queue_s", "provider_s"))
-            tone: Tone = "good" if attempt.get("verdict") == "ok" else "bad"
+            lost = attempt.get("race") == "lost"
+            tone: Tone = "quiet" if lost else "good" if attempt.get("verdict") == "ok" else "bad"
             events.append((ended, "attempt", f"attempt {attempt.get('number')} ended: {_ending(attempt)}", tone))
     events.sort(key=lambda event: event[0])
     return [(seconds(at), who, Words(what, tone)) for at, who, what, tone in events]
 
 
 def _ending(attempt: Mapping[str, Any]) -> str:
+    if attempt.get("race") == "lost":
+        return "given up, for the other try answered first"
     if attempt.get("verdict") == "ok":
-        return "answered"
+        return "answered first" if attempt.get("race") == "won" else "answered"
     parts = [str(attempt.get("code") or attempt.get("verdict"))]
     if attempt.get("message"):
         parts.append(str(attempt["message"]))
@@ -186,9 +192,12 @@ def _ending(attempt: Mapping[str, Any]) -> str:
 
 def _attempts(attempts: list[Any]) -> Table:
     budgeted = any(isinstance(one, dict) and number_of(one, "reserved_usd") is not None for one in attempts)
+    raced = any(isinstance(one, dict) and (one.get("hedge") or one.get("race")) for one in attempts)
     columns = (
         Column("attempt", right=True),
         Column("model"),
+        *((Column("side by side"),) if raced else ()),
+        Column("began", right=True),
         Column("waited", right=True),
         Column("provider", right=True),
         Column("first token", right=True),
@@ -202,21 +211,37 @@ def _attempts(attempts: list[Any]) -> Table:
         (
             count(number_of(attempt, "number")),
             str(attempt.get("model")),
+            *((_side(attempt),) if raced else ()),
+            seconds(number_of(attempt, "began_s")),
             seconds(number_of(attempt, "queue_s")),
             seconds(number_of(attempt, "provider_s")),
             *(_or_dash(attempt, name, seconds) for name in ("first_token_s",)),
             str(attempt.get("status", "–")),
             _or_dash(attempt, "tokens", count),
-            money(number_of(attempt, "cost_usd"))
-            if attempt.get("verdict") == "ok"
-            else _or_dash(attempt, "cost_usd", money),
+            _cost(attempt),
             *((_or_dash(attempt, "reserved_usd", money), _counted(attempt)) if budgeted else ()),
             _or_dash(attempt, "retry_after_s", seconds),
         )
-        for attempt in attempts
+        for attempt in sorted(attempts, key=_number)
         if isinstance(attempt, dict)
     ]
     return Table(columns, rows, "Attempts")
+
+
+def _number(attempt: Any) -> float:
+    return (number_of(attempt, "number") or 0.0) if isinstance(attempt, dict) else 0.0
+
+
+def _side(attempt: Mapping[str, Any]) -> str:
+    which = "second try" if attempt.get("hedge") else "first try" if attempt.get("race") else "–"
+    return f"{which}, {attempt['race']}" if attempt.get("race") else which
+
+
+def _cost(attempt: Mapping[str, Any]) -> str:
+    """Say what it cost: billed, not billed, or nobody said."""
+    if number_of(attempt, "cost_usd") is None and number_of(attempt, "cost_estimate_usd") is None:
+        return NOT_KNOWN if attempt.get("verdict") == "ok" else "–"
+    return cost(attempt)
 
 
 def _counted(attempt: Mapping[str, Any]) -> str:

@@ -22,7 +22,13 @@ _HOW: Final[Mapping[str, str]] = {
     "semantic": "a question of the same meaning",
     "stale": "an answer out of date, while it was asked for anew",
 }
-_NAMELESS: Final[Mapping[str, str]] = {"operation": "(none)", "model": "(none)", "caller": "(nobody)", "unit": "(none)"}
+_NAMELESS: Final[Mapping[str, str]] = {
+    "operation": "(none)",
+    "model": "(none)",
+    "provider": "(none)",
+    "caller": "(nobody)",
+    "unit": "(none)",
+}
 
 
 @click.command(
@@ -38,7 +44,9 @@ _NAMELESS: Final[Mapping[str, str]] = {"operation": "(none)", "model": "(none)",
     "--since", type=LENGTH_OF_TIME, metavar="TIME", help="Count back from now: 30m, 1h, 2d, 1w.  [default: all]"
 )
 @click.option(
-    "--by", type=click.Choice(("operation", "model", "caller", "unit")), help="Also tell each of these apart."
+    "--by",
+    type=click.Choice(("operation", "model", "provider", "caller", "unit")),
+    help="Also tell each of these apart.",
 )
 @click.option("--own", is_flag=True, help="Only your own calls; administrators otherwise see everybody's.")
 @click.option(
@@ -160,12 +168,23 @@ def _worth(result: Mapping[str, Any]) -> list[tuple[str, Cell]]:
 
 def _money(result: Mapping[str, Any]) -> list[tuple[str, Cell]]:
     rows = [
-        ("spent", _amount(result, "spent_usd", "cost_unknown_calls")),
+        ("spent", _spent(result)),
         ("saved", _amount(result, "saved_usd", "saving_unknown_calls")),
     ]
     rows += _worth(result)
     tokens = _tokens(result)
     return [*rows, ("tokens", tokens)] if tokens else rows
+
+
+def _spent(result: Mapping[str, Any]) -> Cell:
+    """Write what is known to have been spent, and beside it what attempts of unknown cost are counted as."""
+    unknown = int(number_of(result, "cost_unknown_attempts") or 0)
+    if not unknown:
+        return _amount(result, "spent_usd", "cost_unknown_calls")
+    usd, estimate = number_of(result, "spent_usd"), number_of(result, "cost_estimate_usd")
+    known = "" if usd is None else f"{money(usd)}, and "
+    told = f"{known}{plural(unknown, 'attempt')} of unknown cost, counted as ~{money(estimate)} (estimate)"
+    return Words(told, "doubtful")
 
 
 def _amount(result: Mapping[str, Any], name: str, unknown_name: str) -> Cell:
@@ -213,8 +232,15 @@ def _troubles(result: Mapping[str, Any], calls: int) -> list[tuple[str, Cell]]:
         ("refused by providers (429 and the like)", Words(count(throttled), "doubtful") if throttled else "none"),
         ("fallbacks to another model", elsewhere if fallbacks else "none"),
         *second,
+        *_failed(result),
         ("errors", Words(told, "bad" if failed else "plain")),
     ]
+
+
+def _failed(result: Mapping[str, Any]) -> list[tuple[str, Cell]]:
+    failed = _counts(result, "failed_attempts")
+    told = f"{count(sum(failed.values()))}: " + ", ".join(f"{count(n)} {code}" for code, n in failed.items())
+    return [("provider calls that failed", Words(told, "doubtful"))] if failed else []
 
 
 _KINDS: Final = (
@@ -226,7 +252,10 @@ _KINDS: Final = (
 def _groups(by: str, groups: list[dict[str, Any]]) -> Table:
     columns = (
         Column(by),
-        *(Column(name, right=True) for name in ("asked", "made", "saved", "spent", "saved $", "p50", "429s", "errors")),
+        *(
+            Column(name, right=True)
+            for name in ("asked", "made", "failed", "saved", "spent", "saved $", "p50", "429s", "errors")
+        ),
     )
     return Table(columns, [_group(by, group) for group in groups], f"By {by}")
 
@@ -239,13 +268,22 @@ def _group(by: str, group: Mapping[str, Any]) -> tuple[Cell, ...]:
         str(group.get("name") or _NAMELESS.get(by, "")),
         count(calls),
         count(number_of(group, "provider_calls")),
-        f"{count(saved)} ({share(saved, calls)})",
-        _short_amount(group, "spent_usd", "cost_unknown_calls"),
+        count(sum(_counts(group, "failed_attempts").values())),
+        f"{count(saved)} ({share(saved, calls)})" if calls else "–",
+        _short_spent(group),
         _short_amount(group, "saved_usd", "saving_unknown_calls"),
-        seconds(number_of(group, "total_s", "p50")),
+        seconds(number_of(group, "total_s", "p50")) if calls else "–",
         count(number_of(group, "throttled")),
         Words(count(errors), "bad" if errors else "plain"),
     )
+
+
+def _short_spent(group: Mapping[str, Any]) -> Cell:
+    estimate = number_of(group, "cost_estimate_usd")
+    if not number_of(group, "cost_unknown_attempts") or estimate is None:
+        return _short_amount(group, "spent_usd", "cost_unknown_calls")
+    known = number_of(group, "spent_usd")
+    return Words(f"{money(known)} + ~{money(estimate)}" if known else f"~{money(estimate)}", "doubtful")
 
 
 def _short_amount(group: Mapping[str, Any], name: str, unknown_name: str) -> Cell:

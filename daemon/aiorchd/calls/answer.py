@@ -41,9 +41,11 @@ def own_fields(reply: Reply) -> dict[str, Any]:
     """Give what this one caller pays and how the answer came, without id and timing."""
     shared = reply.cache != "miss"
     semantic = {} if reply.likeness is None else {"source_id": reply.source_id, "likeness": reply.likeness}
+    bill = reply.bill
+    cost: dict[str, Any] = {"cost_usd": 0.0 if shared else reply.cost_usd} if shared or bill is None else bill.to_wire()
     return {
         **semantic,
-        "cost_usd": 0.0 if shared else reply.cost_usd,
+        **cost,
         "saved_usd": reply.cost_usd if shared else 0.0,
         "cache": reply.cache,
         "batched": False,

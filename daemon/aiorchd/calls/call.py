@@ -118,7 +118,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     latest moment (Trio's clock) at which it is worth starting, before the call's deadline when another target could still
     be asked: a wait known to last longer is not begun. ``notes`` is where
     the stages below Retry leave what its record needs: ``queue_s`` and ``provider_s`` (Gate), and whatever a provider knows
-    of ``status``, ``first_token_s``, ``cost_usd``.
+    of ``status``, ``first_token_s``, ``usage`` (of answers that are no good, too), ``cost_usd``.
     """
 
     call: Call

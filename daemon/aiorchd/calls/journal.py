@@ -6,6 +6,7 @@ of ``metrics.db``, which is what ``explain`` tells and ``stats`` adds up.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -30,12 +31,19 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     status: int | None = None
     tokens: int | None = None
     cost_usd: float | None = None
+    """What it cost: 0 when it certainly was not billed, None when nobody said."""
+    cost_estimate_usd: float | None = None
+    """What it is counted as where ``cost_usd`` is None: by its bound, or an estimated usage, or an assumed price."""
+    usage: Mapping[str, Any] | None = None
+    """The tokens behind ``tokens``, in the parts of `Usage.to_wire`."""
     first_token_s: float | None = None
     retry_after_s: float | None = None
     key: str | None = None
     """What the place of the key is called, where its provider has several; never the key."""
     hedge: bool | None = None
     """True of a second try that was begun because the first was late."""
+    race: str | None = None
+    """Of two tries side by side: whether this one ``won``, or ``lost`` and was given up; None when neither answered."""
     reserved_usd: float | None = None
     """What it held of the budgets while it ran; None where none had to be kept."""
     settled_usd: float | None = None
@@ -56,7 +64,7 @@ class Journal:
     queue_s: float = 0.0
     """Time spent waiting for a permit, quotas, a place in the house or the moment of a retry, over all attempts."""
     provider_s: float = 0.0
-    """Time spent waiting for providers, over all attempts."""
+    """Time spent waiting for providers, over all attempts; two side by side count once."""
     throttled: int = 0
     """Answers that said not now: 429s and 529s."""
     fallbacks: int = 0
@@ -66,10 +74,16 @@ class Journal:
     """Of these, because the answer was withheld."""
     hedges: int = 0
     """Second tries that were begun because the first was late."""
+    racing: int = 0
+    """Of these, under way now: they have a number already and no record yet."""
     committed_usd: float = 0.0
     """What attempts of this call have cost, and the most that those under way can: what its own limit bounds."""
     goes_on: bool = False
     """Whether the call goes on without its caller: then whoever carries it out records how it ended, and nobody else."""
+
+    def next_number(self) -> int:
+        """Give the number of an attempt that begins now."""
+        return len(self.attempts) + self.racing + 1
 
     def note(self, now: float, stage: str, what: str) -> None:
         """Add a line to the story; ``what`` is a sentence for a person and holds no prompt and no secret."""
@@ -111,6 +125,11 @@ class CallRecord:
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost_usd: float | None = None
+    """What all its attempts cost; None when it is unknown of one: then the next three say more."""
+    cost_known_usd: float | None = None
+    cost_unknown_attempts: int = 0
+    cost_estimate_usd: float | None = None
+    """What the attempts of unknown cost are counted as, beside ``cost_known_usd``."""
     saved_usd: float | None = None
     saved_s: float | None = None
     """How long the provider took for the answer that this call got without asking it; None when that is not known."""
@@ -121,6 +140,8 @@ class CallRecord:
     tags: tuple[str, ...] = ()
     story: dict[str, Any] | None = None
     """Notes and attempts for ``explain``; None for plain hits, whose whole story is the fields above."""
+    tried: tuple[AttemptRecord, ...] = ()
+    """The attempts that ``attempts`` counts, so that each is counted at the model that was asked; not kept."""
 
 
 class Hit(NamedTuple):

@@ -72,6 +72,7 @@ def kept_of(
         age_s=0.0,
         saved_s=reply.saved_s or reply.provider_s or None,
         attempts=0,
+        bill=None,
         queue_s=0.0,
         provider_s=0.0,
     )

@@ -232,12 +232,15 @@ class Hold(Protocol):
         """How long the answer may be so that it can be paid for, to be sent with the attempt; None: as the call says."""
         ...
 
-    def settle(self, usage: Usage | None, cost_usd: float | None) -> None:
-        """It was answered: what it cost takes the place of what it held. What is not known stays held, as an estimate."""
+    def settle(self, usage: Usage | None, cost_usd: float | None) -> float:
+        """It was answered: what it cost takes the place of what it held. What is not known stays held, as an estimate.
+
+        Returns the US dollars that are counted for it.
+        """
         ...
 
-    def keep(self) -> None:
-        """It ended and nobody said what it cost: all that it held is taken as spent, as an estimate."""
+    def keep(self) -> float:
+        """It ended and nobody said what it cost: all that it held is taken as spent, as an estimate. Returns how much."""
         ...
 
     def release(self) -> None:

@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from aiorchd.calls.bill import Bill
+
 CacheOutcome: TypeAlias = Literal["miss", "exact", "normalised", "semantic", "stale", "coalesced"]
 
 
@@ -52,9 +54,10 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What came back, before it is addressed to one caller.
 
     ``text`` is ``""`` when there is none; ``data`` is parsed when JSON or a schema was asked for; ``tool_calls`` has
-    OpenAI's shape; ``vectors`` (embeddings only) are little-endian float32. ``cost_usd`` is what the wire call cost,
-    None when the price or the usage is unknown. ``extra`` holds fields of the provider that have no name here, passed on
-    untouched. ``validation`` tells how the answer was checked.
+    OpenAI's shape; ``vectors`` (embeddings only) are little-endian float32. ``cost_usd`` is what the answer cost,
+    None when its price or usage is unknown or an estimate; attempts beside it of which nobody said what they cost are not in
+    it: ``bill`` has them, None where no attempt was made for this caller. ``extra`` holds fields of the provider that have no
+    name here, passed on untouched. ``validation`` tells how the answer was checked.
     """
 
     text: str = ""
@@ -85,5 +88,6 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float | None = None
     """On a semantic hit: the probability that the answer is right for this question."""
     attempts: int = 0
+    bill: Bill | None = None
     queue_s: float = 0.0
     provider_s: float = 0.0

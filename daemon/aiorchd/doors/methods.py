@@ -328,8 +328,8 @@ class _Stats:
         if since is not None and (isinstance(since, bool) or not isinstance(since, (int, float)) or not since > 0):
             raise InvalidRequest("since: must be a number of seconds more than 0, counted back from now")
         by = _text(arguments, "by")
-        if by not in (None, "operation", "model", "caller", "unit"):
-            raise InvalidRequest("by: must be one of operation, model, caller, unit")
+        if by not in (None, "operation", "model", "provider", "caller", "unit"):
+            raise InvalidRequest("by: must be one of operation, model, provider, caller, unit")
         caller = asked.session.caller
         # Everybody sees their own; administrators see all unless they ask for their own.
         everybody = caller.admin and arguments.get("own") is not True

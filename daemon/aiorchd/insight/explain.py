@@ -58,6 +58,17 @@ async def _source(records: Records, source_id: str) -> CallRecord | None:
         return None  # the call that was asked for is more than nothing
 
 
+def _cost(record: CallRecord) -> dict[str, Any]:
+    if not record.cost_unknown_attempts:
+        return {"cost_usd": record.cost_usd}
+    return {
+        "cost_usd": record.cost_usd,
+        "cost_known_usd": record.cost_known_usd,
+        "cost_unknown_attempts": record.cost_unknown_attempts,
+        "cost_estimate_usd": record.cost_estimate_usd,
+    }
+
+
 def tell(record: CallRecord) -> dict[str, Any]:
     """Give one record as plain data."""
     usage = {
@@ -87,7 +98,7 @@ def tell(record: CallRecord) -> dict[str, Any]:
         "fallbacks": record.fallbacks,
         "hedges": record.hedges,
         "usage": None if all(count is None for count in usage.values()) else usage,
-        "cost_usd": record.cost_usd,
+        **_cost(record),
         "saved_usd": record.saved_usd,
         "timing": timing_fields(record.queue_s, record.provider_s, record.total_s),
         "tags": list(record.tags),

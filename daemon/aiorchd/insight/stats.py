@@ -12,20 +12,22 @@ from typing import Any, Final, Literal, TypeAlias
 
 from aiorchd.core.histogram import Histogram
 from aiorchd.store.records import Records
-from aiorchd.store.tallies import Series, Tally
+from aiorchd.store.tallies import ATTEMPT, Series, Tally
 
-GroupBy: TypeAlias = Literal["operation", "model", "caller", "unit"]
+GroupBy: TypeAlias = Literal["operation", "model", "provider", "caller", "unit"]
 
 GROUPS: Final[Mapping[str, Callable[[Series], str]]] = {
     "operation": lambda series: series.operation,
     "model": lambda series: series.model,
+    "provider": lambda series: series.provider,
     "caller": lambda series: str(series.uid),
     "unit": lambda series: series.unit,
 }
 """What ``by`` may be, and the name of a call's group. A caller is a user, by number; ``""`` means none or not known."""
 
-ASKED: Final = frozenset(("miss", "none"))
-"""What the cache says of calls that it did not answer; every other word is a way of saving one."""
+ASKED: Final = frozenset(("miss", "none", ATTEMPT))
+"""What is said in place of the cache of calls that it did not answer, and of attempts; every other word is a way of saving
+a call."""
 
 _SHARES: Final = (0.5, 0.95, 0.99)
 
@@ -56,13 +58,16 @@ class Line:
     """The sums of some calls.
 
     ``calls`` were asked for, ``answered`` of them with success, ``errors`` by code. ``provider_calls`` were made for them,
-    attempts that failed included. ``saved_calls`` were answered without one, by how (``exact``, ``coalesced`` …), and
-    ``hit_rates`` is their share of all calls, under ``all`` together.
+    attempts that failed included, ``failed_attempts`` of them by the code of what went wrong. These, their tokens and what
+    they cost are counted at the model that was asked; a call is at the one that answered, or was asked last. ``saved_calls``
+    were answered without one, by how (``exact``, ``coalesced`` …), and ``hit_rates`` is their share of all calls, under ``all``
+    together.
 
-    ``spent_usd`` leaves out ``cost_unknown_calls`` and is None when it would leave out everything; ``saved_usd`` and
-    ``saving_unknown_calls`` likewise. ``saved_tokens`` and ``saved_s`` are what providers counted, and the time they took,
-    when they gave the answers that saved calls got (no time for who shared a call and waited, too); None when it is known of
-    none. ``total`` is how long the calls took, ``overhead`` how much of it was neither
+    ``spent_usd`` is what is known to have been spent. Of ``cost_unknown_attempts``, in ``cost_unknown_calls``, nobody said what
+    they cost: they are not in it but in ``cost_estimate_usd``, at what budgets count; ``spent_usd`` is None when that leaves out
+    everything. ``saved_usd`` leaves out ``saving_unknown_calls`` likewise. ``saved_tokens`` and ``saved_s`` are what providers
+    counted, and the time they took, when they gave the answers that saved calls got (no time for who shared a call and waited,
+    too); None when it is known of none. ``total`` is how long the calls took, ``overhead`` how much of it was neither
     waiting for quotas nor for a provider (of calls that shared another's it is not told). ``throttled`` answers were 429s
     and the like. ``fallbacks_by_kind`` says what another model was asked for; ``hedges`` are second tries beside a first.
     """
@@ -70,10 +75,13 @@ class Line:
     calls: int
     answered: int
     provider_calls: int
+    failed_attempts: Mapping[str, int]
     saved_calls: Mapping[str, int]
     hit_rates: Mapping[str, float | None]
     spent_usd: float | None
     cost_unknown_calls: int
+    cost_unknown_attempts: int
+    cost_estimate_usd: float
     saved_usd: float | None
     saving_unknown_calls: int
     saved_tokens: int | None
@@ -138,9 +146,13 @@ def line_of(tallies: Mapping[Series, Tally]) -> Line:
     sums = Tally()
     saved: dict[str, int] = {}
     errors: dict[str, int] = {}
+    failed: dict[str, int] = {}
     for series, tally in tallies.items():
         sums.merge(tally)
-        if series.error:
+        if series.cache == ATTEMPT:
+            if series.error:
+                failed[series.error] = failed.get(series.error, 0) + tally.attempts
+        elif series.error:
             errors[series.error] = errors.get(series.error, 0) + tally.calls
         elif series.cache not in ASKED:
             saved[series.cache] = saved.get(series.cache, 0) + tally.calls
@@ -149,13 +161,16 @@ def line_of(tallies: Mapping[Series, Tally]) -> Line:
         calls=calls,
         answered=calls - sum(errors.values()),
         provider_calls=sums.attempts,
+        failed_attempts=_most_first(failed),
         saved_calls=_most_first(saved),
         hit_rates={
             "all": sum(saved.values()) / calls if calls else None,
             **{how: count / calls for how, count in _most_first(saved).items()},
         },
-        spent_usd=None if sums.costs_unknown and not sums.costs_known else sums.spent_usd,
+        spent_usd=_spent_usd(sums),
         cost_unknown_calls=sums.costs_unknown,
+        cost_unknown_attempts=sums.attempts_unknown,
+        cost_estimate_usd=sums.estimated_usd,
         saved_usd=None if sums.savings_unknown and not sums.savings_known else sums.saved_usd,
         saving_unknown_calls=sums.savings_unknown,
         saved_tokens=sums.saved_tokens if sums.counted_savings or not saved else None,
@@ -173,6 +188,11 @@ def line_of(tallies: Mapping[Series, Tally]) -> Line:
         errors=_most_first(errors),
         tokens=_tokens(sums),
     )
+
+
+def _spent_usd(sums: Tally) -> float | None:
+    unknown = sums.costs_unknown or sums.attempts_unknown
+    return None if unknown and not sums.costs_known and not sums.spent_usd else sums.spent_usd
 
 
 def _percentiles(times: Histogram) -> Percentiles:
@@ -202,10 +222,13 @@ def _line_to_wire(line: Line) -> dict[str, Any]:
         "calls": line.calls,
         "answered": line.answered,
         "provider_calls": line.provider_calls,
+        "failed_attempts": dict(line.failed_attempts),
         "saved_calls": dict(line.saved_calls),
         "hit_rates": dict(line.hit_rates),
         "spent_usd": line.spent_usd,
         "cost_unknown_calls": line.cost_unknown_calls,
+        "cost_unknown_attempts": line.cost_unknown_attempts,
+        "cost_estimate_usd": line.cost_estimate_usd,
         "saved_usd": line.saved_usd,
         "saving_unknown_calls": line.saving_unknown_calls,
         "saved_tokens": line.saved_tokens,

@@ -45,7 +45,7 @@ class RemoteProvider:
     a `MissingKey` makes every call fail with `ProviderAuth`.
     ``wall_clock`` reads dates in ``retry-after``. Raises `ValueError`, without any secret, for headers that cannot be sent.
 
-    ``attempt.notes`` is given ``status``, ``provider_request_id``, ``cost_usd`` and, when the answer was streamed,
+    ``attempt.notes`` is given ``status``, ``provider_request_id``, ``cost_usd``, ``usage`` and, when the answer was streamed,
     ``first_token_s`` (seconds from the sending of the request) and ``malformed_events``; what the headers say of rate limits
     goes to ``attempt.heard``. What of a call the dialect has no field
     for is named in the journal and in the reply's ``extra.not_sent``.
@@ -222,6 +222,7 @@ class RemoteProvider:
     def _reply(self, attempt: Attempt, asked: WireRequest, answer: ChatAnswer) -> Reply:
         target = attempt.target
         cost = attempt.notes["cost_usd"] = cost_usd(answer.usage, target.price)
+        attempt.notes["usage"] = answer.usage
         if answer.finish_reason == "content_filter" and not answer.text and not answer.tool_calls:
             details = {"provider": self.name}
             if answer.withheld:
@@ -263,6 +264,7 @@ class RemoteProvider:
     def _nonsense(self, attempt: Attempt, error: Unreadable) -> ProviderError:
         if error.usage is not None:
             attempt.notes["cost_usd"] = cost_usd(error.usage, attempt.target.price)
+            attempt.notes["usage"] = error.usage
         details = {"provider": self.name, "phase": "reading", "sent": True, "status": attempt.notes.get("status")}
         return ProviderError(f"{self.name} answered {error}", details=details)
 

@@ -425,18 +425,18 @@ class Held:
         """What to send along."""
         return self.wish.max_tokens
 
-    def settle(self, usage: Usage | None, cost_usd: float | None) -> None:
+    def settle(self, usage: Usage | None, cost_usd: float | None) -> float:
         """Settle by what is known."""
         if cost_usd is not None:
-            self._end(cost_usd, estimated=usage is not None and usage.estimated)
-        elif usage is not None:
-            self._end(assumed_usd(usage, self.attempt.target.price, self._purse.assumed_usd_per_1m), estimated=True)
-        else:
-            self.keep()
+            return self._end(cost_usd, estimated=usage is not None and usage.estimated)
+        if usage is not None:
+            assumed = assumed_usd(usage, self.attempt.target.price, self._purse.assumed_usd_per_1m)
+            return self._end(assumed, estimated=True)
+        return self.keep()
 
-    def keep(self) -> None:
+    def keep(self) -> float:
         """Take all of it as spent."""
-        self._end(self.wish.usd, estimated=True, kept=True)
+        return self._end(self.wish.usd, estimated=True, kept=True)
 
     def release(self) -> None:
         """Let go of it."""
@@ -444,10 +444,11 @@ class Held:
             self._ended = True
             self._purse.released(self)
 
-    def _end(self, usd: float, *, estimated: bool, kept: bool = False) -> None:
+    def _end(self, usd: float, *, estimated: bool, kept: bool = False) -> float:
         if not self._ended:
             self._ended = True
             self._purse.settled(self, usd, estimated=estimated, kept=kept)
+        return usd
 
 
 def user_number(name: str) -> int | None:

@@ -91,6 +91,8 @@ class CallLog:
             input=record.input_tokens,
             output=record.output_tokens,
             cost_usd=UNKNOWN if record.cost_usd is None else record.cost_usd,
+            cost_known_usd=record.cost_known_usd if record.cost_unknown_attempts else None,
+            cost_estimate_usd=record.cost_estimate_usd if record.cost_unknown_attempts else None,
             queue_s=record.queue_s or None,
             provider_s=record.provider_s or None,
             total_s=record.total_s,

@@ -27,6 +27,7 @@ from aiorchd.calls.call import Attempt, AttemptBudget
 from aiorchd.calls.ports import DeltaSink, Service
 from aiorchd.calls.reply import Reply
 from aiorchd.core.hedge_pace import HedgePace
+from aiorchd.core.overlap import doubled_s, shared_s, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ class _Race:
     """One call that may get a second try."""
 
     __slots__ = (
-        "attempt", "begun", "content_from", "error", "failures", "first", "open", "over", "reply", "second", "sink", "stage",
+        "attempt", "begun_s", "content_from", "error", "failures", "first", "notes", "open", "over", "reply", "second", "sink",
+        "stage",
     )  # fmt: skip
 
     def __init__(self, stage: Hedge, attempt: Attempt) -> None:
@@ -98,6 +100,10 @@ class _Race:
         """Whether a second try may still be begun."""
         self.first = trio.CancelScope()
         self.second: trio.CancelScope | None = None
+        self.begun_s = 0.0
+        """When the second try was begun, in seconds after the call."""
+        self.notes: dict[str, Any] = {}
+        """Those of the second try."""
         self.over = trio.Event()
         """The second try has unwound."""
         self.reply: Reply | None = None
@@ -153,6 +159,8 @@ class Hedge:
         finally:
             race.open = False
             self._inside -= 1
+            if race.second is not None:
+                _count_once(race)
 
     def statistics(self) -> HedgeStatistics:
         """Tell who races."""
@@ -212,6 +220,7 @@ class Hedge:
             raise
         if race.reply is not None:
             self._won += 1
+            _mark(race, second_won=True)
             self._learn_at_least(race)
             self._note(race, "the second try answered first")
             return race.reply
@@ -228,6 +237,7 @@ class Hedge:
             return
         race.second.cancel()
         await race.over.wait()
+        _mark(race, second_won=False)
         self._note(race, "the first try answered; the second one was given up")
 
     async def _second(self, race: _Race, waited_s: float, start_by: float) -> None:
@@ -237,16 +247,20 @@ class Hedge:
         others = attempt.alternatives if self._elsewhere else ()
         target = others[0] if others else attempt.target
         self._started += 1
-        attempt.call.journal.hedges += 1
+        journal = attempt.call.journal
+        journal.hedges += 1
+        journal.racing += 1
+        race.begun_s = trio.current_time() - journal.started
+        race.notes["hedge"] = True
         note = f"{attempt.target.name} is late after {waited_s:.3g} s: asking {target.name} as well"
-        attempt.call.journal.note(trio.current_time(), "hedge", note)
+        journal.note(trio.current_time(), "hedge", note)
         second = replace(
             _addressed(attempt, race),
             target=target,
             number=attempt.number + 1,
             start_by=min(start_by, attempt.call.deadline),
             budget=AttemptBudget(1),
-            notes={"hedge": True},
+            notes=race.notes,
         )
         try:
             with scope:
@@ -261,6 +275,7 @@ class Hedge:
                 attempt.budget.give_back()
                 self._pace.give_back()
             self._racing -= 1
+            journal.racing -= 1
             race.over.set()
             if race.reply is not None:
                 race.first.cancel()
@@ -314,6 +329,30 @@ class _Side:
         if not self._stage.content(self, self._race, first=self._first):
             await trio.sleep_forever()
         await self._sink.send(text=text, tool_calls=tool_calls)
+
+
+def _mark(race: _Race, *, second_won: bool) -> None:
+    """Write into the records of both tries which of them won."""
+    attempts = race.attempt.call.journal.attempts
+    for place in range(race.failures, len(attempts)):
+        record = attempts[place]
+        if record.hedge:
+            attempts[place] = replace(record, race="won" if second_won else "lost")
+        elif record.code in (None, "cancelled"):
+            attempts[place] = replace(record, race="lost" if second_won else "won")
+
+
+def _count_once(race: _Race) -> None:
+    """Take from the times of the call what both tries took at the same moments: the call waited for them once."""
+    journal = race.attempt.call.journal
+    runs = [
+        (began := record.began_s + record.queue_s, began + record.provider_s)
+        for record in journal.attempts[race.failures :]
+    ]
+    waited_s = race.notes.get("queue_s", 0.0)
+    waits_beside_s = shared_s((race.begun_s, race.begun_s + waited_s), together(runs))
+    journal.provider_s = max(0.0, journal.provider_s - doubled_s(runs))
+    journal.queue_s = max(0.0, journal.queue_s - waits_beside_s)
 
 
 def _addressed(attempt: Attempt, race: _Race) -> Attempt:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import trio
 
 from aiorch.errors import CallError, ValidationFailed
+from aiorchd.calls.bill import Bill
 from aiorchd.calls.call import Call
 from aiorchd.calls.journal import AttemptRecord, CallRecord, Hit, Journal
 from aiorchd.calls.ports import RecordSink, Service
@@ -124,7 +125,7 @@ def _answered(call: Call, reply: Reply, total_s: float) -> CallRecord:
         cache_write_tokens=usage.cache_write if usage is not None else None,
         output_tokens=usage.output if usage is not None else None,
         reasoning_tokens=usage.reasoning if usage is not None else None,
-        cost_usd=0.0 if shared else reply.cost_usd,
+        **_cost(Bill() if shared else reply.bill or Bill.of([(reply.cost_usd, None)])),
         saved_usd=reply.cost_usd if shared else 0.0,
         saved_s=reply.saved_s if shared else None,
         queue_s=reply.queue_s,
@@ -133,6 +134,7 @@ def _answered(call: Call, reply: Reply, total_s: float) -> CallRecord:
         source_id=reply.source_id,
         tags=call.tags,
         story=_story(journal),
+        tried=() if shared else tuple(journal.attempts),
     )
 
 
@@ -164,13 +166,14 @@ def _ended(call: Call, error: CallError | None, total_s: float, *, cancelled: bo
         context_fallbacks=journal.context_fallbacks,
         filter_fallbacks=journal.filter_fallbacks,
         hedges=journal.hedges,
-        cost_usd=_spent_usd(journal),
+        **_cost(_bill(journal)),
         saved_usd=0.0,
         queue_s=journal.queue_s,
         provider_s=journal.provider_s,
         total_s=total_s,
         tags=call.tags,
         story=story or None,
+        tried=tuple(journal.attempts),
     )
 
 
@@ -183,10 +186,19 @@ def _message(call: Call, error: CallError) -> str:
     return unquote(error.message[:_MESSAGE_CHARACTERS], content_of(call.request))
 
 
-def _spent_usd(journal: Journal) -> float | None:
-    """Add up what the attempts cost; None when there were some and of none the cost is known."""
-    known = [attempt.cost_usd for attempt in journal.attempts if attempt.cost_usd is not None]
-    return sum(known) if known or not journal.attempts else None
+def _bill(journal: Journal) -> Bill:
+    """Add up what the attempts cost."""
+    return Bill.of((attempt.cost_usd, attempt.cost_estimate_usd) for attempt in journal.attempts)
+
+
+def _cost(bill: Bill) -> dict[str, Any]:
+    """Give the fields of a record that tell what the call cost."""
+    return {
+        "cost_usd": bill.cost_usd,
+        "cost_known_usd": bill.known_usd,
+        "cost_unknown_attempts": bill.unknown,
+        "cost_estimate_usd": bill.estimate_usd,
+    }
 
 
 def _story(journal: Journal) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ while there is time for another target, and says how long the wait would have be
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import trio
 from msgspec.structs import replace
@@ -77,7 +77,7 @@ class Retry:
                     del result  # its traceback refers to this frame: no cycle that would keep the prompt
             await self._sleep(attempt, result, delay_s)
             self._retries += 1
-            attempt = replace(attempt, number=len(attempt.call.journal.attempts) + 1, notes={})
+            attempt = replace(attempt, number=attempt.call.journal.next_number(), notes=_again(attempt.notes))
 
     def statistics(self) -> RetryStatistics:
         """Tell who is inside and who sleeps."""
@@ -161,6 +161,11 @@ class Retry:
             journal.queue_s += trio.current_time() - began_at
 
 
+def _again(notes: dict[str, Any]) -> dict[str, Any]:
+    """Begin the notes of the next attempt: what it is does not change."""
+    return {"hedge": True} if notes.get("hedge") else {}
+
+
 def _record(attempt: Attempt, began_at: float, result: Reply | CallError | None) -> None:
     """Add the attempt to the journal. No result: the caller went away, or a defect is on its way to the door."""
     journal, notes, target = attempt.call.journal, attempt.notes, attempt.target
@@ -173,7 +178,7 @@ def _record(attempt: Attempt, began_at: float, result: Reply | CallError | None)
         verdict, error = judge(result).verdict, result
         journal.throttled += verdict is Verdict.THROTTLED
     details = error.details if error is not None else {}
-    usage = reply.usage if reply is not None else None
+    usage = reply.usage if reply is not None else notes.get("usage")
     journal.attempts.append(
         AttemptRecord(
             number=attempt.number,
@@ -187,7 +192,9 @@ def _record(attempt: Attempt, began_at: float, result: Reply | CallError | None)
             message=None if error is None else _message(error, attempt),
             status=details.get("status", notes.get("status")),
             tokens=None if usage is None else usage.total,
-            cost_usd=notes.get("cost_usd") if reply is None else reply.cost_usd,
+            cost_usd=_cost_usd(notes, reply),
+            cost_estimate_usd=notes.get("cost_estimate_usd"),
+            usage=None if usage is None else usage.to_wire(),
             first_token_s=notes.get("first_token_s"),
             retry_after_s=None if error is None else error.retry_after_s,
             key=notes.get("key"),
@@ -198,6 +205,16 @@ def _record(attempt: Attempt, began_at: float, result: Reply | CallError | None)
             price_source=notes.get("price_source"),
         )
     )
+
+
+def _cost_usd(notes: dict[str, Any], reply: Reply | None) -> float | None:
+    """What an attempt cost, as it was settled; without having been sent it cost nothing."""
+    if "cost_usd" in notes:
+        cost: float | None = notes["cost_usd"]
+        return cost
+    if reply is not None:
+        return reply.cost_usd
+    return None if "sent_at" in notes else 0.0
 
 
 def _message(error: CallError, attempt: Attempt) -> str:

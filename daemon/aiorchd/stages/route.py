@@ -22,6 +22,7 @@ import trio
 from msgspec.structs import replace
 
 from aiorch.errors import CallError, ContextExceeded, NoModels, UnknownModel
+from aiorchd.calls.bill import Bill
 from aiorchd.calls.call import Attempt, AttemptBudget, Call
 from aiorchd.calls.failures import Failures
 from aiorchd.calls.outcome import judge
@@ -177,7 +178,7 @@ class Route:
         attempt = Attempt(
             call=call,
             target=target,
-            number=len(call.journal.attempts) + 1,
+            number=call.journal.next_number(),
             estimated_tokens=prompt + output,
             estimated_output_tokens=output,
             alternatives=tuple(self._targets[name] for name in remaining) if remaining else (),
@@ -198,12 +199,15 @@ class Route:
             self._estimator.learn(target.name, call.task, usage.output + usage.reasoning)
         self._answered_by[target.name] += 1
         spent = _Spent.of(call)
-        failed = [attempt for attempt in call.journal.attempts[before.attempts :] if attempt.code is not None]
-        # An answer that was withheld is paid for like any other.
-        lost_usd = sum(attempt.cost_usd or 0.0 for attempt in failed)
+        records = call.journal.attempts[before.attempts :]
+        # An answer that was withheld is paid for like any other, and of who was cut off nobody knows.
+        bill = Bill.of((attempt.cost_usd, attempt.cost_estimate_usd) for attempt in records)
+        if all(attempt.code is not None for attempt in records):  # nobody below keeps a journal
+            bill = bill.plus(Bill.of([(reply.cost_usd, None)]))
         return replace(
             reply,
-            cost_usd=None if reply.cost_usd is None else reply.cost_usd + lost_usd,
+            cost_usd=None if reply.cost_usd is None else bill.known_usd,
+            bill=bill,
             attempts=spent.attempts - before.attempts,
             queue_s=spent.queue_s - before.queue_s,
             provider_s=spent.provider_s - before.provider_s,

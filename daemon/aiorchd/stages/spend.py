@@ -3,7 +3,8 @@
 It stands directly above Dispatch, below everything that asks again: each retry, hedge, re-ask and fallback is an attempt with a
 reservation of its own. What an attempt cost is known from the usage that came back; where none came, all that was reserved is
 taken as spent, because it may have been. Only what certainly was not billed is let go: nothing was sent, or the provider
-answered with a refusal.
+answered with a refusal. It leaves in the notes of an attempt what that cost (``cost_usd``: None when it is unknown), and what
+it is counted as where that is an estimate (``cost_estimate_usd``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 from aiorch.errors import CallError
 from aiorchd.calls.call import Attempt
 from aiorchd.calls.ports import Hold, Purse, Service
-from aiorchd.calls.reply import Reply
+from aiorchd.calls.reply import Reply, Usage
 
 _REFUSALS: Final = frozenset({*range(400, 500), 503, 529}) - {408, 499}
 """Statuses of answers that nobody bills: the request was turned away. With any other error the work may have been done."""
@@ -57,7 +58,7 @@ class Spend:
         result: Reply | CallError | None = None
         try:
             result = await self._inner(_capped(attempt, hold))
-            return result
+            return replace(result, cost_usd=None) if _is_estimated(result, attempt) else result
         except CallError as error:
             result = error
             raise
@@ -71,22 +72,31 @@ class Spend:
         return SpendStatistics(self._waiting, self._running, self._settled, self._estimated, self._released)
 
     def _end(self, attempt: Attempt, hold: Hold, result: Reply | CallError | None) -> None:
-        """Settle by what is known. No result: the caller left, or a defect; the provider may have worked all the same."""
-        cost_usd = attempt.notes.get("cost_usd")
+        """Settle by what is known, and leave what it cost in the notes. No result: the caller left, or a defect; the provider
+        may have worked all the same."""
+        notes = attempt.notes
+        cost_usd: float | None = notes.get("cost_usd")
+        usage: Usage | None = notes.get("usage")  # of an answer that came and was no good
+        estimate_usd: float | None = None
         if isinstance(result, Reply):
-            known = result.cost_usd is not None and not (result.usage is not None and result.usage.estimated)
-            self._settled += known
-            self._estimated += not known
-            hold.settle(result.usage, result.cost_usd)
-        elif cost_usd is not None:  # an answer came, with its usage, and was no good
+            cost_usd, usage = result.cost_usd, result.usage
+            if _is_estimated(result, attempt):
+                cost_usd, estimate_usd = None, result.cost_usd
+        elif cost_usd is None and usage is None and result is not None and cost_nothing(attempt, result):
+            self._released += 1
+            notes["cost_usd"] = 0.0
+            hold.release()
+            return
+        if cost_usd is None and attempt.target.price.free:
+            cost_usd = 0.0
+        notes["cost_usd"] = cost_usd
+        if cost_usd is not None:
             self._settled += 1
             hold.settle(None, cost_usd)
-        elif result is not None and cost_nothing(attempt, result):
-            self._released += 1
-            hold.release()
         else:
             self._estimated += 1
-            hold.keep()
+            # Of what was sent a bound is known; where tokens are, though estimated ones or at no known price, they say more.
+            notes["cost_estimate_usd"] = hold.settle(usage, estimate_usd)
 
 
 def cost_nothing(attempt: Attempt, error: CallError) -> bool:
@@ -99,6 +109,11 @@ def cost_nothing(attempt: Attempt, error: CallError) -> bool:
     if status is None:
         return error.code in _NEVER_SENT
     return status in _REFUSALS
+
+
+def _is_estimated(reply: Reply, attempt: Attempt) -> bool:
+    """Tell whether its cost follows from estimated tokens and is not known, though it was worked out."""
+    return reply.usage is not None and reply.usage.estimated and not attempt.target.price.free
 
 
 def _capped(attempt: Attempt, hold: Hold) -> Attempt:

@@ -183,7 +183,7 @@ def _failure(reply: Reply, verdict: _Verdict, reasked: int) -> ValidationFailed:
             "model": reply.model,
             "reasked": reasked,
             "finish_reason": reply.finish_reason,
-            "cost_usd": reply.cost_usd,
+            **({"cost_usd": reply.cost_usd} if reply.bill is None else reply.bill.to_wire()),
         },
     )
 
@@ -194,6 +194,7 @@ def _with_cost_of(reply: Reply, earlier: Reply) -> Reply:
     return replace(
         reply,
         cost_usd=(reply.cost_usd or 0.0) + (earlier.cost_usd or 0.0) if known else None,
+        bill=None if reply.bill is None or earlier.bill is None else reply.bill.plus(earlier.bill),
         usage=_sum(reply.usage, earlier.usage),
         attempts=reply.attempts + earlier.attempts,
         queue_s=reply.queue_s + earlier.queue_s,

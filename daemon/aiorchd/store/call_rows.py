@@ -17,7 +17,7 @@ from aiorchd.store.plain import plain_count, plain_dollars, plain_text
 STORY_BYTES: Final = 64 * 1024
 """A longer story is cut to its first notes and attempts."""
 
-_COLUMNS: Final = tuple(field.name for field in fields(CallRecord))
+_COLUMNS: Final = tuple(field.name for field in fields(CallRecord) if field.name != "tried")
 _INSERT: Final = f"INSERT INTO calls ({', '.join(_COLUMNS)})"
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM calls WHERE id = ?"  # noqa: S608
 _PLAIN_COLUMNS: Final = tuple(name for name in _COLUMNS if name not in ("tags", "story"))
@@ -35,6 +35,7 @@ _COUNTS: Final = (
     "context_fallbacks",
     "filter_fallbacks",
     "hedges",
+    "cost_unknown_attempts",
     "input_tokens",
     "cache_read_tokens",
     "cache_write_tokens",
@@ -78,7 +79,7 @@ def read_call(connection: sqlite3.Connection, call_id: str) -> CallRecord | None
     if row is None:
         return None
     values = dict(zip(_COLUMNS, row, strict=True))
-    for name in KINDS:  # not known of a call from before they were counted
+    for name in (*KINDS, "cost_unknown_attempts"):  # not known of a call from before they were counted
         values[name] = values[name] or 0
     values["simulated"], values["streamed"] = bool(values["simulated"]), bool(values["streamed"])
     values["tags"] = tuple(_parsed(values["tags"]) or ())

@@ -11,7 +11,10 @@ usage_by_hour    a view for people
 ===============  ====================================================================================================
 
 Times are seconds since the epoch, durations seconds, money US dollars. ``costs_unknown`` counts calls whose price is not
-known: they are missing in ``spent_usd``, they did not cost nothing. A call that asked no provider has no cost to know.
+known, or that of one of its attempts: it is missing in ``spent_usd``, it did not cost nothing; ``attempts_unknown`` counts such
+attempts, and ``estimated_usd`` what they are taken to have cost. A call that asked no provider has no cost to know. What an
+attempt took is counted at the model that was asked: in the series of its call if that model answered it, else in one whose
+``cache`` is ``attempt`` and whose ``error`` is the attempt's.
 """
 
 from __future__ import annotations
@@ -49,13 +52,19 @@ KINDS: Final = ("context_fallbacks", "filter_fallbacks", "hedges")
 SAVINGS: Final = ("timed_savings", "saved_s", "counted_savings", "saved_tokens")
 """And what came after that: what calls answered without a provider saved besides money, and of how many it is known."""
 
-SUMS: Final = (*_FIRST_SUMS, *KINDS, *SAVINGS)
+COSTS: Final = ("attempts_unknown", "estimated_usd")
+"""And after that: attempts of unknown cost, and what these are counted as, beside ``spent_usd``."""
+
+CALL_COSTS: Final = ("cost_known_usd", "cost_unknown_attempts", "cost_estimate_usd")
+"""The same of a single call."""
+
+SUMS: Final = (*_FIRST_SUMS, *KINDS, *SAVINGS, *COSTS)
 """All of them."""
 
 TIMES: Final = ("total_calls", "overhead_calls")
 """What is added up for each bucket of durations."""
 
-DOLLARS: Final = frozenset(("spent_usd", "saved_usd"))
+DOLLARS: Final = frozenset(("spent_usd", "saved_usd", "estimated_usd"))
 
 
 def create_calls(database: Database) -> None:
@@ -170,6 +179,17 @@ def add_savings(database: Database) -> None:
             database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind} NOT NULL DEFAULT 0")
 
 
+def add_costs(database: Database) -> None:
+    """Tell what is known of a cost from what is not, call by call and in the sums."""
+    for name in CALL_COSTS:
+        kind = "INTEGER" if name == "cost_unknown_attempts" else "REAL"
+        database.execute(f"ALTER TABLE calls ADD COLUMN {name} {kind}")
+    for name in COSTS:
+        for table in ("minutes", "hours"):
+            kind = "REAL" if name in DOLLARS else "INTEGER"
+            database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind} NOT NULL DEFAULT 0")
+
+
 METRICS: Final = FileKind(
     name="metrics",
     application_id=0x61696F6D,  # "aiom"
@@ -177,7 +197,7 @@ METRICS: Final = FileKind(
     disposable=True,
     foreign_keys=False,  # they are there for readers; one writer keeps them true
     secure_delete="FAST",
-    steps=(create_calls, create_sums, add_kinds, add_savings),
+    steps=(create_calls, create_sums, add_kinds, add_savings, add_costs),
     tables=(
         Table(
             "calls",
@@ -207,6 +227,7 @@ METRICS: Final = FileKind(
                 "output_tokens",
                 "reasoning_tokens",
                 "cost_usd",
+                *CALL_COSTS,
                 "saved_usd",
                 "saved_s",
                 "queue_s",

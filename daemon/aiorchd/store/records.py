@@ -42,6 +42,7 @@ from aiorchd.store.tallies import (
     Tally,
     is_countable,
     raw_series_of,
+    raw_series_of_attempt,
     series_of,
     series_without_names,
     without_names,
@@ -150,6 +151,9 @@ class Records:
         if tally is None:
             tally = self._tally(raw)
         tally.add(record)
+        for attempt in record.tried:
+            raw = raw_series_of_attempt(record, attempt)
+            (self._tallies.get(raw) or self._tally(raw)).add_attempt(attempt)
         self._counted += 1
         rows, room = (self._hits, MAX_HITS) if is_plain(record) else (self._others, MAX_OTHERS)
         if len(rows) < room and self._bounds.keep_calls:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from aiorchd.calls.journal import CallRecord
+from aiorchd.calls.journal import AttemptRecord, CallRecord
 from aiorchd.core.histogram import Histogram, bucket_of
 from aiorchd.store.metrics_schema import SUMS
 from aiorchd.store.plain import plain_text
@@ -31,6 +31,9 @@ class Series(NamedTuple):
 
 RawSeries: TypeAlias = tuple[str, int, str | None, str | None, str, str | None, str | None]
 
+ATTEMPT: Final = "attempt"
+"""Stands for ``cache`` where attempts are counted that did not answer their call, or not at the model that it is counted at."""
+
 OTHER: Final = "(other)"
 """Stands for names beyond what is told apart: callers may ask for any model and any operation."""
 
@@ -49,6 +52,14 @@ def series_of(raw: RawSeries) -> Series:
     return Series(
         plain_text(unit), uid, *(plain_text(name or "") for name in (model, provider, cache, error, operation))
     )
+
+
+def raw_series_of_attempt(record: CallRecord, attempt: AttemptRecord) -> RawSeries:
+    """Give the combination of an attempt: that of its call when it is the one that answered, else one at the model that was
+    asked."""
+    if attempt.code is None and attempt.model == record.model and attempt.provider == record.provider:
+        return raw_series_of(record)
+    return (record.unit, record.uid, attempt.model, attempt.provider, ATTEMPT, attempt.code, record.operation)
 
 
 def is_countable(raw: RawSeries) -> bool:
@@ -98,6 +109,8 @@ class Tally:
     cache_write_tokens: int
     output_tokens: int
     reasoning_tokens: int
+    attempts_unknown: int
+    estimated_usd: float
 
     def __init__(self) -> None:
         for name in SUMS:
@@ -129,28 +142,21 @@ class Tally:
         """Count a call of any kind.
 
         What was saved is counted where no provider was asked and an answer came; what was spent, and the tokens, where
-        one was asked: a call that never got that far cost nothing, which is known.
+        one was asked: a call that never got that far cost nothing, which is known. What its attempts took is counted by
+        `add_attempt`, each at its model, if the record has them.
         """
         self.calls += 1
-        self.attempts += record.attempts
-        self.throttled += record.throttled
         self.fallbacks += record.fallbacks
         self.context_fallbacks += record.context_fallbacks
         self.filter_fallbacks += record.filter_fallbacks
         self.hedges += record.hedges
-        if record.attempts:
+        if record.attempts or record.tried:
             if record.cost_usd is None or not math.isfinite(record.cost_usd):
                 self.costs_unknown += 1
             else:
                 self.costs_known += 1
-                self.spent_usd += record.cost_usd
-            if record.input_tokens is not None or record.output_tokens is not None:
-                self.usage_known += 1
-                self.input_tokens += _tokens(record.input_tokens)
-                self.cache_read_tokens += _tokens(record.cache_read_tokens)
-                self.cache_write_tokens += _tokens(record.cache_write_tokens)
-                self.output_tokens += _tokens(record.output_tokens)
-                self.reasoning_tokens += _tokens(record.reasoning_tokens)
+            if not record.tried:
+                self._add_attempts(record)
         elif record.error is None:
             if record.saved_usd is None or not math.isfinite(record.saved_usd):
                 self.savings_unknown += 1
@@ -163,6 +169,40 @@ class Tally:
         if record.cache != "coalesced":  # such a call waited for a provider, too, though for one that another had asked
             bucket = bucket_of(record.total_s - record.queue_s - record.provider_s)
             self.overhead[bucket] = self.overhead.get(bucket, 0) + 1
+
+    def add_attempt(self, attempt: AttemptRecord) -> None:
+        """Count what one attempt of a call took, and not the call."""
+        self.attempts += 1
+        self.throttled += attempt.verdict == "throttled"
+        cost_usd, estimate_usd = attempt.cost_usd, attempt.cost_estimate_usd
+        if cost_usd is not None and math.isfinite(cost_usd):
+            self.spent_usd += cost_usd
+        else:
+            self.attempts_unknown += 1
+            if estimate_usd is not None and math.isfinite(estimate_usd):
+                self.estimated_usd += estimate_usd
+        usage = attempt.usage
+        if usage is not None:
+            self.usage_known += 1
+            self.input_tokens += _tokens(usage["input"])
+            self.cache_read_tokens += _tokens(usage["cache_read"])
+            self.cache_write_tokens += _tokens(usage["cache_write"])
+            self.output_tokens += _tokens(usage["output"])
+            self.reasoning_tokens += _tokens(usage["reasoning"])
+
+    def _add_attempts(self, record: CallRecord) -> None:
+        """Count what all attempts of a call took by what its record says of them together."""
+        self.attempts += record.attempts
+        self.throttled += record.throttled
+        if record.cost_usd is not None and math.isfinite(record.cost_usd):
+            self.spent_usd += record.cost_usd
+        if record.input_tokens is not None or record.output_tokens is not None:
+            self.usage_known += 1
+            self.input_tokens += _tokens(record.input_tokens)
+            self.cache_read_tokens += _tokens(record.cache_read_tokens)
+            self.cache_write_tokens += _tokens(record.cache_write_tokens)
+            self.output_tokens += _tokens(record.output_tokens)
+            self.reasoning_tokens += _tokens(record.reasoning_tokens)
 
     def _add_savings(self, record: CallRecord) -> None:
         if record.saved_s is not None and math.isfinite(record.saved_s):

@@ -9,12 +9,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import trio
+from harness import a_usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_values import NOON, StandingClock, StillWriter, a_hit, a_record
 
 from aiorch.errors import StorageError
-from aiorchd.calls.journal import CallRecord
+from aiorchd.calls.journal import AttemptRecord, CallRecord
 from aiorchd.insight.stats import GROUPS, line_of, report
 from aiorchd.store.database import DatabaseFile
 from aiorchd.store.errors import FaultKind, FileFault
@@ -61,6 +62,50 @@ def a_day(records: Records) -> None:
     records.record(a_record(5, cache="none", error="overloaded", attempts=0, cost_usd=None, model=None, provider=None))
     records.record(a_hit(6, cache="coalesced", total_s=1.0, story={"notes": []}))
     records.record_hits([a_hit(7, operation="tag"), a_hit(8), a_hit(9, saved_usd=None), a_hit(10, uid=2)])
+
+
+def tried(model: str, **fields) -> AttemptRecord:
+    given = {"number": 1, "provider": f"at {model}", "began_s": 0.0, "queue_s": 0.0, "provider_s": 1.0, "verdict": "ok"}
+    return AttemptRecord(model=model, **{**given, **fields})
+
+
+@pytest.mark.parametrize("written", [False, True])
+async def test_what_attempts_took_is_counted_at_the_model_that_was_asked(records: Records, written: bool) -> None:
+    refused = tried("sick", verdict="throttled", code="rate_limited", cost_usd=0.0)
+    cut = tried("sick", verdict="retryable", code="provider_error", cost_estimate_usd=0.5)
+    bad = tried("quick", cost_usd=0.25, usage=a_usage(input=10, output=5).to_wire())
+    good = tried("small", cost_usd=1.0, usage=a_usage(input=100, output=50).to_wire(), provider="main")
+    records.record(
+        a_record(1, attempts=4, throttled=1, cost_usd=None, cost_unknown_attempts=1, tried=(refused, cut, bad, good))
+    )
+    records.record(
+        a_record(
+            2,
+            cost_usd=None,
+            cache="none",
+            error="provider_error",
+            model="sick",
+            provider="at sick",
+            attempts=1,
+            tried=(cut,),
+        )
+    )
+    if written:
+        write(records)
+    told = await report(records, now=NOON, by="model")
+    lines = told.groups
+    assert (told.all.calls, told.all.provider_calls, told.all.throttled, told.all.tokens.input) == (2, 5, 1, 110)
+    assert told.all.failed_attempts == {"provider_error": 2, "rate_limited": 1}
+    assert (told.all.spent_usd, told.all.cost_unknown_attempts, told.all.cost_estimate_usd) == (1.25, 2, 1.0)
+    assert told.all.cost_unknown_calls == 2
+    sick, quick, small = lines["sick"], lines["quick"], lines["small"]
+    assert (sick.calls, sick.provider_calls, sick.throttled, sick.errors) == (1, 3, 1, {"provider_error": 1})
+    assert (sick.spent_usd, sick.cost_estimate_usd, sick.cost_unknown_attempts) == (None, 1.0, 2)
+    assert sick.failed_attempts == {"provider_error": 2, "rate_limited": 1}
+    assert (quick.calls, quick.provider_calls, quick.spent_usd, quick.tokens.input) == (0, 1, 0.25, 10)
+    assert (small.calls, small.provider_calls, small.spent_usd, small.tokens.output) == (1, 1, 1.0, 50)
+    assert (small.failed_attempts, small.cost_unknown_attempts, small.answered) == ({}, 0, 1)
+    assert set((await report(records, now=NOON, by="provider")).groups) == {"main", "at sick", "at quick"}
 
 
 @pytest.mark.parametrize("written", [False, True])
@@ -207,5 +252,5 @@ def test_groups_add_up_to_everything_and_percentiles_are_true(
 
 
 def test_every_way_of_grouping_is_one_of_the_command_line() -> None:
-    assert set(GROUPS) == {"operation", "model", "caller", "unit"}
+    assert set(GROUPS) == {"operation", "model", "provider", "caller", "unit"}
     assert line_of({}).calls == 0

@@ -117,6 +117,7 @@ async def test_who_is_late_is_asked_twice_and_the_second_may_win(autojump_clock)
         assert (records["large"].verdict, records["large"].hedge) == ("ok", True)
         assert (records["small"].code, records["small"].hedge) == ("cancelled", None)
         assert call.journal.hedges == 1
+        assert (records["large"].race, records["small"].race) == ("won", "lost")
         assert [what for _, stage, what in call.journal.notes if stage == "hedge"] == [
             "small is late after 2 s: asking large as well",
             "the second try answered first",
@@ -132,6 +133,40 @@ async def test_the_first_may_still_win_and_the_second_is_settled_before_it_retur
         assert (await asked.reply()).text == "after all"
         assert second.cancelled
         assert it.hedge.statistics().won == 0
+
+
+async def test_what_both_take_at_the_same_moments_is_counted_once(autojump_clock):
+    """The Gate adds up what each took; a call that waited 5 s for two tries did not wait 8 s."""
+    async with scene() as (it, nursery):
+        journal = (call := a_call()).journal
+        asked = ask(nursery, it.hedge, it.attempt(call))
+        first = await it.small.next()
+        second = await it.large.next()
+        second.request.notes["queue_s"] = 1.0
+        journal.queue_s += 1.0
+        await trio.sleep(3)
+        first.request.notes["provider_s"], second.request.notes["provider_s"] = 5.0, 2.0
+        journal.provider_s += 7.0
+        first.reply(text="mine")
+        await asked.reply()
+        assert (journal.queue_s, journal.provider_s) == (pytest.approx(0.0), pytest.approx(5.0))
+        assert [(record.number, record.race) for record in journal.attempts] == [(1, "won"), (2, "lost")]
+
+
+async def test_a_retry_beside_a_second_try_has_a_number_of_its_own(autojump_clock):
+    async with scene() as (it, nursery):
+        call = a_call()
+        asked = ask(nursery, it.hedge, it.attempt(call))
+        first = await it.small.next()
+        second = await it.large.next()
+        first.fail(ProviderError("broken"))
+        again = await it.small.next()
+        again.reply(text="after all")
+        await asked.reply()
+        assert second.cancelled
+        told = sorted((record.number, record.model, record.race) for record in call.journal.attempts)
+        assert told == [(1, "small", None), (2, "large", "lost"), (3, "small", "won")]
+        assert call.journal.racing == 0
 
 
 async def test_without_an_alternative_the_same_target_is_asked_again(autojump_clock):

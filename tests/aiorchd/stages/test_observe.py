@@ -60,7 +60,7 @@ async def test_an_answered_call(autojump_clock: trio.testing.MockClock) -> None:
         assert not records.rows
         await trio.sleep(2)
         call.journal.note(trio.current_time(), "route", "takes small")
-        call.journal.attempts.append(an_attempt_record(tokens=15))
+        call.journal.attempts.append(tried := an_attempt_record(tokens=15))
         call.journal.throttled, call.journal.fallbacks = 3, 1
         usage = a_usage(input=1, output=2, cache_read=3, cache_write=4, reasoning=5)
         received.reply(usage=usage, cost_usd=0.5, attempts=2, queue_s=0.25, provider_s=1.5, model="large")
@@ -86,6 +86,8 @@ async def test_an_answered_call(autojump_clock: trio.testing.MockClock) -> None:
             output_tokens=2,
             reasoning_tokens=5,
             cost_usd=0.5,
+            cost_known_usd=0.5,
+            cost_estimate_usd=0.0,
             saved_usd=0.0,
             queue_s=0.25,
             provider_s=1.5,
@@ -106,6 +108,7 @@ async def test_an_answered_call(autojump_clock: trio.testing.MockClock) -> None:
                     }
                 ],
             },
+            tried=(tried,),
         )
     ]
     assert service.statistics() == ObserveStatistics(inside=0, hits=0, answered=1, failed=0, cancelled=0)
@@ -155,9 +158,22 @@ async def test_a_refusal_is_recorded_too(autojump_clock: trio.testing.MockClock)
     assert service.statistics() == ObserveStatistics(inside=0, hits=0, answered=0, failed=1, cancelled=0)
 
 
-@pytest.mark.parametrize(("costs", "spent"), [([0.25, None, 0.5], 0.75), ([None], None), ([], 0.0)])
+@pytest.mark.parametrize(
+    ("costs", "spent", "known", "unknown", "estimate"),
+    [
+        ([0.25, None, 0.5], None, 0.75, 1, 2.0),
+        ([0.25, 0.0], 0.25, 0.25, 0, 0.0),
+        ([None], None, 0.0, 1, 2.0),
+        ([], 0.0, 0.0, 0, 0.0),
+    ],
+)
 async def test_what_a_failed_call_spent_is_told(
-    autojump_clock: trio.testing.MockClock, costs: list[float | None], spent: float | None
+    autojump_clock: trio.testing.MockClock,
+    costs: list[float | None],
+    spent: float | None,
+    known: float,
+    unknown: int,
+    estimate: float,
 ) -> None:
     service, inner, records = observed()
     call = a_call()
@@ -165,7 +181,13 @@ async def test_what_a_failed_call_spent_is_told(
     def fail(_: Call) -> ProviderError:
         for number, cost in enumerate(costs):
             call.journal.attempts.append(
-                an_attempt_record(number=number + 1, model="large", cost_usd=cost, code="provider_error")
+                an_attempt_record(
+                    number=number + 1,
+                    model="large",
+                    cost_usd=cost,
+                    cost_estimate_usd=2.0 if cost is None else None,
+                    code="provider_error",
+                )
             )
         call.journal.queue_s, call.journal.provider_s = 1.0, 2.0
         return ProviderError("broken")
@@ -175,6 +197,7 @@ async def test_what_a_failed_call_spent_is_told(
         await service(call)
     (row,) = records.rows
     assert row.cost_usd == spent
+    assert (row.cost_known_usd, row.cost_unknown_attempts, row.cost_estimate_usd) == (known, unknown, estimate)
     assert row.attempts == len(costs)
     assert (row.queue_s, row.provider_s) == (1.0, 2.0)
     if costs:

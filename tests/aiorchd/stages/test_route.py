@@ -23,6 +23,8 @@ from aiorch.errors import (
     RateLimited,
     UnknownModel,
 )
+from aiorchd.calls.answer import own_fields
+from aiorchd.calls.bill import Bill
 from aiorchd.core.backoff import Backoff
 from aiorchd.core.fallback_chains import FallbackChains, Fallbacks
 from aiorchd.core.token_estimate import TokenEstimator
@@ -486,6 +488,33 @@ async def test_what_a_withheld_answer_cost_is_part_of_what_the_call_cost(autojum
     assert (await service(a_call())).cost_usd == 0.75
     answering(inners["b"], a_reply(cost_usd=None))
     assert (await service(a_call())).cost_usd is None
+
+
+async def test_what_nobody_said_the_cost_of_makes_the_whole_unknown_and_stands_beside_what_is_known(autojump_clock):
+    service, inners = route("a", "b", fallback=["b"], retries=True)
+
+    def cut_off(attempt):
+        attempt.notes["cost_usd"], attempt.notes["cost_estimate_usd"] = None, 0.125
+        raise ProviderError("cut off", retryable=False)
+
+    inners["a"].answer = cut_off
+    answering(inners["b"], a_reply(cost_usd=0.5))
+    reply = await service(a_call())
+    assert reply.bill == Bill(known_usd=0.5, unknown=1, estimate_usd=0.125)
+    assert own_fields(reply)["cost_usd"] is None
+    assert reply.cost_usd == 0.5  # what a hit saves: nobody knows of more
+
+
+async def test_what_was_never_sent_or_turned_away_is_known_to_have_cost_nothing(autojump_clock):
+    service, inners = route("a", "b", fallback=["b"], retries=True)
+
+    def turned_away(attempt):
+        attempt.notes["cost_usd"] = 0.0
+        raise ProviderAuth("401")
+
+    inners["a"].answer = turned_away
+    answering(inners["b"], a_reply(cost_usd=0.5))
+    assert own_fields(await service(a_call()))["cost_usd"] == 0.5
 
 
 async def test_the_reply_tells_what_it_took(autojump_clock):

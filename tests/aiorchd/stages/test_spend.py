@@ -89,8 +89,10 @@ async def test_only_what_certainly_cost_nothing_is_let_go(error, kept: bool) -> 
     service, inner, purse = spending()
     inner.answer = lambda attempt: error
     with pytest.raises(type(error)):
-        await service(dear())
+        await service(attempt := dear())
     assert state(purse) == ((0.1, 0.1, 0) if kept else (0, 0, 0))
+    told = attempt.notes["cost_usd"], attempt.notes.get("cost_estimate_usd")
+    assert told == ((None, 0.1) if kept else (0.0, None))
 
 
 async def test_a_refusal_after_the_first_token_is_paid_for() -> None:
@@ -201,5 +203,32 @@ async def test_what_becomes_of_the_chain() -> None:
 async def test_usage_of_estimates_is_marked() -> None:
     service, inner, purse = spending()
     inner.answer = lambda attempt: a_reply(usage=a_usage(estimated=True), cost_usd=0.05)
-    await service(dear())
+    reply = await service(attempt := dear())
     assert state(purse) == (0.05, 0.05, 0)
+    assert reply.cost_usd is None  # not known, and what it is counted as stands beside it
+    assert (attempt.notes["cost_usd"], attempt.notes["cost_estimate_usd"]) == (None, 0.05)
+
+
+async def test_an_estimate_is_made_without_a_budget_too_and_of_what_is_free_none_is_needed() -> None:
+    service, inner = harness(Spend, a_purse(per_day_usd=None))
+    inner.answer = lambda attempt: ProviderError("cut", details={"sent": True})
+    with pytest.raises(ProviderError):
+        await service(attempt := dear())
+    assert (attempt.notes["cost_usd"], attempt.notes["cost_estimate_usd"]) == (None, 0.1)
+    free = an_attempt(target=a_target(price=Price(0.0, 0.0)))
+    with pytest.raises(ProviderError):
+        await service(free)
+    assert free.notes["cost_usd"] == 0.0
+
+
+async def test_a_bad_answer_of_unknown_price_is_counted_by_its_tokens() -> None:
+    service, inner = harness(Spend, a_purse(per_day_usd=None, assumed_usd_per_1m=1000.0))
+
+    def empty(attempt):
+        attempt.notes["cost_usd"], attempt.notes["usage"] = None, a_usage(input=20, output=30)
+        return ProviderError("nothing", details={"status": 200})
+
+    inner.answer = empty
+    with pytest.raises(ProviderError):
+        await service(attempt := an_attempt(target=a_target(price=Price())))
+    assert (attempt.notes["cost_usd"], attempt.notes["cost_estimate_usd"]) == (None, pytest.approx(0.05))
