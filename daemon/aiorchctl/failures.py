@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiorch
+from aiorchctl.quantities import seconds
 
 EXIT_CODES: Final[Mapping[str, int]] = {
     "invalid_request": os.EX_USAGE,
@@ -17,25 +18,25 @@ EXIT_CODES: Final[Mapping[str, int]] = {
     "not_found": os.EX_USAGE,
     "too_large": os.EX_USAGE,
     "context_exceeded": os.EX_USAGE,
-    "budget_exceeded": os.EX_TEMPFAIL,
     "unauthorized": os.EX_NOPERM,
     "forbidden": os.EX_NOPERM,
     "no_models": os.EX_CONFIG,
     "provider_auth": os.EX_CONFIG,
 }
-"""For the daemon's error codes that have one of their own. The others: 75 when trying again may help, else 70."""
+"""For the daemon's error codes that have one of their own. The others: 75 when trying again may help, else 70; a budget's
+depends on whose it is."""
 
 
 EXIT_MEANINGS: Final[Mapping[int, str]] = {
     os.EX_OK: "It is done.",
-    os.EX_USAGE: "The command line or the request is wrong.",
+    os.EX_USAGE: "The command line or the request is wrong; a call cannot keep to its own cost limit.",
     os.EX_NOINPUT: "A file to read from is not there.",
     os.EX_UNAVAILABLE: "No daemon answers.",
     os.EX_SOFTWARE: "It failed.",
     os.EX_CANTCREAT: "A file cannot be written.",
-    os.EX_TEMPFAIL: "It failed, and trying again later may help.",
+    os.EX_TEMPFAIL: "It failed, and trying again later may help; a budget is used up until it begins anew.",
     os.EX_NOPERM: "It is not permitted.",
-    os.EX_CONFIG: "The configuration is wrong, or lacks what is needed.",
+    os.EX_CONFIG: "The configuration is wrong, lacks what is needed, or allows a call too little money.",
     130: "Ctrl-C ended it.",
 }
 """What the program's exit codes mean, whichever command; a command with a meaning of its own says so itself."""
@@ -118,10 +119,20 @@ def how_to_start(uid: int) -> str:
 
 def _refused(error: aiorch.CallError) -> Failure:
     otherwise = os.EX_TEMPFAIL if error.retryable else os.EX_SOFTWARE
+    exit_code = EXIT_CODES.get(error.code, otherwise)
+    if error.code == "budget_exceeded":
+        exit_code = _out_of_money(error)
     sentence = str(error)
-    if error.retryable and error.retry_after_s:
-        sentence += f" (try again in {error.retry_after_s:.3g} s)"
-    return Failure(EXIT_CODES.get(error.code, otherwise), sentence, error.to_wire())
+    if error.retry_after_s and (error.retryable or exit_code == os.EX_TEMPFAIL):
+        sentence += f" (try again in {seconds(error.retry_after_s)})"
+    return Failure(exit_code, sentence, error.to_wire())
+
+
+def _out_of_money(error: aiorch.CallError) -> int:
+    """A budget begins anew, or others give back what they hold; the limit of the one call stays, whose it is mends it."""
+    if error.retryable or error.retry_after_s is not None:
+        return os.EX_TEMPFAIL
+    return os.EX_CONFIG if error.details.get("limit_of") == "configuration" else os.EX_USAGE
 
 
 def _details(code: str, message: str, *, retryable: bool = False, **more: Any) -> dict[str, Any]:

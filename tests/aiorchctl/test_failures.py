@@ -2,7 +2,7 @@
 
 import pytest
 
-from aiorch.errors import CALL_ERRORS, CallError, ConnectionLost, RemoteProtocolError, Unreachable
+from aiorch.errors import CALL_ERRORS, BudgetExceeded, CallError, ConnectionLost, RemoteProtocolError, Unreachable
 from aiorchctl.failures import EXIT_CODES, failure_of, unreachable_sentence
 
 EXPECTED = {
@@ -16,7 +16,7 @@ EXPECTED = {
     "too_large": 64,
     "validation_failed": 70,
     "rate_limited": 75,
-    "budget_exceeded": 75,
+    "budget_exceeded": 64,
     "overloaded": 75,
     "deadline_exceeded": 75,
     "provider_error": 75,
@@ -42,6 +42,26 @@ def test_every_code_has_its_exit_code(kind):
     assert failure.to_json()["exit_code"] == failure.exit_code
 
 
+@pytest.mark.parametrize(
+    ("told", "exit_code"),
+    [
+        ({"retry_after_s": 3600.0}, 75),  # the budget begins anew
+        ({"retryable": True}, 75),  # others hold the rest
+        ({"details": {"budget": "cost_limit", "limit_of": "call"}}, 64),
+        ({"details": {"budget": "cost_limit", "limit_of": "configuration"}}, 78),
+    ],
+)
+def test_want_of_money_is_temporary_only_when_it_passes(told, exit_code):
+    failure = failure_of(BudgetExceeded("too dear", **told))
+    assert failure.exit_code == exit_code
+    assert ("try again in 1 h" in failure.sentence) == ("retry_after_s" in told)
+
+
+@pytest.mark.parametrize("kind", CALL_ERRORS, ids=lambda kind: kind.code)
+def test_what_will_not_pass_is_never_a_temporary_failure(kind):
+    assert failure_of(kind("refused", retryable=False)).exit_code != 75
+
+
 def test_the_table_names_existing_codes_only():
     assert EXIT_CODES.keys() <= {kind.code for kind in CALL_ERRORS}
 
@@ -49,7 +69,7 @@ def test_the_table_names_existing_codes_only():
 def test_what_the_daemon_says_about_trying_again_decides():
     assert failure_of(CallError("odd", retryable=True)).exit_code == 75
     failure = failure_of(CallError("odd", retryable=True, retry_after_s=2.5, stage="gate", details={"a": 1}))
-    assert failure.sentence.endswith("(try again in 2.5 s)")
+    assert failure.sentence.endswith("(try again in 2.50 s)")
     assert failure.to_json() == {
         "code": "internal",
         "message": "odd",

@@ -59,6 +59,8 @@ class Outcome:
 FINE: Final = Outcome(by="primary", asked=(1, 0), billed="1 whole")
 RETRIED: Final = Outcome()
 """Asked again, then elsewhere."""
+RETRIED_AT_A_COST: Final = replace(RETRIED, ours="estimated")
+"""The same, and nobody said what the failed ones cost."""
 ELSEWHERE: Final = Outcome(asked=(1, 1))
 """Not asked again."""
 BROKEN_OFF: Final = Outcome("incomplete_stream", None, (1, 0), "1 part", "estimated")
@@ -96,28 +98,28 @@ CASES: Final = (
     Case("no_credit", ELSEWHERE, ELSEWHERE, but={("gemini", way): RETRIED for way in WAYS}),  # as any 429 there
     Case("auth", ELSEWHERE, ELSEWHERE),
     Case("error_529", RETRIED, RETRIED),
-    Case("error_500", RETRIED, RETRIED),
-    Case("error_502", RETRIED, RETRIED),
+    Case("error_500", RETRIED_AT_A_COST, RETRIED_AT_A_COST),
+    Case("error_502", RETRIED_AT_A_COST, RETRIED_AT_A_COST),
     Case("error_503", RETRIED, RETRIED),
     Case("redirect", ELSEWHERE, ELSEWHERE),
     Case(NOBODY, replace(RETRIED, asked=(0, 1)), replace(RETRIED, asked=(0, 1))),
-    Case("refuse", RETRIED, RETRIED),
-    Case("reset", RETRIED, RETRIED),
-    Case("hang", RETRIED, RETRIED),
+    Case("refuse", RETRIED_AT_A_COST, RETRIED_AT_A_COST),
+    Case("reset", RETRIED_AT_A_COST, RETRIED_AT_A_COST),
+    Case("hang", RETRIED_AT_A_COST, RETRIED_AT_A_COST),
     Case("hang=0.3", FINE, FINE),
     Case("slow_first_token=0.3", FINE, FINE),
-    Case("slow_first_token=30", replace(RETRIED, billed="2 prompts", ours="estimated"), replace(RETRIED, billed="2 prompts", ours="estimated")),
+    Case("slow_first_token=30", replace(RETRIED_AT_A_COST, billed="2 prompts"), replace(RETRIED_AT_A_COST, billed="2 prompts")),
     Case("slow_stream=0.05", FINE, FINE),
     Case("stall=0.3", FINE, FINE),
-    Case("stall", replace(RETRIED, billed="2 parts", ours="estimated"), BROKEN_OFF),
-    Case("cut_stream", replace(RETRIED, billed="2 parts", ours="estimated"), BROKEN_OFF),
+    Case("stall", replace(RETRIED_AT_A_COST, billed="2 parts"), BROKEN_OFF),
+    Case("cut_stream", replace(RETRIED_AT_A_COST, billed="2 parts"), BROKEN_OFF),
     Case("ends_early", FINE, BROKEN_OFF),
-    Case("truncated_json", replace(RETRIED, billed="2 wholes", ours="estimated"), BROKEN_OFF),
+    Case("truncated_json", replace(RETRIED_AT_A_COST, billed="2 wholes"), BROKEN_OFF),
     Case("malformed_line", FINE, FINE),
-    Case("nonsense", replace(RETRIED, billed="2 wholes", ours="estimated"), replace(RETRIED, billed="2 wholes", ours="estimated")),
-    Case("stream_error", RETRIED, BROKEN_OFF),
-    Case("error_in_200", RETRIED, RETRIED),
-    Case("wrong_content_type", RETRIED, RETRIED),
+    Case("nonsense", replace(RETRIED_AT_A_COST, billed="2 wholes"), replace(RETRIED_AT_A_COST, billed="2 wholes")),
+    Case("stream_error", RETRIED_AT_A_COST, BROKEN_OFF),
+    Case("error_in_200", RETRIED_AT_A_COST, RETRIED_AT_A_COST),
+    Case("wrong_content_type", RETRIED_AT_A_COST, RETRIED_AT_A_COST),
     Case("empty_choices", replace(RETRIED, billed="2 prompts"), replace(RETRIED, billed="2 prompts"), but=_NO_BLOCKS),
     Case("content_filter", replace(ELSEWHERE, billed="1 prompt"), replace(ELSEWHERE, billed="1 prompt")),
     Case("missing_usage", replace(FINE, ours="estimated"), replace(FINE, ours="estimated")),

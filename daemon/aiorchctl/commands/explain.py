@@ -216,7 +216,7 @@ def _attempts(attempts: list[Any]) -> Table:
             seconds(number_of(attempt, "queue_s")),
             seconds(number_of(attempt, "provider_s")),
             *(_or_dash(attempt, name, seconds) for name in ("first_token_s",)),
-            str(attempt.get("status", "–")),
+            "not sent" if attempt.get("sent") is False else str(attempt.get("status", "–")),
             _or_dash(attempt, "tokens", count),
             _cost(attempt),
             *((_or_dash(attempt, "reserved_usd", money), _counted(attempt)) if budgeted else ()),

@@ -21,11 +21,11 @@ class Failures:
         self._told: list[dict[str, Any]] = []
 
     def add(self, target: Target, error: CallError) -> None:
-        """Note that a target failed: its attempts, or that it was never sent to."""
+        """Note that a target failed: its attempts, and what was refused here before it was sent."""
         records = self._journal.attempts[self._seen :]
         self._seen += len(records)
         self._told += [_plain(record) for record in records]
-        if not records:
+        if not records or error.code in REFUSED_BY_US:
             unsent = {"model": target.name, "provider": target.provider, "sent": False}
             self._told.append({**unsent, "code": error.code, "message": error.message})
         self._errors.append(error)
@@ -63,5 +63,6 @@ def _plain(record: AttemptRecord) -> dict[str, Any]:
         "code": record.code,
         "message": record.message,
         "status": record.status,
+        "sent": record.sent,
     }
     return {name: value for name, value in told.items() if value is not None}

@@ -29,6 +29,8 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     code: str | None = None
     message: str | None = None
     status: int | None = None
+    sent: bool | None = None
+    """False of one that was refused before anything was sent; None of any other."""
     tokens: int | None = None
     cost_usd: float | None = None
     """What it cost: 0 when it certainly was not billed, None when nobody said."""

@@ -111,6 +111,9 @@ sent. An error that is marked as not retryable is not asked again on the same ta
 REFUSED_BY_US: Final = frozenset({"overloaded", "budget_exceeded", "no_models", "storage"})
 """Codes of our own refusals: nothing was sent, so they are no attempt and use up none."""
 
+_NEVER_SENT: Final = frozenset({"invalid_request", "provider_auth", "unknown_model"})
+"""What we say ourselves of a request that cannot be written or has no key; with a status, a provider said it."""
+
 _OTHERWISE: Final = Rule(Verdict.FAULT, False, False, "nothing", "anything else")
 
 
@@ -123,6 +126,13 @@ def judge(error: CallError) -> Rule:
         verdict = Verdict.FAULT if rule.verdict is Verdict.RETRYABLE else rule.verdict
         return Rule(verdict, False, rule.fall_back, rule.health, rule.what)
     return rule
+
+
+def never_sent(error: CallError) -> bool:
+    """Tell whether it is certain that nothing of the request left the house."""
+    if (sent := error.details.get("sent")) is not None:
+        return sent is False
+    return error.code in REFUSED_BY_US or (error.details.get("status") is None and error.code in _NEVER_SENT)
 
 
 def rules() -> list[dict[str, Any]]:

@@ -392,6 +392,7 @@ class Purse:
             stage="spend",
             details={
                 "budget": "cost_limit",
+                "limit_of": "call" if own else "configuration",
                 "limit_usd": limit_usd,
                 "spent_usd": call.journal.committed_usd,
                 "needed_usd": needed_usd,

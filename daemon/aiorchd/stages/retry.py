@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from aiorch.errors import CallError
 from aiorchd.calls.call import Attempt
 from aiorchd.calls.journal import AttemptRecord
-from aiorchd.calls.outcome import REFUSED_BY_US, Verdict, judge
+from aiorchd.calls.outcome import REFUSED_BY_US, Verdict, judge, never_sent
 from aiorchd.calls.ports import Service
 from aiorchd.calls.reply import Reply
 from aiorchd.core.backoff import Backoff
@@ -191,6 +191,7 @@ def _record(attempt: Attempt, began_at: float, result: Reply | CallError | None)
             code=None if reply is not None else "cancelled" if error is None else error.code,
             message=None if error is None else _message(error, attempt),
             status=details.get("status", notes.get("status")),
+            sent=False if error is not None and never_sent(error) and notes.get("status") is None else None,
             tokens=None if usage is None else usage.total,
             cost_usd=_cost_usd(notes, reply),
             cost_estimate_usd=notes.get("cost_estimate_usd"),

@@ -16,12 +16,13 @@ from msgspec.structs import replace
 
 from aiorch.errors import CallError
 from aiorchd.calls.call import Attempt
+from aiorchd.calls.outcome import never_sent
 from aiorchd.calls.ports import Hold, Purse, Service
 from aiorchd.calls.reply import Reply, Usage
 
-_REFUSALS: Final = frozenset({*range(400, 500), 503, 529}) - {408, 499}
-"""Statuses of answers that nobody bills: the request was turned away. With any other error the work may have been done."""
-_NEVER_SENT: Final = frozenset({"invalid_request", "provider_auth", "unknown_model"})
+_REFUSALS: Final = frozenset({*range(300, 500), 503, 529}) - {408, 499}
+"""Statuses of answers that nobody bills: the request was turned away, or sent elsewhere, where nobody followed. With any other
+error the work may have been done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +104,7 @@ def cost_nothing(attempt: Attempt, error: CallError) -> bool:
     """Tell whether a failed attempt was certainly not billed."""
     if attempt.notes.get("first_token_s") is not None:
         return False  # it had begun to answer
-    if error.details.get("sent") is False:
-        return True
-    status = error.details.get("status")
-    if status is None:
-        return error.code in _NEVER_SENT
-    return status in _REFUSALS
+    return never_sent(error) or error.details.get("status") in _REFUSALS
 
 
 def _is_estimated(reply: Reply, attempt: Attempt) -> bool:

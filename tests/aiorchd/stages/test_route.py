@@ -556,6 +556,34 @@ async def test_the_most_telling_error_is_raised(autojump_clock, first, second, r
     assert [attempt["code"] for attempt in caught.value.details["attempts"]] == [first.code, second.code]
 
 
+async def test_what_was_refused_before_it_was_sent_is_told_as_such(autojump_clock):
+    service, inners = route("a", "b", "c", fallback=["b", "c"], retries=True)
+    asked = []
+
+    def fails_and_is_refused_then(attempt):
+        asked.append(attempt)
+        return ProviderError("broken", details={"status": 500}) if len(asked) == 1 else Overloaded("sick")
+
+    def refused_there(attempt):
+        attempt.notes["status"] = 404
+        return UnknownModel("it has no such model", details={"status": 404})
+
+    inners["a"].answer = fails_and_is_refused_then
+    inners["b"].answer = refused_there
+    inners["c"].answer = lambda _: InvalidRequest("extra may not set 'model'")
+    call = a_call()
+    with pytest.raises(CallError) as caught:
+        await service(call)
+    told = [(each["model"], each["code"], each.get("sent")) for each in caught.value.details["attempts"]]
+    assert told == [
+        ("a", "provider_error", None),
+        ("a", "overloaded", False),
+        ("b", "unknown_model", None),
+        ("c", "invalid_request", False),
+    ]
+    assert [(record.model, record.sent) for record in call.journal.attempts] == [("a", None), ("b", None), ("c", False)]
+
+
 async def test_the_soonest_hint_of_all_is_given(autojump_clock):
     service, inners = route("a", "b", "c", fallback=["b", "c"])
     failing(inners["a"], RateLimited("one", retry_after_s=20))

@@ -72,6 +72,7 @@ async def test_held_while_it_runs_and_settled_by_what_it_cost() -> None:
         (ProviderError("500", details={"status": 500}), True),
         (ProviderError("502", details={"status": 502}), True),
         (ProviderError("503", details={"status": 503}), False),
+        (ProviderError("a redirect", details={"status": 307}), False),
         (RateLimited("429", details={"status": 429}), False),
         (RateLimited("529", details={"status": 529}), False),
         (RateLimited("inside a 200"), True),
