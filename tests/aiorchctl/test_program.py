@@ -84,7 +84,7 @@ def test_an_error_tells_when_to_try_again(daemon, ctl):
     daemon.answers["status"] = Overloaded("full", retry_after_s=1.5, stage="admit")
     ran = ctl("status")
     assert ran.code == 75
-    assert ran.err == "aiorchctl: overloaded: full (try again in 1.5 s)\n"
+    assert ran.err == "aiorchctl: overloaded: full (try again in 1.50 s)\n"
 
 
 def test_errors_cannot_steer_the_terminal(daemon, ctl):

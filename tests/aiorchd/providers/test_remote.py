@@ -137,6 +137,7 @@ async def test_a_whole_answer() -> None:
             "status": 200,
             "provider_request_id": "req_1",
             "limits_told": attempt.notes["limits_told"],
+            "usage": reply.usage,
             "cost_usd": reply.cost_usd,
         }
         assert attempt.notes["limits_told"].quotas == (QuotaTold("requests", 500, None, 1.0),)
