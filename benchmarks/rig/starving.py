@@ -11,6 +11,9 @@ from typing import Final
 
 _PERIOD_US: Final = 10_000
 """Short, so that being starved means being slow, and not standing still for a tenth of a second at a time."""
+_MOST_SHARES: Final = 262_144
+_MOST_WEIGHT: Final = 10_000
+"""What the kernel takes at most: what the quota leaves is had when it is wanted, whatever others want of that CPU."""
 _V1: Final = Path("/sys/fs/cgroup/cpu")
 _V2: Final = Path("/sys/fs/cgroup")
 _STOPPER: Final = """
@@ -40,8 +43,10 @@ def starved(pid: int, share: float) -> Iterator[str]:
         if top is _V1:
             (group / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
             (group / "cpu.cfs_quota_us").write_text(str(quota_us))
+            (group / "cpu.shares").write_text(str(_MOST_SHARES))
         else:
             (group / "cpu.max").write_text(f"{quota_us} {_PERIOD_US}")
+            (group / "cpu.weight").write_text(str(_MOST_WEIGHT))
         (group / "cgroup.procs").write_text(str(pid))
     except OSError:
         if group.is_dir():

@@ -174,8 +174,8 @@ class Connection:
         extensions_possible = b"\xff" in data
         try:
             message = self._unpack_quickly(data)
-        except msgpack.ExtraData:
-            consumed = self._decode_several(data, events, extensions_possible)
+        except msgpack.ExtraData as several:
+            consumed = self._decode_several(data, several, events, extensions_possible)
         except _DECODE_ERRORS:
             consumed = 0
         else:
@@ -188,19 +188,24 @@ class Connection:
         self._unfinished = _Unfinished(self._limits)
         return data[consumed:]
 
-    def _decode_several(self, data: bytes, events: list[Event], extensions_possible: bool) -> int:
-        """Decode frame after frame; gives where the first one begins that is not whole or not for the quick way."""
-        decoder = msgpack.Unpacker(max_buffer_size=len(data), read_size=1, **self._decoding)
-        consumed = 0
+    def _decode_several(
+        self, data: bytes, several: msgpack.ExtraData, events: list[Event], extensions_possible: bool
+    ) -> int:
+        """Decode frame after frame, the first of which is known; gives where the first one begins that is not whole or not for
+        the quick way."""
+        rest = several.extra
+        decoder = msgpack.Unpacker(max_buffer_size=len(rest), read_size=1, **self._decoding)
+        first = len(data) - len(rest)
+        message, consumed, end = several.unpacked, 0, first
         try:
-            decoder.feed(data)
+            decoder.feed(rest)
             while True:
-                message = decoder.unpack()
-                end = decoder.tell()
                 if extensions_possible:
                     self._refuse_timestamps(data, consumed, end)
                 events.append(_event(message, data, consumed, end))
                 consumed = end
+                message = decoder.unpack()
+                end = first + decoder.tell()
         except (msgpack.OutOfData, *_DECODE_ERRORS):
             return consumed
 

@@ -4,7 +4,8 @@ An event loop with too much to do has its queue where nobody sees it: it begins 
 takes longer, and in the end it works only on what nobody waits for any more. So what is read stands in a line that can be
 seen. ``at_once`` may begin in each turn of the loop. That needs no measure of how fast the machine is: in the same turn as
 much of what began before goes on and ends, and a turn takes as long as that takes. The loop is never idle while somebody
-stands in line, and reads, hits and refusals wait for one short turn at most.
+stands in line, and reads, hits and refusals wait for one short turn at most. On a machine so slow that such a turn would be
+long, fewer begin in each.
 
 Those in line stand by flow (connection), and flows take turns (round robin: Nagle, "On packet switches with infinite
 storage", RFC 970), so one that sends thousands at once lengthens its own wait. Whoever would begin too late is better told
@@ -26,9 +27,12 @@ from typing import Final, Generic, TypeVar
 FlowT = TypeVar("FlowT")
 
 AT_ONCE: Final = 4
-"""Some milliseconds of work in all, on a machine of today; some tens on one that is starved."""
+"""Some milliseconds of work in all, on a machine of today."""
+_TURN_S: Final = 0.012
+"""What a turn may take before fewer begin in it: whoever is read from or refused waits for one or two."""
 _SMOOTHING: Final = 0.1
 _FIRST_GUESS_S: Final = 0.001
+_LEAST_S: Final = 1e-9
 
 
 class StartLine(Generic[FlowT]):
@@ -43,6 +47,7 @@ class StartLine(Generic[FlowT]):
         self._begun = 0
         self._round_at: float | None = None
         self._each_s = _FIRST_GUESS_S
+        self._room = at_once
 
     def __len__(self) -> int:
         return self._total
@@ -52,9 +57,14 @@ class StartLine(Generic[FlowT]):
         """How long it takes from one begin to the next while somebody waits, smoothed."""
         return self._each_s
 
+    @property
+    def room(self) -> int:
+        """How many may begin in a turn as fast as things go now: ``at_once``, or fewer."""
+        return self._room
+
     def begin(self) -> bool:
         """Begin something without standing in line, if nobody does and this turn of the loop has room."""
-        if self._total or self._begun >= self._at_once:
+        if self._total or self._begun >= self._room:
             return False
         self._begun += 1
         return True
@@ -62,7 +72,7 @@ class StartLine(Generic[FlowT]):
     @property
     def wants_round(self) -> bool:
         """Whether `round` is due in the next turn of the loop: somebody waits, or this turn's room is used up."""
-        return self._total > 0 or self._begun >= self._at_once
+        return self._total > 0 or self._begun >= self._room
 
     def stand(self, flow: FlowT, number: int) -> None:
         """Say how many of a flow wait that could begin now; a flow that did not wait comes after the others."""
@@ -83,8 +93,9 @@ class StartLine(Generic[FlowT]):
         if self._round_at is not None and self._begun:
             took_s = (now - self._round_at) / self._begun
             self._each_s += _SMOOTHING * (took_s - self._each_s)
+            self._room = max(1, min(self._at_once, round(_TURN_S / max(self._each_s, _LEAST_S))))
         self._begun = 0
-        while self._waiting and self._begun < self._at_once:
+        while self._waiting and self._begun < self._room:
             flow = next(iter(self._waiting))
             number = self._waiting.pop(flow)
             self._waiting[flow] = number

@@ -222,6 +222,8 @@ class Session:
         self._parting = False
         self._in_part = False
         self._patience_s = limits.frame_timeout_s
+        self._refused_late = False
+        """Whether something of what was read last was refused because its turn would come too late."""
         self._slot = trio.Event()
         self._scope = trio.CancelScope()
 
@@ -309,7 +311,11 @@ class Session:
     async def _read(self, nursery: trio.Nursery) -> None:
         receive = self._socket.recv
         while True:
-            if not self._wire.unfinished_bytes:
+            refused = self._refused_late
+            if refused and not self._wire.unfinished_bytes:
+                self._refused_late = False
+                await self._starting.pause_reading()
+            elif not self._wire.unfinished_bytes:
                 await trio.lowlevel.wait_readable(self._socket)
             elif not await self._rest_comes():
                 return
@@ -322,7 +328,8 @@ class Session:
             if not data:
                 return
             received_at = trio.current_time()
-            if self._open and (known := self._known(data, received_at)) is not None:
+            # Who was just refused is looked up once, when what came was decoded: it is hardly ever one hit.
+            if self._open and not refused and (known := self._known(data, received_at)) is not None:
                 self.outbox.write(known)
                 followed = self._follow_on()
                 if self.outbox.full:
@@ -417,6 +424,7 @@ class Session:
         if late_s is None:
             return None
         self._refused(self.caller, Overloaded.code)
+        self._refused_late = True
         packed = self._starting.packed_refusal(late_s, as_map=self.errors_as_map)
         return b"\x94\x01" + pack_unchecked(request.msgid) + packed + b"\xc0"
 

@@ -1,7 +1,7 @@
 """Lets what the sessions have read begin, as fast as the event loop gets it done; turns away what would begin too late.
 
-The pure part is `core.start_line`; here is the one task that goes round once in each turn of the event loop while somebody
-stands in line, and sleeps otherwise.
+The pure parts are `core.start_line` and `core.reading_pace`; here is the one task that goes round once in each turn of the
+event loop while somebody stands in line, and sleeps otherwise.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import trio
 
 from aiorch.errors import Overloaded
 from aiorch.protocol import pack
+from aiorchd.core.reading_pace import ReadingPace
 from aiorchd.core.start_line import StartLine
 
 _SHORTEST_RETRY_S: Final = 0.1
@@ -70,6 +71,8 @@ class Starting:
     def __init__(self, patience: Callable[[], Patience] = Patience) -> None:
         self._patience = patience
         self._line: StartLine[Starter] = StartLine()
+        self._pace = ReadingPace()
+        self._pausing = trio.lowlevel.ParkingLot()
         self._task: trio.lowlevel.Task | None = None
         self._parked = False
         self._waited = self._turned_away = 0
@@ -89,8 +92,10 @@ class Starting:
         ``ahead`` of its own connection go before it, which takes ``own_s`` at least whatever the others do.
         """
         patience, wait_s = self._patience(), self._line.wait_s(ahead)
-        if wait_s <= patience.of(timeout_s) and own_s <= patience.behind_own(timeout_s):
+        may_wait_s = patience.of(timeout_s)
+        if wait_s <= may_wait_s and own_s <= patience.behind_own(timeout_s):
             return None
+        self._pace.refused(may_wait_s)
         wait_s = max(wait_s, own_s)
         self._turned_away += 1
         return round(min(max(wait_s, _SHORTEST_RETRY_S), _LONGEST_RETRY_S), 1)
@@ -112,6 +117,12 @@ class Starting:
             self._packed[late_s, as_map] = packed
         return packed
 
+    async def pause_reading(self) -> None:
+        """Wait until those who were refused are read from again; for a reader, after a refusal."""
+        self._pace.pause(trio.current_time())
+        self._wake()
+        await self._pausing.park()
+
     @property
     def crowded(self) -> bool:
         """Whether anybody stands in line."""
@@ -128,13 +139,16 @@ class Starting:
         """Go round, once in each turn of the event loop while somebody waits."""
         self._task = trio.lowlevel.current_task()
         while True:
-            if self._line.wants_round:
+            if self._line.wants_round or self._pausing:
                 await trio.lowlevel.checkpoint()
             else:
                 self._parked = True
                 await trio.lowlevel.wait_task_rescheduled(self._abort)
-            for starter in self._line.round(trio.current_time()):
+            now = trio.current_time()
+            for starter in self._line.round(now):
                 starter.begin_next()
+            if self._pausing and self._pace.due(now, crowded=self.crowded):
+                self._pausing.unpark_all()
 
     def statistics(self) -> StartingStatistics:
         """Tell who waits."""

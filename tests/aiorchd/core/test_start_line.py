@@ -80,13 +80,25 @@ def test_a_pause_is_not_taken_for_slowness() -> None:
     assert flows.line.each_s == before
 
 
+def test_fewer_begin_in_a_turn_where_each_takes_long_and_as_many_as_ever_where_it_does_not() -> None:
+    flows, now = Flows(StartLine(at_once=4)), 0.0
+    assert flows.line.room == 4
+    for each_s, room in ((0.002, 4), (0.006, 2), (0.05, 1), (0.0, 4)):
+        flows.come("flood", 300)
+        for _ in range(100):
+            now += each_s * len(flows.go_round(now))
+            flows.come("flood", 4)
+        assert flows.line.room == room
+        assert len(flows.go_round(now)) == room
+
+
 @pytest.mark.parametrize("at_once", [1, 4])
 @pytest.mark.parametrize("each_s", [0.0001, 0.001, 0.02])
 def test_the_forecast_comes_true(at_once: int, each_s: float) -> None:
     flows = Flows(StartLine(at_once))
     flows.come("flood", 400)
     now = 0.0
-    for _ in range(200 // at_once):
+    while len(flows.line) > 200:
         now += each_s * len(flows.go_round(now))
     ahead = len(flows.waiting["flood"])
     foretold = flows.line.wait_s(ahead)
@@ -116,6 +128,8 @@ def test_counts_add_up_and_no_turn_is_wasted(at_once: int, steps: list[tuple[str
     for what, flow, number in steps:
         waiting = sum(map(len, flows.waiting.values()))
         assert len(flows.line) == waiting
+        room = flows.line.room
+        assert 1 <= room <= at_once
         assert all(flows.line.wait_s(ahead) <= flows.line.wait_s(ahead + 1) for ahead in range(5))
         assert flows.line.wait_s(10**6) == pytest.approx(waiting * flows.line.each_s)
         if what == "come":
@@ -126,11 +140,12 @@ def test_counts_add_up_and_no_turn_is_wasted(at_once: int, steps: list[tuple[str
         elif what == "begin":
             begins = flows.line.begin()
             begun_alone += begins
-            assert begins <= (waiting == 0 and begun_alone <= at_once)
+            assert begins <= (waiting == 0 and begun_alone <= room)
         else:
             now += 0.01
             begun = flows.go_round(now)
             begun_alone = len(begun)
-            assert len(begun) == min(waiting, at_once)  # never idle, never more than a turn may begin
-            assert flows.line.wants_round == (waiting >= at_once)
+            room = flows.line.room
+            assert len(begun) == min(waiting, room)  # never idle, never more than a turn may begin
+            assert flows.line.wants_round == (waiting >= room)
         assert 0.0 < flows.line.each_s < 1.0

@@ -134,6 +134,65 @@ async def test_who_would_begin_too_late_hears_so_at_once_and_hits_ping_and_statu
     assert busy.done == 100  # nothing was begun for those that were turned away
 
 
+async def test_who_was_refused_is_read_from_a_little_later_and_everybody_else_at_once(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    begun = 0
+    warm = trio.Event()
+
+    async def brief(_: Asked) -> Any:
+        nonlocal begun
+        begun += 1
+        if begun <= 60:  # then time stands still, and the line goes on for some hundred turns
+            mock_clock.jump(0.001)
+        else:
+            warm.set()
+        return 1
+
+    starting = Starting(lambda: Patience(most_s=1000.0, share=0.25))
+    methods = {"complete": Row(brief, in_line=True)}
+    async with (
+        session_with(methods, starting=starting) as (flooding, _, _),
+        session_with(methods, starting=starting, going_round=False) as (quiet, _, _),
+    ):
+        await flooding.stream.send_all(packed(*range(3000), timeout_s=1000.0))
+        await warm.wait()
+        await flooding.stream.send_all(packed(20_000, timeout_s=0.001))
+        while starting.statistics().turned_away == 0:
+            await trio.lowlevel.checkpoint()
+        await flooding.stream.send_all(msgpack.packb([0, 20_001, "ping", [{}]]))
+        assert (await quiet.call("ping")).result == "pong"
+
+        async def read_until(msgid: int, most: int) -> int:
+            for number in range(most):
+                event = await flooding.next()
+                assert isinstance(event, Response)
+                if event.msgid == msgid:
+                    return number
+            return most
+
+        assert await read_until(20_000, 3000) < 3000
+        assert await read_until(20_001, 100) == 100
+        mock_clock.jump(0.001)
+        assert await read_until(20_001, 3000) < 3000
+        assert starting.statistics().waiting > 0  # it was the pause that ended, and not the line
+
+
+async def test_who_was_refused_is_read_from_at_once_when_nobody_stands_in_line_any_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    starting = Starting(lambda: Patience(share=0.0))
+
+    async def brief(_: Asked) -> Any:
+        return 1
+
+    async with session_with({"complete": Row(brief, in_line=True)}, starting=starting) as (peer, _, _):
+        await peer.stream.send_all(packed(*range(AT_ONCE + 2)))
+        assert len(await responses(peer, AT_ONCE + 2)) == AT_ONCE + 2
+        assert (await peer.call("ping")).result == "pong"
+        assert trio.current_time() == 0.0
+
+
 async def test_calls_beyond_those_in_flight_are_read_and_can_be_cancelled_and_others_are_answered() -> None:
     go = trio.Event()
     begun: list[int] = []
