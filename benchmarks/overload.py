@@ -3,11 +3,11 @@
     python benchmarks/overload.py [--save] [--quick]
 
 Starved: the daemon has a fifth of a CPU (a quota of the kernel, 2 ms of every 10), its provider takes 50 ms and is not
-short. What it gets done is measured first: 24 callers who ask again when answered. Then calls come at five times that rate,
-at random (Poisson), all of new questions, each with a timeout of 3 s, over 16 connections and over one; on a connection of
-its own somebody asks `status` every second. Goodput is what is answered in time, a second, from 3 s after the
-beginning on. When it ends, calls at half of what can be done follow; normal again is from when on all of them are answered
-within half a second. Short of permits: the daemon has a CPU of its own, the model five permits and answers of 100 ms. A
+short. What it gets done is measured before and after, and the mean of both is what counts: 24 callers who ask again when
+answered. Between them calls come at five times the rate that was measured first, at random (Poisson), all of new questions,
+each with a timeout of 3 s, over 16 connections and over one; on a connection of its own somebody asks `status` every second.
+Goodput is what is answered in time, a second, from 3 s after the beginning on. When it ends, calls at half of what can be done
+follow; normal again is from when on all of them are answered within half a second. Short of permits: the daemon has a CPU of its own, the model five permits and answers of 100 ms. A
 neighbour: ten clients with one call at a time, of 50 ms, alone and beside one who sends 5 000 calls at once. Silent: 200 calls
 with a second each at a provider that takes calls and says nothing.
 """
@@ -94,22 +94,27 @@ class Onlooker(threading.Thread):
         self.join()
 
 
-def overloaded(at: Scene, seconds: float, clients: int, first: int) -> dict[str, Any]:
-    """Measure what is done with too much to do."""
+def done_a_second(at: Scene, clients: int, first: int) -> float:
+    """Measure what can be done: callers who ask again when they are answered."""
     measured_s = 6.0
     flood = Flood(at, "closed:24", measured_s, clients, first)
     flood.go()
-    capacity = sum(how == "ok" and 1 <= due + took < measured_s for due, took, how, _ in flood.calls()) / (
-        measured_s - 1
-    )
-    flood = Flood(at, f"open:{capacity * TIMES}", seconds, clients, first + 1_000_000)
-    after = Flood(at, f"open:{capacity / 2}", 6.0, clients, first + 2_000_000)
+    done = sum(how == "ok" and 1 <= due + took < measured_s for due, took, how, _ in flood.calls())
+    return done / (measured_s - 1)
+
+
+def overloaded(at: Scene, seconds: float, clients: int, first: int) -> dict[str, Any]:
+    """Measure what is done with too much to do."""
+    before = done_a_second(at, clients, first)
+    flood = Flood(at, f"open:{before * TIMES}", seconds, clients, first + 1_000_000)
+    after = Flood(at, f"open:{before / 2}", 6.0, clients, first + 2_000_000)
     with Onlooker(at) as onlooker:
         flood.go()
         time.sleep(seconds)
         after.go()
         calls = flood.calls()
     later = after.calls()
+    capacity = (before + done_a_second(at, clients, first + 3_000_000)) / 2
     answered = [took for due, took, how, _ in calls if how == "ok" and SETTLED_S <= due + took < seconds]
     refused = sorted(took for _, took, how, _ in calls if how.startswith("overloaded"))
     unwell = [due for due, took, how, _ in later if how != "ok" or took > 0.5]

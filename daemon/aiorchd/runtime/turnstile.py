@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import trio
 
@@ -32,11 +32,14 @@ from aiorchd.core.fair_queue import Entry
 from aiorchd.core.paced_quota import Kind
 from aiorchd.core.priority_queue import TRICKLE, PriorityQueue
 from aiorchd.core.quota_account import Grant, Need, QuotaAccount
+from aiorchd.core.standing_queue import StandingQueue
 
 _HOLD_SMOOTHING: Final = 0.1
 _FIRST_GUESS_HOLD_S: Final = 1.0
 _SHORTEST_RETRY_S: Final = 0.1
 _LONGEST_GUESS_S: Final = 60.0
+_SHORTEST_STANDING_S: Final = 1.0
+_STANDING_HOLDS: Final = 2.0
 _MOST_REASONS: Final = 6
 _MOST_SIZES: Final = 1000
 _LARGER: Final = 1.1
@@ -217,6 +220,14 @@ class Turn:
         return trio.lowlevel.Abort.SUCCEEDED
 
 
+class _Forecast(NamedTuple):
+    """How long a call waits at the very least, how much of its time must be left then, and what says so."""
+
+    earliest_s: float
+    spare_s: float
+    by_permits: bool
+
+
 class TargetTurnstile:
     """Permits, quotas and the queue of one target; satisfies the port `Turnstile`.
 
@@ -240,6 +251,7 @@ class TargetTurnstile:
         # This is all the mutable state, and the accounts.
         self._accounts = tuple(accounts)
         self._queue: PriorityQueue[Turn] = PriorityQueue(max_waiting, trickle)
+        self._standing: StandingQueue[Hashable] = StandingQueue()
         self._concurrency = AdaptiveConcurrency(bounds)
         self._share_of = share_of
         self._sizes: dict[str, float] = {}  # by call
@@ -365,9 +377,16 @@ class TargetTurnstile:
             return True
         flow, weight = self._share_of(call.caller)
         start_by = min(turn.attempt.start_by, call.deadline)
-        earliest_s, spare_s = self._earliest_s(now, self._queue.backlog(flow, call.priority), start_by - now)
-        if start_by < now + earliest_s + spare_s:
-            self._refuse_late(turn, earliest_s)
+        if not self._queue:
+            self._standing.empty()
+        interval_s = max(_SHORTEST_STANDING_S, _STANDING_HOLDS * self._mean_hold_s)
+        standing = self._standing.stands((flow, call.priority), now, interval_s)
+        backlog = self._queue.backlog(flow, call.priority)
+        forecast = self._forecast(now, backlog, start_by - now, standing=standing)
+        if start_by < now + forecast.earliest_s + forecast.spare_s:
+            if forecast.by_permits:
+                self._standing.turned_away((flow, call.priority), now, interval_s)
+            self._refuse_late(turn, forecast.earliest_s)
             return False
         cost = max([account.share_s(turn.need) for account in self._accounts]) or 1.0
         turn.entry, turned_away = self._queue.put(
@@ -462,24 +481,31 @@ class TargetTurnstile:
                 return 1
         return 0
 
-    def _earliest_s(self, now: float, before: int, left_s: float) -> tuple[float, float]:
-        """Tell how long a call waits at the very least with so many of its own before it, by the quotas and by permits; and how
-        much of its time must be left then.
+    def _forecast(self, now: float, before: int, left_s: float, *, standing: bool) -> _Forecast:
+        """Foretell how long a call waits at the very least with so many of its own before it, by the quotas and by permits; and
+        how much of its time must be left then.
 
         One that gets its turn in the last moment uses a permit and a quota for an answer that comes too late; a queue that is
         full of them serves nobody else. So something has to be left: by quotas, whose time is exact, two usual answers, and a
         quarter of its time at most; by permits, whose time is a guess, that quarter. While there may be more permits yet, they
         are thought to be as many as may be, held half as long as usual, and nothing has to be left.
+
+        In a queue for permits that only stands (`core.standing_queue`) nobody waits for more than a quarter of its time, and the
+        permits are thought to be as many as there are.
         """
         usual_s, concurrency = self._mean_hold_s, self._concurrency
-        most = concurrency.bounds.most
+        most = concurrency.limit if standing else concurrency.bounds.most
         by_quota_s = max([account.earliest_s(now, before + 1) for account in self._accounts])
         by_permits_s = (before + 1 - most) * usual_s / most
         if concurrency.limit < most:
             by_permits_s /= 2.0
         if by_quota_s >= by_permits_s:
-            return by_quota_s, min(2.0 * usual_s, left_s / 4.0) if by_quota_s > 0.0 else 0.0
-        return by_permits_s, left_s / 4.0 if by_permits_s > 0.0 and concurrency.limit == most else 0.0
+            return _Forecast(
+                by_quota_s, min(2.0 * usual_s, left_s / 4.0) if by_quota_s > 0.0 else 0.0, by_permits=False
+            )
+        if by_permits_s <= 0.0 or concurrency.limit < most:
+            return _Forecast(by_permits_s, 0.0, by_permits=True)
+        return _Forecast(by_permits_s, left_s * (0.75 if standing else 0.25), by_permits=True)
 
     def _try_grant(self, turn: Turn, now: float) -> float | None:
         """Give the turn all it needs and 0, or nothing and the seconds until it might be had (None: not known)."""

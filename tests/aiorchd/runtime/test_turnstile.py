@@ -251,6 +251,56 @@ async def test_a_load_that_stays_does_not_fill_the_queue_with_those_who_come_too
     assert_idle(turnstile)
 
 
+async def test_after_a_load_that_stayed_those_who_come_next_do_not_wait_behind_all_of_it(autojump_clock):
+    turnstile = a_turnstile(permits=5)  # fifty a second
+    waits = []
+
+    async def call(uid, timeout_s=3.0):
+        began = trio.current_time()
+        try:
+            async with turnstile.pass_through(attempt(uid, timeout_s=timeout_s)):
+                waits.append((began, trio.current_time() - began))
+                await trio.sleep(0.1)
+        except Overloaded:
+            waits.append((began, None))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5 * 50 * 10):  # five times as many, for 10 s
+            nursery.start_soon(call, 1)
+            await trio.sleep(0.004)
+        for _ in range(25 * 6):  # then half of what can be done
+            nursery.start_soon(call, 1)
+            await trio.sleep(0.04)
+    ended = 10.0
+    assert sum(wait is not None for _, wait in waits) >= 50 * 10 + 25 * 6 - 5  # never idle, never too short a queue
+    assert max(wait for began, wait in waits if began < 1.0 and wait is not None) > 2.0  # as a burst it is let in
+    assert max(wait for began, wait in waits if 4.0 < began < ended and wait is not None) < 0.9
+    assert all(wait is not None and wait < 0.4 for began, wait in waits if began > ended + 1.5)
+    assert_idle(turnstile)
+
+
+async def test_a_flood_that_stays_shortens_the_queue_of_nobody_else(autojump_clock):
+    turnstile = a_turnstile(permits=5)
+    refused = {1: 0, 2: 0}
+
+    async def call(uid, timeout_s):
+        try:
+            async with turnstile.pass_through(attempt(uid, timeout_s=timeout_s)):
+                await trio.sleep(0.1)
+        except Overloaded:
+            refused[uid] += 1
+
+    async with trio.open_nursery() as nursery:
+        for number in range(250 * 5):
+            nursery.start_soon(call, 1, 3.0)
+            await trio.sleep(0.004)
+            if number == 250 * 4:
+                assert refused[1] > 100
+                for _ in range(100):  # two seconds of work, of six that they have: more than a quarter
+                    nursery.start_soon(call, 2, 6.0)
+    assert refused[2] == 0
+
+
 async def test_who_stands_too_far_back_is_refused_at_once(autojump_clock):
     turnstile = a_turnstile(permits=10, requests_per_minute=60, burst_s=1)
     async with trio.open_nursery() as nursery:
