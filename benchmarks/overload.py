@@ -4,12 +4,13 @@
 
 Starved: the daemon has a fifth of a CPU (a quota of the kernel, 2 ms of every 10), its provider takes 50 ms and is not
 short. What it gets done is measured before and after, and the mean of both is what counts: 24 callers who ask again when
-answered. Between them calls come at five times the rate that was measured first, at random (Poisson), all of new questions,
-each with a timeout of 3 s, over 16 connections and over one; on a connection of its own somebody asks `status` every second.
-Goodput is what is answered in time, a second, from 3 s after the beginning on. When it ends, calls at half of what can be done
-follow; normal again is from when on all of them are answered within half a second. Short of permits: the daemon has a CPU of its own, the model five permits and answers of 100 ms. A
-neighbour: ten clients with one call at a time, of 50 ms, alone and beside one who sends 5 000 calls at once. Silent: 200 calls
-with a second each at a provider that takes calls and says nothing.
+answered. Between them calls come at five times the rate that was measured first, at random (Poisson), all of new
+questions, each with a timeout of 3 s, over 16 connections and over one; on a connection of its own somebody asks `status`
+every second. Goodput is what is answered in time, a second, from 3 s after the beginning on. When it ends, calls at half of
+what can be done follow; normal again is from when on all of them are answered within half a second. Short of permits: the
+daemon has a CPU of its own, the model five permits and answers of 100 ms. A neighbour: ten clients with one call at a time,
+of 50 ms, alone and beside one who sends 5 000 calls at once. Silent: 200 calls with a second each at a provider that takes
+calls and says nothing.
 """
 
 import json
