@@ -473,6 +473,39 @@ async def test_stale_answers(tmp_path: Path, simulator: Simulator) -> None:
         assert (await host.ask(2)).cache == "miss"
 
 
+@changes("operations.cache_stale_s", "operations.cache_samples")
+async def test_stale_answers_and_samples_of_an_operation(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+
+        async def found(operation: str, given: str) -> str:
+            return (await host.client.complete(operation=operation, input=given)).cache
+
+        host.tables["cache"]["strategy"] = "hybrid"
+        host.tables["operations"] = {"old": {"cache_ttl_s": 0.2}, "other": {"cache_ttl_s": 0.2}, "many": {"temperature": 0.7}}
+        await host.edit()
+        assert await found("old", "a") == "miss"
+        await trio.sleep(0.3)
+        assert await found("old", "a") == "miss"
+        host.tables["operations"]["old"]["cache_stale_s"] = 100
+        await host.edit()
+        assert [await found("old", "b"), await found("other", "b")] == ["miss", "miss"]
+        await trio.sleep(0.3)
+        assert [await found("old", "b"), await found("other", "b")] == ["stale", "miss"]
+        host.tables["operations"]["old"]["cache_stale_s"] = 0
+        await host.edit()
+        await trio.sleep(0.3)
+        assert await found("old", "b") == "miss"
+
+        assert [await found("many", "c") for _ in range(3)] == ["miss"] * 3
+        host.tables["operations"]["many"]["cache_samples"] = 2
+        await host.edit()
+        assert [await found("many", "c") for _ in range(4)] == ["miss", "miss", "exact", "exact"]
+        assert (await host.client.complete(operation="many", input="c", cache_samples=0)).cache == "miss", "its own wins"
+        host.tables["operations"]["many"]["cache_samples"] = 0
+        await host.edit()
+        assert await found("many", "c") == "miss"
+
+
 @changes("cache.semantic.enabled", "cache.semantic.target_error_rate")
 async def test_nearly_equal_questions(tmp_path: Path, simulator: Simulator) -> None:
     async with a_host(tmp_path, simulator) as host:

@@ -248,6 +248,8 @@ class House:
                 "models": list(operation.models),
                 "cache": operation.cache,
                 "cache_ttl_s": operation.cache_ttl_s,
+                "cache_stale_s": operation.cache_stale_s,
+                "cache_samples": operation.cache_samples,
                 "noise": list(operation.noise),
                 "shared": operation.shared,
             }

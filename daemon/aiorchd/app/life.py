@@ -230,7 +230,10 @@ def _answer_bounds(config: Config) -> AnswerBounds:
     return AnswerBounds(
         max_entries=config.cache.disk_max_entries,
         max_bytes=config.cache.disk_max_bytes,
-        stale_s=config.cache.stale_s,
+        # As long as anybody may still be given them.
+        stale_s=max(
+            config.cache.stale_s, *(operation.cache_stale_s or 0.0 for operation in config.operations.values()), 0.0
+        ),
     )
 
 

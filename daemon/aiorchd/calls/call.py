@@ -64,6 +64,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Who may answer, in order; empty where the usual chain serves."""
     keep_s: float | None = None
     """How long its answer is fresh where ``cache_ttl_s``, which is the caller's own, does not say."""
+    stale_s: float | None = None
+    """How long after that it may still be given; None where the configuration of the cache alone decides."""
     tier: CacheTier | None = None
     shared: bool = False
     """Whether its kept answer is everybody's within the partition."""

@@ -17,7 +17,7 @@ class Question:
     """The arguments of ``complete`` or ``embed``.
 
     ``request`` is what determines the answer (see `Call.request`); everything else says how to treat the call, by the
-    names of the wire. ``timeout_s`` and ``cache_ttl_s`` are None where the configuration decides. ``key`` is the caller's
+    names of the wire. ``timeout_s``, ``cache_ttl_s`` and ``cache_samples`` are None where the configuration decides. ``key`` is the caller's
     own name for this question: the same key from the same caller gets the same answer for ten minutes.
     """
 
@@ -30,7 +30,7 @@ class Question:
     stream: bool = False
     cache: CacheMode = "use"
     cache_ttl_s: float | None = None
-    cache_samples: int = 0
+    cache_samples: int | None = None
     partition: str = ""
     key: str | None = None
     call_id: str | int | None = None
@@ -50,6 +50,8 @@ class Question:
     """Who may answer, in order; empty where the usual chain serves."""
     keep_s: float | None = None
     """How long its answer is fresh where ``cache_ttl_s``, which is the caller's own, does not say."""
+    stale_s: float | None = None
+    """How long after that it may still be given; None where the configuration of the cache alone decides."""
     tier: CacheTier | None = None
     """Where its answer may be kept; None where the configuration of the cache alone decides."""
     shared: bool = False

@@ -393,9 +393,9 @@ def _one_of(name: str, value: Any, choices: tuple[str, ...], otherwise: str) -> 
     return value
 
 
-def _samples(value: Any) -> int:
+def _samples(value: Any) -> int | None:
     if value is None:
-        return 0
+        return None
     if type(value) is not int or not 0 <= value <= _MAX_SAMPLES:
         raise InvalidRequest(f"cache_samples: must be a whole number from 0 to {_MAX_SAMPLES}, not {_shown(value)}")
     return value

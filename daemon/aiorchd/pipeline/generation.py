@@ -89,14 +89,15 @@ class Pipeline:
         asked = question
         question, key, exact_key = self._identify(caller, question)
         by_chance = samples(question.request)
-        kept = caller.uid != UNMAPPED_UID and (not by_chance or question.cache_samples > 0)
+        wanted = question.cache_samples or 0
+        kept = caller.uid != UNMAPPED_UID and (not by_chance or wanted > 0)
         return Prepared(
             question=question,
             key=key if kept else None,
             exact_key=exact_key if kept else None,
             asked=asked,
             owner=self,
-            samples=question.cache_samples if by_chance else 0,
+            samples=wanted if by_chance else 0,
             quick=kept
             and not by_chance
             and question.kind == "chat"
@@ -272,6 +273,7 @@ class Pipeline:
             operation=question.operation,
             models=question.models,
             keep_s=question.keep_s,
+            stale_s=question.stale_s,
             tier=question.tier,
             shared=question.shared,
         )

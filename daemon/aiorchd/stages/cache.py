@@ -86,7 +86,7 @@ class CacheStatistics:
 class Cache:
     """Answer from what is kept, else ask and keep. ``memory`` and ``store`` outlive the stage; ``strategy`` says which of
     them are used; ``ttl_s`` is how long answers are fresh when the call does not say, and ``stale_s`` how long after that they
-    may still be given; ``chance`` gives numbers from 0 to 1, for choosing among samples.
+    may still be given, when the call does not say; ``chance`` gives numbers from 0 to 1, for choosing among samples.
 
     Raises `NotFound` for a call that wants only a kept answer, and whatever the inner service raises.
     """
@@ -260,7 +260,7 @@ class Cache:
             if kept is not None and self._may_have(call, kept, now):
                 self._disk_hits += 1
                 if memory is not None and memory.peek(key, now) is None:
-                    self._to_memory(memory, key, kept)
+                    self._to_memory(memory, key, kept, self._stale_of(call))
                 call.journal.note(trio.current_time(), "cache", "found on disk")
                 return kept
         # Somebody may have brought the answer while we looked.
@@ -272,7 +272,12 @@ class Cache:
             return False
         if call.cache_ttl_s is not None and now - kept.stored_at >= call.cache_ttl_s:
             return False
-        return kept.stored_at - CLOCK_TOLERANCE_S <= now < kept.expires_at + self._stale_s
+        return kept.stored_at - CLOCK_TOLERANCE_S <= now < kept.expires_at + self._stale_of(call)
+
+    def _stale_of(self, call: Call) -> float:
+        if self._refreshes is None:
+            return 0.0
+        return self._stale_s if call.stale_s is None else call.stale_s
 
     async def _sample(self, call: Call, key: bytes) -> Reply:
         """Give one of the samples that are kept, if all are there, else ask for one more."""
@@ -371,7 +376,7 @@ class Cache:
             return
         self._kept += 1
         if memory is not None:
-            self._to_memory(memory, key, kept)
+            self._to_memory(memory, key, kept, self._stale_of(call))
         if store is not None and not reply.simulated:
             store.put(
                 StoredAnswer(
@@ -388,14 +393,14 @@ class Cache:
                 )
             )
 
-    def _to_memory(self, memory: MemoryCache[Kept], key: bytes, kept: Kept) -> None:
+    def _to_memory(self, memory: MemoryCache[Kept], key: bytes, kept: Kept, stale_s: float) -> None:
         kept.look_at = min(kept.stored_at + TOLD_EVERY_S, kept.expires_at)
         memory.put(
             key,
             kept,
             size_bytes=kept.size_bytes,
             stored_at=kept.stored_at,
-            expires_at=kept.expires_at + self._stale_s,
+            expires_at=kept.expires_at + stale_s,
         )
 
 

@@ -75,7 +75,7 @@ class Operation(Section, frozen=True):
         Annotated[float, span(0, 10)] | None,
         key(
             "Temperature of calls that name none.",
-            effect="Above 0 answers are meant to differ, and are neither kept nor shared.",
+            effect="Above 0 answers are meant to differ, and are neither shared nor, without cache_samples, kept.",
             example="0",
         ),
     ] = None
@@ -134,6 +134,24 @@ class Operation(Section, frozen=True):
             example="86400",
         ),
     ] = None
+    cache_stale_s: Annotated[
+        Annotated[float, span(0, 3650 * DAY_S)] | None,
+        key(
+            "How long an answer of its that is no longer fresh is still given, marked `stale`, while it is asked for anew.",
+            effect="Left out, cache.stale_s serves. 0 never gives one that is not fresh.",
+            unit="seconds",
+            example="3600",
+        ),
+    ] = None
+    cache_samples: Annotated[
+        int,
+        span(0, 100),
+        key(
+            "How many answers to one input are kept where its temperature is above 0.",
+            effect="So many are asked for, then each call gets one of them by chance; 0 keeps none. A call's own cache_samples wins.",
+            unit="answers",
+        ),
+    ] = 0
     cache_ignore: Annotated[
         tuple[Annotated[str, Meta(min_length=1, max_length=500)], ...],
         longest(200),
