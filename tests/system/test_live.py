@@ -481,16 +481,20 @@ async def test_stale_answers_and_samples_of_an_operation(tmp_path: Path, simulat
             return (await host.client.complete(operation=operation, input=given)).cache
 
         host.tables["cache"]["strategy"] = "hybrid"
-        host.tables["operations"] = {"old": {"cache_ttl_s": 0.2}, "other": {"cache_ttl_s": 0.2}, "many": {"temperature": 0.7}}
+        host.tables["operations"] = {
+            "old": {"cache_ttl_s": 0.2},
+            "other": {"cache_ttl_s": 0.2},
+            "many": {"temperature": 0.7},
+        }
         await host.edit()
         assert await found("old", "a") == "miss"
         await trio.sleep(0.3)
         assert await found("old", "a") == "miss"
         host.tables["operations"]["old"]["cache_stale_s"] = 100
         await host.edit()
-        assert [await found("old", "b"), await found("other", "b")] == ["miss", "miss"]
+        assert [await found("old", "b"), await found("other", "d")] == ["miss", "miss"]
         await trio.sleep(0.3)
-        assert [await found("old", "b"), await found("other", "b")] == ["stale", "miss"]
+        assert [await found("old", "b"), await found("other", "d")] == ["stale", "miss"]
         host.tables["operations"]["old"]["cache_stale_s"] = 0
         await host.edit()
         await trio.sleep(0.3)
@@ -500,7 +504,9 @@ async def test_stale_answers_and_samples_of_an_operation(tmp_path: Path, simulat
         host.tables["operations"]["many"]["cache_samples"] = 2
         await host.edit()
         assert [await found("many", "c") for _ in range(4)] == ["miss", "miss", "exact", "exact"]
-        assert (await host.client.complete(operation="many", input="c", cache_samples=0)).cache == "miss", "its own wins"
+        assert (await host.client.complete(operation="many", input="c", cache_samples=0)).cache == "miss", (
+            "its own wins"
+        )
         host.tables["operations"]["many"]["cache_samples"] = 0
         await host.edit()
         assert await found("many", "c") == "miss"

@@ -17,8 +17,8 @@ class Question:
     """The arguments of ``complete`` or ``embed``.
 
     ``request`` is what determines the answer (see `Call.request`); everything else says how to treat the call, by the
-    names of the wire. ``timeout_s``, ``cache_ttl_s`` and ``cache_samples`` are None where the configuration decides. ``key`` is the caller's
-    own name for this question: the same key from the same caller gets the same answer for ten minutes.
+    names of the wire. ``timeout_s``, ``cache_ttl_s`` and ``cache_samples`` are None where the configuration decides. ``key``
+    is the caller's own name for this question: the same key from the same caller gets the same answer for ten minutes.
     """
 
     kind: Kind

@@ -134,9 +134,7 @@ class _Work:
                 timeout_s=operation.timeout_s if question.timeout_s is None else question.timeout_s,
                 keep_s=operation.cache_ttl_s,
                 stale_s=operation.cache_stale_s,
-                cache_samples=(
-                    operation.cache_samples if question.cache_samples is None else question.cache_samples
-                ),
+                cache_samples=(operation.cache_samples if question.cache_samples is None else question.cache_samples),
                 models=operation.models,
                 tier=operation.cache,
                 shared=operation.shared,

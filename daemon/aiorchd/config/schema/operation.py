@@ -148,7 +148,8 @@ class Operation(Section, frozen=True):
         span(0, 100),
         key(
             "How many answers to one input are kept where its temperature is above 0.",
-            effect="So many are asked for, then each call gets one of them by chance; 0 keeps none. A call's own cache_samples wins.",
+            effect="So many are asked for, then each call gets one of them by chance; 0 keeps none. A call's own "
+            "cache_samples wins.",
             unit="answers",
         ),
     ] = 0
