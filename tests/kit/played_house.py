@@ -31,6 +31,9 @@ class Disk:
     def __init__(self) -> None:
         self.kept: dict[bytes, StoredAnswer] = {}
 
+    def likely(self, key: bytes) -> bool:
+        return key in self.kept
+
     async def get(self, key: bytes) -> StoredAnswer | None:
         await trio.lowlevel.checkpoint()
         return self.kept.get(key)

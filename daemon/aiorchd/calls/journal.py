@@ -147,8 +147,8 @@ class CallRecord:
 
 
 class Hit(NamedTuple):
-    """An answer from memory as it is noted while its caller waits; its record is made later, of many at once. ``reply`` is
-    the kept one, ``at`` wall time, ``source_id`` the call that made the answer.
+    """A kept answer as it is noted while its caller waits; its record is made later, of many at once. ``reply`` is
+    the kept one, ``at`` wall time, ``source_id`` the call that made the answer. ``story`` is None where it was in memory.
     """
 
     id: str
@@ -160,6 +160,7 @@ class Hit(NamedTuple):
     task: str | None = None
     tags: tuple[str, ...] = ()
     operation: str | None = None
+    story: dict[str, Any] | None = None
 
     def record(self) -> CallRecord:
         """Make the record."""
@@ -189,4 +190,5 @@ class Hit(NamedTuple):
             total_s=self.total_s,
             source_id=self.source_id,
             tags=self.tags,
+            story=self.story,
         )

@@ -287,6 +287,10 @@ class AnswerStore(Protocol):
         dropped and counted."""
         ...
 
+    def likely(self, key: bytes) -> bool:
+        """Tell, without looking, whether there is very probably something under a key; False also while that is not known."""
+        ...
+
     def put(self, answer: StoredAnswer) -> None:
         """Queue an answer to be written within a second; dropped (and counted) when the queue is full."""
         ...

@@ -47,6 +47,10 @@ class Answering(Protocol):
         """Give the packed reply if a fresh exact answer is in memory; counted and journalled like any call."""
         ...
 
+    async def fetch_hit(self, caller: Caller, prepared: Prepared, received_at: float) -> bytes | None:
+        """Give the packed reply if a fresh exact answer is known to be on disk; counted and journalled like any call."""
+        ...
+
     def open_call(self, caller: Caller, prepared: Prepared, received_at: float, sink: DeltaSink | None) -> Call:
         """Make the call, with its id, deadline and journal."""
         ...
@@ -110,6 +114,11 @@ class Questions:
             prepared = asked.prepared
             if not isinstance(prepared, Prepared) or prepared.owner is not pipeline:
                 prepared = pipeline.prepare(caller, parse_complete(named_arguments(asked.params)))
+            if prepared.quick:
+                # What is on disk needs none of the stages either, only a thread.
+                packed = await pipeline.fetch_hit(caller, prepared, asked.received_at)
+                if packed is not None:
+                    return Packed(packed)
             question = prepared.question
             sink = None
             if question.call_id is not None:

@@ -15,6 +15,7 @@ from aiorchd.calls.call import Call
 from aiorchd.calls.caller import UNMAPPED_UID, Caller
 from aiorchd.calls.host_model import HOST, HostModel
 from aiorchd.calls.journal import Hit, Journal
+from aiorchd.calls.kept import Kept
 from aiorchd.calls.ports import (
     DeltaSink,
 )
@@ -30,7 +31,7 @@ from aiorchd.pipeline.policies import Policies
 from aiorchd.pipeline.settings import ways_of
 from aiorchd.runtime.operations import Made, Operations
 from aiorchd.runtime.turnstile import TurnstileStatistics
-from aiorchd.stages.cache import Cache, CacheStatistics
+from aiorchd.stages.cache import FOUND_ON_DISK, Cache, CacheStatistics
 from aiorchd.stages.observe import Observe
 
 _REMEMBERED_ENTRIES: Final = 4096
@@ -203,6 +204,39 @@ class Pipeline:
         kept = self._cache.peek_fresh(prepared.key, wall, question.cache_ttl_s, prepared.exact_key)
         if kept is None or not kept.belongs_to(caller.uid, question.partition, shared=question.shared):
             return None
+        return self._packed_hit(caller, question, kept, wall, received_at, None)
+
+    async def fetch_hit(self, caller: Caller, prepared: Prepared, received_at: float) -> bytes | None:
+        """Give the packed reply if a fresh exact answer is known to be on disk; counted and journalled like any call. None
+        when the call has to go its way. A disk that does not answer is given up after half a second."""
+        if not prepared.quick or prepared.key is None:
+            return None
+        question = prepared.question
+        if question.tier == "memory":
+            return None
+        kept = await self._cache.bring(
+            prepared.key,
+            uid=caller.uid,
+            partition=question.partition,
+            shared=question.shared,
+            max_age_s=question.cache_ttl_s,
+            exact_key=prepared.exact_key,
+            stale_s=question.stale_s,
+        )
+        if kept is None:
+            return None
+        story = {"notes": [[round(self._clock() - received_at, 6), "cache", FOUND_ON_DISK]]}
+        return self._packed_hit(caller, question, kept, self._lasting.wall_clock(), received_at, story)
+
+    def _packed_hit(
+        self,
+        caller: Caller,
+        question: Question,
+        kept: Kept,
+        wall: float,
+        received_at: float,
+        story: dict[str, Any] | None,
+    ) -> bytes:
         call_id = self._lasting.names.next()
         total_s = self._clock() - received_at
         self._observe.observe_hit(
@@ -216,6 +250,7 @@ class Pipeline:
                 question.task,
                 question.tags,
                 question.operation,
+                story,
             )
         )
         took = _pack_double(total_s)

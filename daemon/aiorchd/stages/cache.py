@@ -53,6 +53,7 @@ _SAMPLED: Final = 10_000
 TOLD_EVERY_S: Final = 300.0
 """How often the disk hears that memory serves an answer."""
 
+FOUND_ON_DISK: Final = "found on disk"
 _WHOLE: Final = frozenset(
     (None, "stop", "length", "tool_calls", "function_call", "end_turn", "stop_sequence", "tool_use", "max_tokens")
 )
@@ -159,6 +160,38 @@ class Cache:
         self._tell_disk(key, kept, now)
         return kept
 
+    async def bring(
+        self,
+        key: bytes,
+        *,
+        uid: int,
+        partition: str,
+        shared: bool,
+        max_age_s: float | None,
+        exact_key: bytes | None,
+        stale_s: float | None,
+    ) -> Kept | None:
+        """Find a fresh answer on disk, for such calls as `peek_fresh` serves, where it is known to be there, and keep it in
+        memory. None is no answer yet: the call goes its way and looks again."""
+        memory, store = self._memory, self._store
+        if memory is None or store is None or not store.likely(key):
+            return None
+        kept = await self._read(memory, store, key)
+        now = self._wall_clock()
+        if (
+            kept is None
+            or not kept.belongs_to(uid, partition, shared=shared)
+            or not kept.stored_at - CLOCK_TOLERANCE_S <= now < kept.expires_at
+            or (max_age_s is not None and now - kept.stored_at >= max_age_s)
+            or kept.reply.exact_key != exact_key
+        ):
+            return None
+        self._disk_hits += 1
+        if memory.get(key, now) is None:  # which counts that it was not there
+            usual_s = self._stale_s if stale_s is None or self._refreshes is None else stale_s
+            self._to_memory(memory, key, kept, usual_s)
+        return kept
+
     async def forget(
         self,
         *,
@@ -245,27 +278,31 @@ class Cache:
                 return None  # nor is there a younger one on disk
         if store is None:
             return None
+        kept = await self._read(memory, store, key)
+        now = self._wall_clock()
+        if kept is not None and self._may_have(call, kept, now):
+            self._disk_hits += 1
+            if memory is not None and memory.peek(key, now) is None:
+                self._to_memory(memory, key, kept, self._stale_of(call))
+            call.journal.note(trio.current_time(), "cache", FOUND_ON_DISK)
+            return kept
+        # Somebody may have brought the answer while we looked.
+        kept = memory.recall(key, now) if memory is not None else None
+        return kept if kept is not None and self._may_have(call, kept, now) else None
+
+    async def _read(self, memory: MemoryCache[Kept] | None, store: AnswerStore, key: bytes) -> Kept | None:
+        """Read an answer from disk; None also when something was forgotten meanwhile, perhaps this."""
         epoch = memory.epoch if memory is not None else 0
         self._busy += 1
         try:
             stored = await store.get(key)
         finally:
             self._busy -= 1
-        if memory is not None and memory.epoch != epoch:
-            stored = None  # something was forgotten meanwhile, perhaps this
-        now = self._wall_clock()
-        if stored is not None:
-            kept = kept_from_disk(stored)
-            self._unreadable += kept is None
-            if kept is not None and self._may_have(call, kept, now):
-                self._disk_hits += 1
-                if memory is not None and memory.peek(key, now) is None:
-                    self._to_memory(memory, key, kept, self._stale_of(call))
-                call.journal.note(trio.current_time(), "cache", "found on disk")
-                return kept
-        # Somebody may have brought the answer while we looked.
-        kept = memory.recall(key, now) if memory is not None else None
-        return kept if kept is not None and self._may_have(call, kept, now) else None
+        if stored is None or (memory is not None and memory.epoch != epoch):
+            return None
+        kept = kept_from_disk(stored)
+        self._unreadable += kept is None
+        return kept
 
     def _may_have(self, call: Call, kept: Kept, now: float) -> bool:
         if not kept.belongs_to(call.caller.uid, call.partition, shared=call.shared):

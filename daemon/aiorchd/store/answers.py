@@ -160,6 +160,10 @@ class Answers:
         self._found += 1
         return answer
 
+    def likely(self, key: bytes) -> bool:
+        """Tell whether there is very probably an answer, not whether it is fresh; False while the keys are not known."""
+        return self._keys.has(key)
+
     def put(self, answer: StoredAnswer) -> None:
         """Queue an answer to be written within a second; dropped (and counted) when the queue is full."""
         if self._bounds.max_entries <= 0:

@@ -55,6 +55,10 @@ class KnownKeys:
             and whole.found.lacks(key)
         )
 
+    def has(self, key: bytes) -> bool:
+        """Tell whether a key is very probably in the file; False while that is not known."""
+        return not self.lacks(key) and self._whole is not None
+
     def add(self, key: bytes) -> None:
         """A key was put, and is not in the file yet."""
         if len(key) >= KEY_BYTES:

@@ -59,6 +59,9 @@ class Disk:
         self.hold: trio.Event | None = None
         self.reads = 0
 
+    def likely(self, key: bytes) -> bool:
+        return key in self.rows
+
     async def get(self, key: bytes) -> StoredAnswer | None:
         self.reads += 1
         found = self.rows.get(key)
