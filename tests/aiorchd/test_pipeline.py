@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import msgpack
 import pytest
 import trio
 from harness import RecordedSink, a_caller, a_reply
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 from played_house import CONFIG, a_question, house
 
 from aiorch.errors import InvalidRequest, NotFound, ProviderError, UnknownModel
-from aiorchd.calls.caller import UNMAPPED_UID
+from aiorchd.calls.caller import UNMAPPED_UID, Caller
 from aiorchd.calls.question import Question
 from aiorchd.calls.reply import Reply
 from aiorchd.config.schema import CallerTable, Concurrency, Config, Queue, Routing
@@ -176,6 +177,39 @@ async def test_what_has_no_key_is_refused_by_name() -> None:
         question = Question(kind="chat", request={"messages": [{"role": "user", "content": float("nan")}]})
         with pytest.raises(InvalidRequest, match="content"):
             it.pipeline.prepare(a_caller(), question)
+
+
+async def test_an_answer_on_disk_is_given_as_one_in_memory_and_tells_where_it_was() -> None:
+    async with house() as it:
+        caller = a_caller()
+
+        async def fetched(who: Caller = caller, **fields: Any) -> dict[str, Any] | None:
+            prepared = it.pipeline.prepare(who, a_question("q", **fields))
+            packed = await it.pipeline.fetch_hit(who, prepared, trio.current_time())
+            return None if packed is None else msgpack.unpackb(packed)
+
+        assert await fetched() is None
+        first = await it.ask()
+        in_memory = it.hit()
+        it.lasting.memory.clear()
+        found = await fetched()
+        assert found is not None
+        assert in_memory is not None
+        own = {"id": None, "timing": None}
+        assert {**found, **own} == {**in_memory, **own}
+        record = it.told.records[-1]
+        assert (record.id, record.cache, record.cost_usd) == (found["id"], "exact", 0.0)
+        assert record.story is not None
+        assert record.story["notes"][0][1:] == ["cache", "found on disk"]
+        it.lasting.memory.clear()
+        # Nobody else's, and nothing that a hit in memory would not be given for.
+        assert await fetched(a_caller(1001)) is None
+        assert await fetched(partition="p") is None
+        assert await fetched(stream=True) is None
+        assert await fetched(key="k") is None
+        assert await fetched(cache="refresh") is None
+        assert await fetched(tier="memory") is None
+        assert first.text == found["text"]
 
 
 async def test_forgetting() -> None:

@@ -18,7 +18,9 @@ from aiorchd.store.answer_rows import count_answers, keys_after
 
 _KEYS_A_STEP: Final = 2000
 _KEYS_AT_ONCE: Final = 50
-"""After so many the interpreter is let go for a moment, for which Trio's thread would wait up to 5 ms otherwise."""
+_PAUSE_S: Final = 1e-6
+"""After so many keys the interpreter is let go for a moment, for which Trio's thread would wait up to 5 ms otherwise. A pause
+of no length will not do: whoever lets go and asks again at once gets it before the other has woken up."""
 _PUT_AT_FIRST: Final = 1 << 16
 
 
@@ -86,7 +88,7 @@ class KnownKeys:
         keys = keys_after(connection, reading.last, _KEYS_A_STEP)
         for number, key in enumerate(keys):
             if number % _KEYS_AT_ONCE == 0:
-                time.sleep(0)
+                time.sleep(_PAUSE_S)
             if len(key) >= KEY_BYTES:
                 reading.found.add(key)
         if len(keys) == _KEYS_A_STEP:

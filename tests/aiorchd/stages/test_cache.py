@@ -493,6 +493,75 @@ async def test_the_disk_answers_after_a_restart_and_memory_after_that(house: Hou
     assert kept.tags == ("a",)
 
 
+FETCHED: dict[str, Any] = {
+    "uid": 1000,
+    "partition": "",
+    "shared": False,
+    "max_age_s": None,
+    "exact_key": None,
+    "stale_s": None,
+}
+
+
+async def test_what_is_known_to_be_on_disk_is_brought_into_memory(house: House) -> None:
+    await house.ask(id="c1")
+    house.memory.clear()
+    kept = await house.cache.bring(KEY, **FETCHED)
+    assert kept is not None
+    assert kept.source_id == "c1"
+    assert house.memory.peek(KEY, house.clock.now) is kept
+    assert house.cache.statistics().disk_hits == 1
+    told = house.memory.statistics()
+    assert (told.hits, told.misses) == (0, 2)
+    assert house.cache.peek_fresh(KEY, house.clock.now) is kept
+
+
+@pytest.mark.parametrize(
+    ("fields", "later_s"),
+    [
+        ({"uid": 1001}, 0.0),
+        ({"partition": "p"}, 0.0),
+        ({"max_age_s": 60.0}, 60.0),
+        ({"exact_key": b"\x01another"}, 0.0),
+        ({}, 3600.0),
+    ],
+)
+async def test_what_does_not_suit_is_not_brought(house: House, fields: dict[str, Any], later_s: float) -> None:
+    house.cache = house.rebuilt(stale_s=100.0, refreshes=Refreshes())
+    await house.ask()
+    house.memory.clear()
+    house.clock.now += later_s
+    assert await house.cache.bring(KEY, **{**FETCHED, **fields}) is None
+    assert house.memory.peek(KEY, house.clock.now) is None
+
+
+async def test_what_is_not_known_to_be_there_is_not_waited_for(house: House) -> None:
+    assert await house.cache.bring(KEY, **FETCHED) is None
+    await house.ask()
+    reads = house.disk.reads
+    for strategy in ("memory", "disk", "off"):
+        assert await house.rebuilt(strategy).bring(KEY, **FETCHED) is None
+    assert house.disk.reads == reads
+
+
+async def test_what_is_forgotten_while_it_is_brought_does_not_come_back(house: House) -> None:
+    await house.ask()
+    house.memory.clear()
+    house.disk.hold = trio.Event()
+    found: list[Kept | None] = []
+
+    async def bring() -> None:
+        found.append(await house.cache.bring(KEY, **FETCHED))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bring)
+        await trio.testing.wait_all_tasks_blocked()
+        await house.cache.forget(everything=True)
+        house.disk.hold.set()
+    assert found == [None]
+    assert house.memory.peek(KEY, house.clock.now) is None
+
+
 async def test_the_row_on_disk(house: House) -> None:
     await house.ask(id="c1", caller=a_caller(7), partition="p", tags=("a", "b"))
     (row,) = house.disk.puts
