@@ -168,7 +168,9 @@ async def ask_all(asked: Sequence[tuple[int, str, str | None, str, bool]], at_on
 
 @settings(max_examples=25, deadline=None)
 @given(steps, st.integers(1, 6))
-def test_no_partition_is_crossed_at_any_depth(asked: list[tuple[int, str, str | None, str, bool]], at_once: int) -> None:
+def test_no_partition_is_crossed_at_any_depth(
+    asked: list[tuple[int, str, str | None, str, bool]], at_once: int
+) -> None:
     trio.run(ask_all, asked, at_once)
 
 
