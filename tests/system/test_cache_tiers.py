@@ -98,3 +98,35 @@ async def test_hundreds_of_equal_streams_and_calls_at_once_are_one_provider_call
         assert len(texts) == 200
         assert len(set(texts)) == 1
         assert asked(simulator) == 1
+
+
+async def test_one_method_forgets_by_call_tag_and_operation_at_every_depth(tmp_path: Path) -> None:
+    more = '\n[cache.semantic]\nenabled = true\n[operations.greet]\nsystem = "Greet."\nsemantic = true\n'
+    async with a_host(tmp_path, more) as (client, simulator):
+        with trio.fail_after(30):
+            while (await client.status())["semantic"]["why"] == "still loading":
+                await trio.sleep(0.02)
+
+        async def kept() -> int:
+            return int((await client.status())["semantic"]["entries"])
+
+        first = await client.complete("tell me my balance")
+        await client.complete("how is the weather", tags=("t",))
+        await client.complete(operation="greet", input="good morning to you")
+        assert await kept() == 3
+        hit = await client.complete("tell me my balance")
+        assert hit.cache == "exact"
+        assert await client.cache_forget(request_id=hit.id) == 1, "by a hit, too"
+        assert await client.cache_forget(request_id=first.id) == 0
+        assert await kept() == 2
+        assert await client.cache_forget(tag="t") == 1
+        assert await kept() == 1
+        assert await client.cache_forget(operation="greet") == 1
+        assert await kept() == 0
+        again = [
+            await client.complete("tell me my balance"),
+            await client.complete("how is the weather"),
+            await client.complete(operation="greet", input="good morning to you"),
+        ]
+        assert [reply.cache for reply in again] == ["miss"] * 3
+        assert asked(simulator) == 6

@@ -27,6 +27,8 @@ def semantic_fields(told: Mapping[str, Any]) -> Fields:
                 ),
             )
         )
+        if told.get("embedder"):
+            rows.append(("vectors", f"made by the model {told['embedder']}"))
         rows.append(
             (
                 "kept",

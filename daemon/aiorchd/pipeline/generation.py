@@ -321,15 +321,18 @@ class Pipeline:
         self, *, uid: int | None, request_id: str | None, tag: str | None, operation: str | None = None
     ) -> int:
         """Delete kept answers, of one user or (uid None) of all; of everything when no mark is given."""
-        if tag is None and operation is None:  # else the entries go when they are met without their answers
-            await self._lasting.semantic.forget(uid=uid, source_id=request_id, everything=request_id is None)
-        return await self._cache.forget(
+        gone = await self._cache.forget_keys(
             uid=uid,
             source_id=request_id,
             tag=tag,
             operation=operation,
             everything=request_id is None and tag is None and operation is None,
         )
+        # The questions of these answers, and those of answers that were gone before; what is left is dropped when it is met.
+        await self._lasting.semantic.forget_answers(gone)
+        if tag is None and operation is None:
+            await self._lasting.semantic.forget(uid=uid, source_id=request_id, everything=request_id is None)
+        return len(gone)
 
     def statistics(self) -> dict[str, Any]:
         """Tell the present state of every stage, outermost first."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -316,6 +316,17 @@ class SemanticMemory:
                 for entry in here
                 if (uid is None or entry.uid == uid) and (everything or entry.source_id == source_id)
             )
+        return gone
+
+    async def forget_answers(self, keys: Collection[bytes]) -> int:
+        """Delete the entries of answers that were deleted, by their keys. Gives their number; gives way between slices."""
+        gone = 0
+        for count, key in enumerate(keys, 1):
+            number = self._numbers.get(key)
+            if number is not None:
+                gone += self._forget_now((self._entries[number],))
+            if count % _SLICE == 0:
+                await trio.lowlevel.checkpoint()
         return gone
 
     def statistics(self) -> SemanticStatistics:

@@ -192,7 +192,7 @@ class Cache:
             self._to_memory(memory, key, kept, usual_s)
         return kept
 
-    async def forget(
+    async def forget_keys(
         self,
         *,
         uid: int | None = None,
@@ -200,10 +200,10 @@ class Cache:
         tag: str | None = None,
         operation: str | None = None,
         everything: bool = False,
-    ) -> int:
+    ) -> frozenset[bytes]:
         """Delete, in both tiers, the answers that match all the given marks: those of one user (``uid`` None: of all), made
         by the call ``source_id``, kept by a call tagged ``tag`` or of an ``operation`` (one of the two); with ``everything``,
-        all of that user or of all users. Gives their number. An answer that is being read from disk meanwhile does not come back.
+        all of that user or of all users. Gives their keys. An answer that is being read from disk meanwhile does not come back.
         """
         if operation is not None:
             tag = _tag_of(operation) if tag is None else tag
@@ -225,7 +225,21 @@ class Cache:
                 gone.update(self._memory.delete_where(condemned))
                 for key in on_disk:
                     self._memory.delete(key)
-        return len(gone)
+        return frozenset(gone)
+
+    async def forget(
+        self,
+        *,
+        uid: int | None = None,
+        source_id: str | None = None,
+        tag: str | None = None,
+        operation: str | None = None,
+        everything: bool = False,
+    ) -> int:
+        """Do the same and give their number."""
+        return len(
+            await self.forget_keys(uid=uid, source_id=source_id, tag=tag, operation=operation, everything=everything)
+        )
 
     async def clear(self, uid: int | None = None) -> int:
         """Forget everything of one user, or of all (None)."""

@@ -174,6 +174,9 @@ async def test_forgetting_is_by_user_and_source(arrays) -> None:
         assert await memory.forget(uid=2, source_id="call b'a'") == 0
         assert await memory.forget(uid=1, source_id="call b'a'") == 1
         assert list(rows.entries) == [b"b"]
+        await put(memory, "how is my balance", key=b"c", uid=1)
+        assert await memory.forget_answers([b"c", b"never there"]) == 1
+        assert list(rows.entries) == [b"b"]
         assert await memory.forget(uid=None, source_id=None, everything=True) == 1
         assert memory.statistics().entries == memory.statistics().scopes == 0
         nursery.cancel_scope.cancel()
