@@ -1,5 +1,6 @@
 """A model as it lives in the simulator, and the work that a request means for it."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,7 +41,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class Work(ABC):
     """A request that was understood and answered; it may be played any number of times. Dialects add the bytes."""
 
     model: Model
@@ -60,10 +61,10 @@ class Work:
         """Tokens of the answer as it is told: of one that is empty or withheld, none."""
         return self.completion_tokens if rendering.shape is Shape.WHOLE else 0
 
+    @abstractmethod
     def body(self, rendering: Rendering) -> bytes:
         """The whole answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def events(self, rendering: Rendering) -> list[tuple[bytes, int]]:
         """The answer as a stream: each event with the tokens it carries."""
-        raise NotImplementedError
