@@ -48,6 +48,8 @@ _BACKLOG_FACTOR: Final = 16
 """So many times the requests in flight may wait here for their turn. What is not read cannot be cancelled, and nobody can
 tell how old it is."""
 _STAY_SMOOTHING: Final = 0.05
+_CHEAP_TOGETHER: Final = 4
+"""So many refusals in one read make reading a small part of their cost; for fewer it is worth waiting until more have come."""
 _KNOWN_BYTES: Final = 8 * 1024
 """No more is looked up by its bytes: many requests at once, or a long one, are decoded all the same."""
 
@@ -222,8 +224,8 @@ class Session:
         self._parting = False
         self._in_part = False
         self._patience_s = limits.frame_timeout_s
-        self._refused_late = False
-        """Whether something of what was read last was refused because its turn would come too late."""
+        self._refused_late = 0
+        """How much of what was read last was refused because its turn would come too late."""
         self._slot = trio.Event()
         self._scope = trio.CancelScope()
 
@@ -311,9 +313,8 @@ class Session:
     async def _read(self, nursery: trio.Nursery) -> None:
         receive = self._socket.recv
         while True:
-            refused = self._refused_late
-            if refused and not self._wire.unfinished_bytes:
-                self._refused_late = False
+            refused, self._refused_late = self._refused_late, 0
+            if 0 < refused < _CHEAP_TOGETHER and not self._wire.unfinished_bytes:
                 await self._starting.pause_reading()
             elif not self._wire.unfinished_bytes:
                 await trio.lowlevel.wait_readable(self._socket)
@@ -424,7 +425,7 @@ class Session:
         if late_s is None:
             return None
         self._refused(self.caller, Overloaded.code)
-        self._refused_late = True
+        self._refused_late += 1
         packed = self._starting.packed_refusal(late_s, as_map=self.errors_as_map)
         return b"\x94\x01" + pack_unchecked(request.msgid) + packed + b"\xc0"
 
