@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from msgspec import Struct, field
-from msgspec.structs import fields as msgspec_fields
 
-from aiorchd.config.key import Field, described_fields_of, key
+from aiorchd.config.key import Field, described_fields_of, key, struct_fields
 from aiorchd.config.schema.budget import Budget
 from aiorchd.config.schema.cache import Cache
 from aiorchd.config.schema.caller import CallerTable
@@ -79,7 +78,7 @@ def section_in(config: Config, name: str) -> Section:
 def _tables_in(kind: type[Struct]) -> list[tuple[str, type[Section]]]:
     return [
         (each.name, each.type)
-        for each in msgspec_fields(kind)
+        for each in struct_fields(kind)
         if isinstance(each.type, type) and issubclass(each.type, Section)
     ]
 
