@@ -91,7 +91,7 @@ class SemanticCache(Section, frozen=True):
             "Longest wait of a question for its vector from embedding_model.",
             effect="Each question that is looked at waits for it; when it does not come in time, the question is asked as if "
             "nothing was near.",
-            unit="s",
+            unit="seconds",
         ),
     ] = 0.3
 
