@@ -79,6 +79,7 @@ SHOWN_ELSEWHERE = {
     "providers.authorisation",
     "providers.api_version",
     "providers.structured_output",
+    "providers.prompt_cache",
     "providers.max_tokens_field",
     "providers.embedding_encoding",
     "models.cache_read_usd_per_1m",

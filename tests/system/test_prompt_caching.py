@@ -75,3 +75,63 @@ async def test_cached_tokens_are_told_and_cost_what_the_provider_takes(
         assert told["prompt_tokens"] == 3 * total.pop()
         assert told["cache_read_tokens"] == 2 * second.cache_read
         assert ours[dialect] == pytest.approx(told["cost_usd"])
+
+
+DIALECTS = ("openai", "anthropic", "gemini")
+SYSTEM = STABLE[: 6 * LEAST]
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": f"find_{number}",
+            "description": f"Finds things of kind {number} in the catalogue, and tells what they cost. " * 4,
+            "parameters": {
+                "type": "object",
+                "properties": {name: {"type": "string", "description": name} for name in ("kind", "colour", "size")},
+                "required": ["kind"],
+            },
+        },
+    }
+    for number in range(12)
+]
+
+
+def turned(value: Any) -> Any:
+    """The same with the names of all maps the other way round."""
+    if isinstance(value, dict):
+        return {name: turned(value[name]) for name in reversed(value)}
+    return [turned(one) for one in value] if isinstance(value, list) else value
+
+
+async def test_operations_and_catalogues_are_known_again_by_every_provider(tmp_path: Path) -> None:
+    """Anthropic is asked to keep a beginning at its second call; the others do by themselves at the first."""
+    tables = ""
+    for dialect in DIALECTS:
+        tables += f'[operations.sum_{dialect}]\nsystem = "{SYSTEM}"\ntemplate = "What is {{{{ input }}}}?"\nmodels = ["{dialect}"]\n'
+    usage: dict[str, list[Any]] = {}
+    apart = "".join(f'[[models]]\nname = "{dialect}-1"\nlatency_s = 0.0\n{PRICES}' for dialect in DIALECTS)
+    with start_simulator(apart) as simulator:
+        configured = configuration(simulator) + tables
+        with daemon(tmp_path, configured, environment={"SIM_KEY": "sk-sim"}) as running:
+            async with AsyncClient(running.socket) as client:
+                for dialect in DIALECTS:
+                    for number in range(4):
+                        reply = await client.complete(operation=f"sum_{dialect}", input=f"{number}+{number}")
+                        assert reply.text == str(2 * number)
+                        usage.setdefault(f"sum {dialect}", []).append(reply.usage)
+                    for number in range(4):
+                        reply = await client.complete(
+                            f"What is {number}+{number}?", model=dialect, tools=turned(TOOLS) if number % 2 else TOOLS
+                        )
+                        usage.setdefault(f"tools {dialect}", []).append(reply.usage)
+                stats = await client.stats()
+        theirs = simulator.stats()
+    for what, (first, second, third, fourth) in usage.items():
+        assert first.cache_read == first.cache_write == 0
+        kept = second.cache_write if "anthropic" in what else second.cache_read
+        assert kept >= LEAST, what
+        assert third.cache_read == fourth.cache_read == kept, what
+        assert third.cache_write == fourth.cache_write == 0
+    assert stats["tokens"]["cache_read"] == theirs["tokens"]["cache_read"] > 0
+    assert stats["tokens"]["cache_write"] == theirs["tokens"]["cache_write"] > 0
+    assert stats["spent_usd"] == pytest.approx(theirs["cost_usd"])

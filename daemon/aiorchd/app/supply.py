@@ -236,6 +236,7 @@ def _dialect(provider: Provider) -> Dialect:
                 authorisation=provider.authorisation,
                 api_version=provider.api_version,
                 structured_output=_one_of(provider.structured_output, ("json_schema", "tool", "none")),
+                prompt_cache=provider.prompt_cache,
                 headers=provider.headers,
             )
         )

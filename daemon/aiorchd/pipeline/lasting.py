@@ -23,11 +23,13 @@ from aiorchd.calls.ports import (
 )
 from aiorchd.config.schema import Config, Model
 from aiorchd.core.circuit_breaker import CircuitBreaker
+from aiorchd.core.first_forms import FirstForms
 from aiorchd.core.hedge_pace import HedgePace
 from aiorchd.core.key_ring import KeyRing
 from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.core.occupancy import Occupancy
 from aiorchd.core.quota_account import QuotaAccount
+from aiorchd.core.recurrence import Recurrence
 from aiorchd.core.retry_budget import RetryBudget
 from aiorchd.core.s3_fifo import S3FifoCache
 from aiorchd.core.spending import Spending
@@ -129,6 +131,10 @@ class Lasting:
     """Who answers for which models."""
     semantic: SemanticMemory = field(kw_only=True)
     """Questions by their vectors, and what was learned of likeness."""
+    tool_forms: FirstForms = field(default_factory=FirstForms)
+    """In which order of names callers sent their tools first."""
+    recurrence: Recurrence = field(default_factory=Recurrence)
+    """Which beginnings of prompts were sent lately."""
     own: dict[OwnPlace, OwnTarget] = field(default_factory=dict)
     """What is known of the models that processes of the host answer for."""
     throttle: QuotaAccount = field(default_factory=lambda: QuotaAccount("all models", learns=False))

@@ -36,6 +36,7 @@ from aiorchd.stages.afford import Afford
 from aiorchd.stages.breaker import Breaker
 from aiorchd.stages.cache import Cache
 from aiorchd.stages.call_log import CallLog
+from aiorchd.stages.catalogues import Catalogues
 from aiorchd.stages.coalesce import Coalesce
 from aiorchd.stages.deadline import Deadline
 from aiorchd.stages.dispatch import AttemptTimes, Dispatch
@@ -141,8 +142,10 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
         own_routes = OwnRoutes(plan, lasting, policies, stacks, chains, own_stack)
         # Beside the router: a model of a host process is its user's own, and has a router of its own.
         host_routes = HostRoutes(route, own_routes.find)
+        # Once for all attempts, and below whatever keeps and shares answers, which sees no order of names anyway.
+        catalogues = Catalogues(host_routes, lasting.tool_forms, lasting.recurrence)
         # Outside the router: a bad answer may be asked for again elsewhere.
-        validate = Validate(host_routes, lasting.schemas, max_reasks=config.validation.max_reasks)
+        validate = Validate(catalogues, lasting.schemas, max_reasks=config.validation.max_reasks)
         # Outside validation: a re-ask is still the same call inside the house.
         admit = Admit(validate, lasting.occupancy)
         # Outside the house's bounds: who shares a flight takes no room of their own.
@@ -210,6 +213,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             "coalesce": coalesce,
             "admit": admit,
             "validate": validate,
+            "catalogues": catalogues,
             "host routes": host_routes,
             "route": route,
             "purse": lasting.purse,

@@ -54,8 +54,11 @@ class Dialect(Protocol):
         """Give the headers of every request; raises `ValueError` as the constructor does."""
         ...
 
-    def chat_request(self, request: Mapping[str, Any], target: Target, *, stream: bool) -> WireRequest:
-        """Write a chat request; raises `InvalidRequest`, naming the field, for what cannot be carried."""
+    def chat_request(
+        self, request: Mapping[str, Any], target: Target, *, stream: bool, recurring: bool = False
+    ) -> WireRequest:
+        """Write a chat request; raises `InvalidRequest`, naming the field, for what cannot be carried. ``recurring``: see
+        `Call.recurring`."""
         ...
 
     def read_chat(self, payload: Any, asked: WireRequest) -> ChatAnswer:

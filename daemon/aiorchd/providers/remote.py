@@ -74,7 +74,10 @@ class RemoteProvider:
         """Answer a chat call, streamed when the call has a sink (see `Provider.chat`)."""
         self._demand_key()
         sink = attempt.call.sink
-        asked = self._dialect.chat_request(attempt.call.request, attempt.target, stream=sink is not None)
+        call = attempt.call
+        asked = self._dialect.chat_request(
+            call.request, attempt.target, stream=sink is not None, recurring=call.recurring
+        )
         if asked.not_sent:
             told = f"{self.name} has no field for {', '.join(asked.not_sent)}: left out"
             attempt.call.journal.note(trio.current_time(), "provider", told)

@@ -34,7 +34,14 @@ async def surroundings() -> AsyncIterator[tuple[RawServer, Supply]]:
 
 
 async def sent(
-    server: RawServer, supply: Supply, keys: str, *, kind: str = "chat", path: str = "", model: str = "m"
+    server: RawServer,
+    supply: Supply,
+    keys: str,
+    *,
+    kind: str = "chat",
+    path: str = "",
+    model: str = "m",
+    recurring: bool = False,
 ) -> Request:
     text = f'[providers.p]\nbase_url = "{server.url(path)}"\napi_key_env = "KEY"\n{keys}\n[[models]]\nname = "m"\nprovider = "p"\n'
     plan = await supply.plan(load_text(text.encode(), Path("/f"), {}))
@@ -46,7 +53,9 @@ async def sent(
     }
     if kind == "embed":
         request = {"input": ["a"]}
-    attempt = an_attempt(a_call(kind=kind, request=request), a_target(provider_model=model))
+    if recurring:
+        request["messages"].insert(0, {"role": "system", "content": "Be brief."})
+    attempt = an_attempt(a_call(kind=kind, request=request, recurring=recurring), a_target(provider_model=model))
     with pytest.raises(ProviderError):
         await (plan.providers["p"].embed if kind == "embed" else plan.providers["p"].chat)(attempt)
     return server.requests[-1]
@@ -89,6 +98,13 @@ async def test_each_dialect_has_its_own_way_of_asking_for_a_schema() -> None:
         assert (await body(gemini))["generationConfig"]["responseJsonSchema"] == SCHEMA
         bare = await body(gemini + 'structured_output = "json_object"')
         assert bare["generationConfig"] == {"maxOutputTokens": 9, "responseMimeType": "application/json"}
+
+
+async def test_anthropic_is_asked_to_keep_what_recurs_unless_it_is_not_wanted() -> None:
+    async with surroundings() as (server, supply):
+        for keys, marked in (("", True), ('prompt_cache = "none"\n', False)):
+            body = (await sent(server, supply, f'dialect = "anthropic"\n{keys}', recurring=True)).body
+            assert (b"cache_control" in body) is marked
 
 
 async def test_what_the_bound_is_called_and_how_vectors_are_asked_for() -> None:

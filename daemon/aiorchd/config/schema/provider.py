@@ -171,6 +171,15 @@ class Provider(Section, frozen=True):
             effect="For servers and models that refuse schemas. The answer is validated here in any case.",
         ),
     ] = "json_schema"
+    prompt_cache: Annotated[
+        Literal["auto", "none"],
+        key(
+            "Whether it is asked to keep what prompts begin with (anthropic only; openai and gemini keep it by themselves).",
+            effect="auto marks tools and system prompts of some 1,024 tokens and more that were sent in the last five minutes, "
+            "too: the second call pays a quarter more for them, those after it a tenth. Calls with a cache_control of their own "
+            "are left as they are. none never does.",
+        ),
+    ] = "auto"
     max_tokens_field: Annotated[
         Literal["auto", "max_tokens", "max_completion_tokens"],
         key(

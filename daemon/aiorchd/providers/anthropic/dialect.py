@@ -40,9 +40,11 @@ class AnthropicDialect:
             own["x-api-key"] = key.reveal()
         return fixed_headers(own, self._options.headers)
 
-    def chat_request(self, request: Mapping[str, Any], target: Target, *, stream: bool) -> WireRequest:
-        """Write a chat request (see `Dialect`)."""
-        written = encode_chat(request, target, self._options, stream=stream)
+    def chat_request(
+        self, request: Mapping[str, Any], target: Target, *, stream: bool, recurring: bool = False
+    ) -> WireRequest:
+        """Write a chat request (see `Dialect`). What recurs is kept there only when it is marked."""
+        written = encode_chat(request, target, self._options, stream=stream, recurring=recurring)
         headers: Headers = ()
         if written.betas:
             betas = ",".join(dict.fromkeys((*self._betas, *written.betas)))

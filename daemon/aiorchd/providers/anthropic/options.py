@@ -11,6 +11,7 @@ from aiorchd.providers.transport import Endpoint
 
 Authorisation: TypeAlias = Literal["auto", "bearer", "api-key", "none"]
 StructuredOutput: TypeAlias = Literal["json_schema", "tool", "none"]
+PromptCache: TypeAlias = Literal["auto", "none"]
 
 BASE_URL: Final = "https://api.anthropic.com/v1"
 VERSION: Final = "2023-06-01"
@@ -25,7 +26,8 @@ class AnthropicOptions:
     address without. ``authorisation`` ``auto`` and ``api-key`` send ``x-api-key``, ``bearer`` ``Authorization: Bearer``.
     ``api_version`` is the ``anthropic-version`` header. ``structured_output`` is how an ``output_schema`` is passed on:
     ``json_schema`` as ``output_config.format`` where Anthropic can express it and otherwise as ``tool``, a tool that must
-    be called with the answer; the answer is validated here in any case. ``headers`` are sent with every request.
+    be called with the answer; the answer is validated here in any case. ``prompt_cache`` ``auto`` marks beginnings that recur
+    for keeping, where the caller marks nothing himself. ``headers`` are sent with every request.
     """
 
     base_url: str = BASE_URL
@@ -33,6 +35,7 @@ class AnthropicOptions:
     authorisation: Authorisation = "auto"
     api_version: str | None = None
     structured_output: StructuredOutput = "json_schema"
+    prompt_cache: PromptCache = "auto"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 

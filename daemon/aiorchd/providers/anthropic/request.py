@@ -51,7 +51,9 @@ class Written:
     answer_tool: bool = False
 
 
-def encode_chat(request: Mapping[str, Any], target: Target, options: AnthropicOptions, *, stream: bool) -> Written:
+def encode_chat(
+    request: Mapping[str, Any], target: Target, options: AnthropicOptions, *, stream: bool, recurring: bool = False
+) -> Written:
     """Write a chat request; raises `InvalidRequest` for what JSON or the dialect cannot carry.
 
     Lowest first: what the configuration says of the model (``target.extra``), the call's own fields, the call's
@@ -90,8 +92,29 @@ def encode_chat(request: Mapping[str, Any], target: Target, options: AnthropicOp
         body["max_tokens"] = _usual_bound(target, _thinking_budget(body))
     if stream:
         body["stream"] = True
+    if recurring and options.prompt_cache == "auto" and not _is_marked(body):
+        _mark_beginning(body)
     betas = _betas(body)
     return Written(to_json(body), betas, not_sent, answer_tool)
+
+
+def _is_marked(body: Mapping[str, Any]) -> bool:
+    """Tell whether the caller says himself what is to be kept."""
+    system = body.get("system")
+    blocks = [*body.get("tools", ()), *(system if isinstance(system, list) else ())]
+    for message in body["messages"]:
+        blocks.extend(content if isinstance(content := message.get("content"), list) else ())
+    return "cache_control" in body or any(isinstance(block, Mapping) and "cache_control" in block for block in blocks)
+
+
+def _mark_beginning(body: dict[str, Any]) -> None:
+    """Have everything up to the end of the system prompt kept, else up to the last tool; in place."""
+    system = body.get("system")
+    name, blocks = ("system", [{"type": "text", "text": system}] if isinstance(system, str) else system)
+    if not blocks:
+        name, blocks = "tools", body.get("tools")
+    if blocks and isinstance(blocks[-1], Mapping):
+        body[name] = [*blocks[:-1], {**blocks[-1], "cache_control": {"type": "ephemeral"}}]
 
 
 def _usual_bound(target: Target, thinking: int) -> int:

@@ -36,8 +36,11 @@ class GeminiDialect:
             own["x-goog-api-key"] = key.reveal()
         return fixed_headers(own, self._options.headers)
 
-    def chat_request(self, request: Mapping[str, Any], target: Target, *, stream: bool) -> WireRequest:
-        """Write a chat request (see `Dialect`)."""
+    def chat_request(
+        self, request: Mapping[str, Any], target: Target, *, stream: bool, recurring: bool = False
+    ) -> WireRequest:
+        """Write a chat request (see `Dialect`). What recurs is kept there without being asked to."""
+        del recurring
         body, not_sent = encode_chat(request, target, self._options)
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         return WireRequest(self._addresses.of(method, target.provider_model), body, not_sent=not_sent)

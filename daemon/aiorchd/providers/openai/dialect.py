@@ -38,8 +38,11 @@ class OpenAiDialect:
             own["api-key"] = key.reveal()
         return fixed_headers(own, self._options.headers)
 
-    def chat_request(self, request: Mapping[str, Any], target: Target, *, stream: bool) -> WireRequest:
-        """Write a chat request (see `Dialect`)."""
+    def chat_request(
+        self, request: Mapping[str, Any], target: Target, *, stream: bool, recurring: bool = False
+    ) -> WireRequest:
+        """Write a chat request (see `Dialect`). What recurs is kept there without being asked to."""
+        del recurring
         body = encode_chat(request, target, self._options, stream=stream)
         return WireRequest(self._addresses.of("chat/completions", target.provider_model), body)
 

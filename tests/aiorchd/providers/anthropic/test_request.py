@@ -295,6 +295,46 @@ def test_the_answer_tool_beside_others() -> None:
     assert body({"output_schema": TAGS, **thinks}, structured_output="tool")["tool_choice"] == {"type": "auto"}
 
 
+# --- what is kept for others ----------------------------------------------------------------------------------------
+
+KEPT = {"cache_control": {"type": "ephemeral"}}
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+def recurring(request: dict[str, Any], **options: Any) -> Any:
+    asked = {"messages": [SYSTEM, USER], **request}
+    return json.loads(encode_chat(asked, a_target(), AnthropicOptions(**options), stream=False, recurring=True).body)
+
+
+def test_a_beginning_that_recurs_is_marked_at_the_end_of_the_system_prompt() -> None:
+    made = recurring({"tools": [WEATHER]})
+    assert made["system"] == [{"type": "text", "text": "Be brief.", **KEPT}]
+    assert "cache_control" not in json.dumps([made["tools"], made["messages"]])
+    two = [{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Be kind."}]
+    made = recurring({"messages": [{"role": "system", "content": two}, USER]})
+    assert made["system"] == [two[0], {**two[1], **KEPT}]
+    assert recurring({}, prompt_cache="none")["system"] == "Be brief."
+
+
+def test_without_a_system_prompt_the_last_tool_is_marked() -> None:
+    made = recurring({"messages": [USER], "tools": [WEATHER, WEATHER]})
+    assert ["cache_control" in tool for tool in made["tools"]] == [False, True]
+    assert "cache_control" not in json.dumps(recurring({"messages": [USER]}))
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"messages": [{**SYSTEM, **KEPT}, USER]},
+        {"messages": [SYSTEM, {"role": "user", "content": [{"type": "text", "text": "Hi", **KEPT}]}]},
+        {"tools": [{**WEATHER, **KEPT}]},
+        {"extra": KEPT},
+    ],
+)
+def test_whoever_marks_something_himself_is_left_alone(own: dict[str, Any]) -> None:
+    assert json.dumps(recurring(own)).count("cache_control") == 1
+
+
 # --- what others have ------------------------------------------------------------------------------------------------
 
 
