@@ -120,7 +120,8 @@ def test_set_reads_the_value_as_its_key_wants_it(real, key, text, value):
         (("cache.ttl_s",), 64, "say what to set it to, or --unset"),
         (("cache.ttl_s", "5", "--unset"), 64, "say what to set it to, or --unset"),
         (("cache.ttl_s", "soon"), 78, "cache.ttl_s: must be a number"),
-        (("cache.ttl_s", "-1"), 64, "no such option"),
+        (("cache.ttl_s", "-1"), 78, "not written, because it would be wrong:"),
+        (("cache.ttl_s", "-one"), 64, "no such option"),
         (("cache.ttl_s", "--", "-1"), 78, "not written, because it would be wrong:"),
         (("timeouts.total_s", "5000"), 78, "is above timeouts.max_total_s"),
         (("routing.fallback", "small,huge"), 78, 'no model "huge"'),
@@ -176,6 +177,19 @@ def test_a_file_that_leans_on_the_daemons_environment_can_be_edited(tmp_path, ct
         assert (ran.code, ran.err) == (0, "")
         assert "ttl_s = 5 " in process.config.read_text()
         assert "every" not in ctl("--socket", str(process.socket), "config", "diff").out
+
+
+@pytest.mark.parametrize("command", ["override", "set"])
+def test_a_negative_number_is_a_value_and_no_option(real, command):
+    for value in ("-3", "-0.5", "-1e3", "-inf"):
+        ran = real(command, "cache.ttl_s", value)
+        assert (ran.code, "no such option" in ran.err.lower()) == (78, False), ran
+        assert "cache.ttl_s" in ran.out + ran.err
+    assert real(command, "cache.ttl_s", "-x").code == 64
+    assert real(command, "cache.ttl_s", "--wrong").code == 64
+    assert real(command, "-3", "5", "--json").code == (64 if command == "set" else 78)
+    ran = real(command, "cache.ttl_s", "--", "-x")
+    assert (ran.code, "-x" in ran.out + ran.err) == (78, True)
 
 
 def test_override_and_reset(real):

@@ -14,6 +14,7 @@ from aiorchd.config.lines import Path
 from aiorchd.config.problems import did_you_mean, printable, show
 from aiorchd.config.records import Records
 from aiorchd.config.schema import Breaker, Cache, Daemon, Model, Pool, Queue, Routing, Timeouts
+from aiorchd.config.schema.daemon import LOG_AREAS
 from aiorchd.config.secrets import looks_secret
 
 DEAREST_USD_PER_1M: Final = 1000.0
@@ -36,6 +37,7 @@ def check(records: Records, findings: Findings) -> None:
     daemon = records.sections.get("daemon")
     if isinstance(daemon, Daemon):
         _people(daemon, findings)
+        _log_areas(daemon, findings)
     for name, provider in records.providers.items():
         check_provider(("providers", name), provider, findings)
     _models(records, findings)
@@ -83,6 +85,17 @@ def _people(daemon: Daemon, findings: Findings) -> None:
                 continue
             if number == _NOBODY:
                 findings.wrong(path, f"{show(name)} is whoever has no number of their own here, and stands for nobody.")
+
+
+def _log_areas(daemon: Daemon, findings: Findings) -> None:
+    """Doubt levels for what never logs; not refused, for a release may log from other places than the one before."""
+    for area in daemon.log_levels:
+        if area not in LOG_AREAS:
+            findings.doubtful(
+                ("daemon", "log_levels", area),
+                f"nothing logs as {show(area)}, so this has no effect.",
+                did_you_mean(area, LOG_AREAS),
+            )
 
 
 def _number(kind: str, name: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiorchd.config.lines import Lines, Path
@@ -53,6 +53,11 @@ class Findings:
     def doubtful_at(self, origin: Origin, sentence: str, remedy: str = "") -> None:
         """Note what is allowed and without effect, of something that is not in the file."""
         self._warnings.append(Problem(origin.place, origin.name, None, sentence, remedy))
+
+    def doubtful_still(self, problem: Problem, remedy: str) -> None:
+        """Note what would be a problem, and is none for now."""
+        if len(self._warnings) < MOST_PROBLEMS:
+            self._warnings.append(replace(problem, remedy=f"{problem.remedy} {remedy}".lstrip()))
 
     @property
     def full(self) -> bool:

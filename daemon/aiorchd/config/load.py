@@ -211,6 +211,7 @@ def _accept(read: _Read, environ: Mapping[str, str], overrides: Overrides, furni
         findings.doubtful_at(Origin(OVERRIDE, key), "is passed over: there is no such model any more.")
     records = make_records(raw, findings)
     check(records, findings)
+    _doubt_hidden(read, {**surrounded.origins, **laid.origins}, findings)
     materials = furnish(records, findings, path=read.path, owners=furnishing.owners, before=furnishing.before)
     problems = findings.problems()
     if problems:
@@ -239,6 +240,27 @@ def _accept(read: _Read, environ: Mapping[str, str], overrides: Overrides, furni
         overrides=overrides,
         materials=materials,
     )
+
+
+def _doubt_hidden(read: _Read, over: Mapping[KeyPath, Origin], findings: Findings) -> None:
+    """Warn of what is wrong in the file and goes unnoticed, because something above the file says otherwise: it will be
+    refused on the day when that is taken away."""
+    if read.path is None or not over:
+        return
+    alone = Findings(str(read.path), read.lines, {})
+    make_records(read.raw, alone)
+    hiding = {dotted(path): origin for path, origin in over.items()}
+    for problem in alone.problems():
+        origin = next(
+            (
+                origin
+                for key, origin in hiding.items()
+                if problem.key == key or problem.key.startswith((f"{key}.", f"{key}["))
+            ),
+            None,
+        )
+        if origin is not None:
+            findings.doubtful_still(problem, f"Without {origin.place} {origin.name}, which hides it, it is refused.")
 
 
 def _presets(name: Any) -> tuple[Preset, ...]:

@@ -101,9 +101,30 @@ def test_problems_are_named_by_the_variable(variable: str, text: str, told: str)
     assert any(line.startswith(f"environment: {variable}: ") and told in line for line in found), found
 
 
-def test_a_problem_of_the_file_that_the_environment_covers_is_none() -> None:
-    loaded = load_text(b"[retry]\nmax_attempts = 0\n", FILE, {"AIORCH__RETRY__MAX_ATTEMPTS": "5"})
+def test_a_problem_of_the_file_that_the_environment_covers_is_a_warning() -> None:
+    text = b"[retry]\nmax_attempts = 0\njitter = 0.1\nbackoff_s = [1, -1]\n"
+    environ = {
+        "AIORCH__RETRY__MAX_ATTEMPTS": "5",
+        "AIORCH__RETRY__JITTER": "0.2",
+        "AIORCH__RETRY__BACKOFF_S": "0.1,0.2",
+    }
+    loaded = load_text(text, FILE, environ)
     assert loaded.config.retry.max_attempts == 5
+    found = [(warning.key, warning.line, warning.sentence) for warning in loaded.warnings]
+    assert [(key, line) for key, line, _ in found] == [("retry.max_attempts", 2), ("retry.backoff_s[1]", 4)]
+    assert found[0][2] == "must be a whole number from 1 to 20 (attempts), not 0."
+    hidden = "Without environment AIORCH__RETRY__MAX_ATTEMPTS, which hides it, it is refused."
+    assert loaded.warnings[0].remedy == hidden
+
+
+def test_one_that_an_override_covers_is_a_warning_too() -> None:
+    text = b'[cache]\nttl_s = "x"\n'
+    loaded = load_text(text, FILE, {}, overrides={("cache", "ttl_s"): 5.0})
+    [warning] = loaded.warnings
+    assert (warning.key, warning.line) == ("cache.ttl_s", 2)
+    assert warning.remedy.endswith("Without override cache.ttl_s, which hides it, it is refused.")
+    with pytest.raises(ConfigError):
+        load_text(text, FILE, {})
 
 
 def test_a_section_that_is_no_table_in_the_file_is_told_by_its_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import tomli_w
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import aiorchd
 from aiorchd.config.load import EMBEDDED, Loaded, load, load_text
 from aiorchd.config.problems import MOST_PROBLEMS, ConfigError, Problem
 from aiorchd.config.schema import Config, sections
+from aiorchd.config.schema.daemon import LOG_AREAS
 
 FILE = Path("/etc/aiorch/aiorch.toml")
 
@@ -608,3 +611,17 @@ def test_dialects_that_have_a_place_of_their_own(dialect: str, address: str) -> 
     assert load_text(text.encode(), Path("/f"), {}).config.providers["m"].address == address
     text = text.replace("[[models]]", 'base_url = "https://proxy.example/x"\n[[models]]')
     assert load_text(text.encode(), Path("/f"), {}).config.providers["m"].address == "https://proxy.example/x"
+
+
+def test_a_level_for_what_never_logs_is_a_warning() -> None:
+    assert warnings('[daemon]\nlog_levels = {reload = "debug", dor = "info", libraries = "info", x = "info"}\n') == [
+        ':2: daemon.log_levels.dor: nothing logs as "dor", so this has no effect. Did you mean "door"?',
+        f':2: daemon.log_levels.x: nothing logs as "x", so this has no effect. Known: {", ".join(LOG_AREAS)}.',
+    ]
+
+
+def test_every_area_that_logs_is_known() -> None:
+    daemon = Path(aiorchd.__file__).parent
+    source = "".join(path.read_text(encoding="utf-8") for path in daemon.rglob("*.py"))
+    areas = set(re.findall(r'\bLog\("(\w+)"\)', source)) | set(re.findall(r'getLogger\("aiorchd\.([a-z]+)"\)', source))
+    assert sorted(areas | {"libraries"}) == list(LOG_AREAS)

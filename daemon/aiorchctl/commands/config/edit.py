@@ -16,6 +16,7 @@ from aiorchctl.command import Command, Invocation, pass_invocation
 from aiorchctl.commands.config.names import callers_in_tables, names_in_tables, operations_in_tables
 from aiorchctl.commands.config.offline import find_file, refused
 from aiorchctl.commands.config.show import literal
+from aiorchctl.commands.config.signed import SignedCommand
 from aiorchctl.commands.verdict import doubts, problem_line, verdict_words
 from aiorchctl.completing import config_keys, config_values, profiles
 from aiorchctl.config_file import ConfigFile, WriteError, read_file, replace_content
@@ -34,7 +35,7 @@ _FILE_OPTION: Final = click.option(
 
 @click.command(
     name="set",
-    cls=Command,
+    cls=SignedCommand,
     examples=(
         ("aiorchctl config set cache.ttl_s 7200", "One key:"),
         ("aiorchctl config set models.small.requests_per_minute 500", "Of a model, by its name:"),
@@ -55,7 +56,8 @@ def set_(invocation: Invocation, key: str, value: str | None, *, unset: bool, fi
     """Set a dotted KEY in the configuration file, as you, keeping its comments and layout, and have the daemon read it.
 
     What would be wrong is not written, and everything that is wrong with it is told. Every key with its meaning is in
-    aiorch.toml(5) and, as TOML, in `aiorchctl config schema --manual`.
+    aiorch.toml(5) and, as TOML, in `aiorchctl config schema --manual`. A negative number is a value (`-3`); other text that
+    begins with a dash stands after `--`.
     """
     if (value is None) is not unset:
         raise click.UsageError("say what to set it to, or --unset")

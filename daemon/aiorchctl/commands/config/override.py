@@ -11,6 +11,7 @@ import click
 from aiorchctl.command import Command, Invocation, pass_invocation
 from aiorchctl.commands.config.names import caller_names, model_names, operation_names, provider_names
 from aiorchctl.commands.config.show import literal
+from aiorchctl.commands.config.signed import SignedCommand
 from aiorchctl.commands.verdict import doubts, problem_line
 from aiorchctl.completing import config_keys, config_parts, config_values
 from aiorchctl.page import Cell, Fields, Page, Words
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    cls=Command,
+    cls=SignedCommand,
     examples=(
         ("aiorchctl config override models.small.enabled false", "Take a model out for now:"),
         ("aiorchctl config override daemon.log_level debug", "Look closer for a while:"),
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 def override(invocation: Invocation, key: str, value: str) -> int:
     """Set a dotted KEY over the file, live. It is kept apart from the file, survives reloads, and ends with `config reset`
     or the daemon. Who may do what and where keys go is not overridden. For administrators.
+
+    A negative number is a value (`-3`); other text that begins with a dash stands after `--`.
     """
     with invocation.client() as client:
         result = client.config_override(key, _value(client, key, value))

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import field
 
 from aiorchd.config.key import key, longest, span
 from aiorchd.config.schema.table import MIB, Level, Seconds, Section, UserOrGroup
+
+LOG_AREAS: Final = (
+    "breaker",
+    "calls",
+    "coalesce",
+    "door",
+    "hedge",
+    "keys",
+    "libraries",
+    "refresh",
+    "reload",
+    "repeats",
+    "semantic",
+    "spend",
+    "store",
+)
+"""What `log_levels` may name: who logs, and ``libraries`` for all that is not aiorch's own."""
 
 
 class Daemon(Section, frozen=True):
@@ -177,7 +194,8 @@ class Daemon(Section, frozen=True):
         key(
             "Levels for single areas, over log_level.",
             effect='For instance {reload = "debug", libraries = "info"}: an area is the word before the colon of a log line '
-            "(calls, coalesce, door, reload, repeats, store), libraries stands for all that is not aiorch's own.",
+            "(breaker, calls, coalesce, door, hedge, keys, refresh, reload, repeats, semantic, spend, store), libraries stands "
+            "for all that is not aiorch's own. Another name has no effect, and is warned of.",
         ),
     ] = field(default_factory=dict)
     log_calls: Annotated[
