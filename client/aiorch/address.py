@@ -19,6 +19,7 @@ from aiorch.errors import Unreachable
 
 SYSTEM_SOCKET: Final = "/run/aiorch/aiorch.sock"
 
+_RESTART: Final = 5.0
 _FIRST_DELAY_S: Final = 0.001
 _LONGEST_DELAY_S: Final = 0.05
 
@@ -50,6 +51,26 @@ def candidates(argument: str | os.PathLike[str] | None, environ: Mapping[str, st
     if runtime_dir:
         return (f"{runtime_dir}/aiorch/aiorch.sock", SYSTEM_SOCKET)
     return (SYSTEM_SOCKET,)
+
+
+class Patience:
+    """How long one client looks for its daemon: ``connect_timeout_s``, or so many times that long from when it was first
+    missed, if it had answered: on a busy machine a restart takes some seconds. Who asks later waits no longer than usual.
+    """
+
+    def __init__(self, connect_timeout_s: float) -> None:
+        self._connect_timeout_s = connect_timeout_s
+        self._missed: tuple[object, float] | None = None
+        """The connection that was found to be over, and when."""
+
+    def until(self, now: float, before: object | None) -> float:
+        """Give until when to look from now on. ``before`` is the connection that is over, None when there was none yet."""
+        usual = now + self._connect_timeout_s
+        if before is None:
+            return usual
+        if self._missed is None or self._missed[0] is not before:
+            self._missed = before, now
+        return max(usual, self._missed[1] + _RESTART * self._connect_timeout_s)
 
 
 class Dial:

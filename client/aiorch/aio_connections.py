@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any, Protocol, TypeVar
 
-from aiorch.address import Dial
+from aiorch.address import Dial, Patience
 from aiorch.aio_link import AsyncLink, Runtime
 from aiorch.exchange import Pending, Resending
 from aiorch.questions import Question
@@ -59,6 +59,7 @@ class AsyncConnections:
         self._paths = paths
         self.runtime = runtime
         self._connect_timeout_s = connect_timeout_s
+        self._patience = Patience(connect_timeout_s)
         self._grace_s = grace_s
         self._pid = os.getpid()
         self._dialing = runtime.lock()
@@ -124,7 +125,7 @@ class AsyncConnections:
     async def _connect(self, deadline: float) -> AsyncLink:
         runtime = self.runtime
         started = runtime.now()
-        give_up_at = min(deadline, started + self._connect_timeout_s)
+        give_up_at = min(deadline, self._patience.until(started, self._link))
         self._refuse_if_unusable()
         async with self._dialing:
             if self._link is not None and self._link.usable:

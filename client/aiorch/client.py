@@ -29,8 +29,9 @@ class Client:
 
     ``socket`` names the daemon's socket; without it ``$AIORCH_SOCKET``, then the user's own daemon, then the system's is
     used, and once one has answered, that one. ``timeout_s`` is for every call that names none (None: the daemon's own
-    limits hold). Connecting waits up to ``connect_timeout_s`` for a socket that is missing, refuses or is full, as it is
-    while the daemon restarts. When the daemon does not keep a deadline it was told, the call fails ``grace_s`` later.
+    limits hold). Connecting waits up to ``connect_timeout_s`` for a socket that is missing, refuses or is full; when a daemon
+    had answered, as when it is restarted, up to five times as long from when it was missed. When the daemon does not keep a
+    deadline it was told, the call fails ``grace_s`` later.
 
     It connects when first used, again when the daemon was restarted, and by itself in a forked child. Every method may
     raise `Unreachable`, `ConnectionLost`, `LocalProtocolError` and `CallError`. A call that is interrupted, by its

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from aiorch.address import Dial
+from aiorch.address import Dial, Patience
 from aiorch.exchange import Answering, Pending, Resending
 from aiorch.link import Link
 from aiorch.questions import Question, too_late
@@ -35,8 +35,9 @@ class Moving(Protocol):
 class _Home:
     """What one process has of a client: its connections, and the lock for making a new one."""
 
-    def __init__(self, paths: tuple[str, ...]) -> None:
+    def __init__(self, paths: tuple[str, ...], patience: Patience) -> None:
         self.paths = paths
+        self.patience = patience
         self.lock = threading.Lock()
         self.link: Link | None = None
         self.links: tuple[Link, ...] = ()
@@ -159,11 +160,11 @@ class Connections:
     def _connect(self, deadline: float) -> Link:
         self._refuse_if_closed()
         home = self._homes.setdefault(
-            os.getpid(), _Home(self._paths)
+            os.getpid(), _Home(self._paths, Patience(self._connect_timeout_s))
         )  # one operation: threads of a child may race here
         self._leave_the_parents(home)
         started = time.monotonic()
-        give_up_at = min(deadline, started + self._connect_timeout_s)
+        give_up_at = min(deadline, home.patience.until(started, home.link))
         dial = Dial(home.paths)
         while True:
             with home.lock:  # never held while waiting: an attempt does not block

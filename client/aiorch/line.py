@@ -50,9 +50,20 @@ class Line:
             except BlockingIOError:
                 return []
             except OSError as error:
-                return exchange.cannot_write(error.strerror or str(error))
+                return self.hear_out() + exchange.cannot_write(error.strerror or str(error))
             written = exchange.wrote(count)
         return []
+
+    def hear_out(self) -> list[Mover]:
+        """Take what the daemon has said already before it closed the connection, which may be why: one that is full says so
+        and waits for no question. Gives the questions that moved on."""
+        moved: list[Mover] = []
+        try:
+            while data := self.connection.recv(READ_BYTES, socket.MSG_DONTWAIT):
+                moved += self.exchange.receive(data)
+        except OSError:
+            pass  # that was all
+        return moved
 
     def take(self, data: bytes) -> list[Mover]:
         """Take what was read, nothing meaning that the daemon hung up. Gives the questions that moved on."""

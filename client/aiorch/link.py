@@ -29,7 +29,7 @@ from typing import Any, Final
 
 from aiorch.callbacks import Callback, Serving
 from aiorch.errors import AiorchError, CallError
-from aiorch.exchange import Pending
+from aiorch.exchange import Mover, Pending
 from aiorch.line import NOW_OR_NOT, READ_BYTES, Line
 from aiorch.questions import Question
 
@@ -227,6 +227,10 @@ class Link(Line):
         self._visit(lambda: self._lose("this client was closed"))
 
     # with the lock held
+
+    def hear_out(self) -> list[Mover]:
+        """See `Line`; while somebody reads, it is theirs to take."""
+        return super().hear_out() if self._reader is None and not self._inbox else []
 
     def _open_books(self) -> None:
         if self._open:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import aiorch
-from aiorch.address import SYSTEM_SOCKET, Dial, candidates
+from aiorch.address import SYSTEM_SOCKET, Dial, Patience, candidates
 
 
 @pytest.mark.parametrize(
@@ -135,3 +135,14 @@ def test_pauses_grow_to_a_twentieth_of_a_second(tmp_path: Path) -> None:
     assert pauses[0] == 0.002
     assert pauses == sorted(pauses)
     assert pauses[-1] == 0.05
+
+
+def test_a_daemon_that_was_there_is_waited_for_longer_once() -> None:
+    patience, before, after = Patience(2.0), object(), object()
+    assert patience.until(100.0, None) == 102.0
+    assert patience.until(200.0, before) == 210.0
+    assert patience.until(201.0, before) == 210.0, "counted from when it was missed"
+    assert patience.until(209.0, before) == 211.0
+    assert patience.until(300.0, before) == 302.0, "it has been gone for long"
+    assert patience.until(400.0, after) == 410.0
+    assert Patience(0.0).until(100.0, before) == 100.0
