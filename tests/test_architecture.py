@@ -91,7 +91,8 @@ BARRIERS: dict[str, int] = {
     "aiorch/on_trio.py": 1,
     "aiorchd/doors/session.py": 1,  # one request
     "aiorchd/doors/unix.py": 1,  # one connection
-    "aiorchd/stages/coalesce.py": 1,  # a shared flight
+    "aiorchd/stages/batch.py": 1,  # a shared flight
+    "aiorchd/stages/coalesce.py": 1,
     "aiorchd/stages/hedge.py": 1,  # a second try, in the nursery of its generation
     "aiorchd/stages/question_vectors.py": 1,  # vectors that nobody waits for any more
     "aiorchd/stages/refresh.py": 1,  # a refresh nobody waits for

@@ -31,7 +31,7 @@ async def test_the_order_of_the_stages() -> None:
             order.append(type(stack).__name__)
             stack = getattr(stack, "_inner", None)
         assert order == [
-            "Observe", "Deadline", "Repeats", "Cache", "Semantic", "Coalesce", "Admit", "Validate", "Catalogues",
+            "Observe", "Deadline", "Repeats", "Cache", "Semantic", "Coalesce", "Admit", "Validate", "Batch", "Catalogues",
         "HostRoutes", "Route",
             "Afford", "Retry", "Breaker", "Gate", "Spend", "Dispatch",
         ]  # fmt: skip

@@ -96,7 +96,9 @@ async def live(launch: Launch) -> int:
             open_arrays=open_arrays,
             host_models=host_models,
         )
-        generations: Generations[Plan, Pipeline] = Generations(lambda plan: open_pipeline(plan, lasting), background)
+        generations: Generations[Plan, Pipeline] = Generations(
+            lambda plan: open_pipeline(plan, lasting), background, on_retire=Pipeline.retire
+        )
         household = await _household(launch, store, supply, lasting, generations)
         questions = Questions(generations, host_models)
         policy = _Policy(config)

@@ -48,7 +48,7 @@ def own_fields(reply: Reply) -> dict[str, Any]:
         **cost,
         "saved_usd": reply.cost_usd if shared else 0.0,
         "cache": reply.cache,
-        "batched": False,
+        "batched": reply.batched and not shared,
         "attempts": 0 if shared else reply.attempts,
     }
 

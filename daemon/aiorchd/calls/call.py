@@ -71,6 +71,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Whether its kept answer is everybody's within the partition."""
     recurring: bool = False
     """Whether what its prompt begins with (tools and system) was sent lately, too, and is long enough to be kept for others."""
+    batch: bool = True
+    """Whether it may be asked together with others, where its operation allows that."""
     bounded_by: str = "timeout_s"
     """Where ``deadline`` is from: the call's own ``timeout_s``, or the key of the configuration that bounds it."""
 

@@ -91,6 +91,23 @@ class Journal:
         """Add a line to the story; ``what`` is a sentence for a person and holds no prompt and no secret."""
         self.notes.append((now - self.started, stage, what))
 
+    def take_over(self, flown: Journal) -> None:
+        """Enter the account of a call that was shared, so that one of those who shared it has it."""
+        later_s = flown.started - self.started
+        if flown.notes is not self.notes:
+            self.notes.extend((at_s + later_s, stage, what) for at_s, stage, what in flown.notes)
+            self.notes.sort(key=lambda note: note[0])
+        self.attempts.extend(
+            msgspec.structs.replace(attempt, began_s=attempt.began_s + later_s) for attempt in flown.attempts
+        )
+        self.queue_s += flown.queue_s
+        self.provider_s += flown.provider_s
+        self.throttled += flown.throttled
+        self.fallbacks += flown.fallbacks
+        self.context_fallbacks += flown.context_fallbacks
+        self.filter_fallbacks += flown.filter_fallbacks
+        self.hedges += flown.hedges
+
 
 @dataclass(slots=True, kw_only=True)
 class CallRecord:

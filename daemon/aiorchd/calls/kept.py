@@ -71,6 +71,7 @@ def kept_of(
         source_id=source_id,
         age_s=0.0,
         saved_s=reply.saved_s or reply.provider_s or None,
+        batched=False,
         attempts=0,
         bill=None,
         queue_s=0.0,

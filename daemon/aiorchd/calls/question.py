@@ -56,6 +56,8 @@ class Question:
     """Where its answer may be kept; None where the configuration of the cache alone decides."""
     shared: bool = False
     """Whether its kept answer is everybody's within the partition."""
+    batch: bool = True
+    """Whether it may be asked together with others, where its operation allows that."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -34,6 +34,18 @@ class Usage:
         """All tokens."""
         return self.input + self.cache_read + self.cache_write + self.output + self.reasoning
 
+    def plus(self, other: Usage) -> Usage:
+        """Add up."""
+        return Usage(
+            input=self.input + other.input,
+            cache_read=self.cache_read + other.cache_read,
+            cache_write=self.cache_write + other.cache_write,
+            output=self.output + other.output,
+            reasoning=self.reasoning + other.reasoning,
+            estimated=self.estimated or other.estimated,
+            cache_write_1h=self.cache_write_1h + other.cache_write_1h,
+        )
+
     def to_wire(self) -> dict[str, Any]:
         """Give the plain map of the reply."""
         wire: dict[str, Any] = {
@@ -87,7 +99,23 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """On a semantic hit: how alike the questions are, the cosine of their vectors."""
     confidence: float | None = None
     """On a semantic hit: the probability that the answer is right for this question."""
+    batched: bool = False
+    """Whether it was asked together with others: then usage and cost are its share of what the one call took."""
     attempts: int = 0
     bill: Bill | None = None
     queue_s: float = 0.0
     provider_s: float = 0.0
+
+
+def with_cost_of(
+    reply: Reply, *, usage: Usage | None, cost_usd: float | None, bill: Bill | None = None, attempts: int = 0
+) -> Reply:
+    """Add what was paid besides for an answer; unknown and something is unknown."""
+    known = reply.cost_usd is not None and cost_usd is not None
+    return msgspec.structs.replace(
+        reply,
+        cost_usd=(reply.cost_usd or 0.0) + (cost_usd or 0.0) if known else None,
+        bill=None if reply.bill is None or bill is None else reply.bill.plus(bill),
+        usage=None if reply.usage is None or usage is None else reply.usage.plus(usage),
+        attempts=reply.attempts + attempts,
+    )

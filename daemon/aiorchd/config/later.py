@@ -14,14 +14,12 @@ NOT_YET: Final[Mapping[str, str]] = MappingProxyType(
     {
         "http": "the HTTP face",
         "features": "switching features off",
-        "batch": "joining several questions in one request",
         "embeddings": "batching of embeddings",
         "plans": "plans",
         "bulk": "bulk jobs",
         "alerts": "alerts",
         "advice": "advice",
         "migration": "migration modes",
-        "operations.*.batch_size": "joining several questions in one request",
         "routing.strategy": "learned routing",
         "routing.quality_threshold": "learned routing",
     }

@@ -78,7 +78,8 @@ def parse_complete(arguments: dict[str, Any]) -> Question:
         raise InvalidRequest(
             "call_id: a streamed call needs one, chosen by the caller, so that its deltas can be told apart"
         )
-    if _flag("batch", arguments.get("batch")) and stream:
+    batch = arguments.get("batch")
+    if _flag("batch", batch) and stream:
         raise InvalidRequest("batch: a streamed call is never batched; leave out one of the two")
     return Question(
         kind="chat",
@@ -102,6 +103,7 @@ def parse_complete(arguments: dict[str, Any]) -> Question:
         host=host,
         operation=operation,
         input=given,
+        batch=batch is not False,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from struct import Struct
@@ -61,6 +61,8 @@ class Pipeline:
         observe: Observe,
         cache: Cache,
         stages: Mapping[str, Any],
+        *,
+        retire: Callable[[], None],
     ) -> None:
         self._config = config
         self._lasting = lasting
@@ -70,12 +72,17 @@ class Pipeline:
         self._observe = observe
         self._cache = cache
         self._stages = stages
+        self._retire = retire
         self._default_timeout_s = config.timeouts.total_s
         self._max_timeout_s = config.timeouts.max_total_s
         self._clock = trio.lowlevel.current_clock().current_time
         # What was prepared for equal bytes of equal users, oldest first.
         self._remembered: dict[tuple[int, bytes], Prepared] = {}
         self._remembered_bytes = 0
+
+    def retire(self) -> None:
+        """Another generation has taken over: what waits for others here need not wait any longer."""
+        self._retire()
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -311,6 +318,7 @@ class Pipeline:
             stale_s=question.stale_s,
             tier=question.tier,
             shared=question.shared,
+            batch=question.batch,
         )
 
     async def answer(self, call: Call) -> Reply:

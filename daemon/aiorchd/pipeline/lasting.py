@@ -46,6 +46,7 @@ from aiorchd.pipeline.settings import (
     throttle_of,
     ways_of,
 )
+from aiorchd.runtime.batch_memory import BatchMemory
 from aiorchd.runtime.caller_shares import CallerShares
 from aiorchd.runtime.cpu_limit import CpuLimit
 from aiorchd.runtime.host_models import HostModels
@@ -135,6 +136,8 @@ class Lasting:
     """In which order of names callers sent their tools first."""
     recurrence: Recurrence = field(default_factory=Recurrence)
     """Which beginnings of prompts were sent lately."""
+    batching: BatchMemory = field(kw_only=True)
+    """How many questions may be asked together, and how fast they come."""
     own: dict[OwnPlace, OwnTarget] = field(default_factory=dict)
     """What is known of the models that processes of the host answer for."""
     throttle: QuotaAccount = field(default_factory=lambda: QuotaAccount("all models", learns=False))
@@ -143,6 +146,7 @@ class Lasting:
     def reconfigure(self, config: Config) -> None:
         """Follow a configuration that came into force; what runs or waits goes on."""
         self.semantic.reconfigure(config.cache.semantic)
+        self.batching.reconfigure(config)
         self.memory.reconfigure(config.cache.max_entries, config.cache.max_bytes)
         self.purse.reconfigure(config)
         self.occupancy.reconfigure(config.queue.max_inside, config.queue.max_inside_per_caller)
@@ -348,6 +352,7 @@ def lasting_state(
             chance=rng.random,
             log=Log("semantic"),
         ),
+        batching=BatchMemory(config.batch),
         turnstiles={},
         purse=Purse(config, spending=spending or Spending(), store=spending_store, wall_clock=wall_clock),
         host_models=host_models if host_models is not None else HostModels(),

@@ -22,6 +22,7 @@ from aiorchd.calls.target import Target
 from aiorchd.config.problems import ConfigError, Problem
 from aiorchd.config.schema import Budget, CallerTable, Config, Operation
 from aiorchd.core.backoff import Backoff
+from aiorchd.pipeline.batch_scope import BatchScopes
 from aiorchd.pipeline.generation import Pipeline
 from aiorchd.pipeline.lasting import Lasting, OwnTarget
 from aiorchd.pipeline.own_routes import OwnRoutes
@@ -33,6 +34,7 @@ from aiorchd.runtime.logs import Log
 from aiorchd.runtime.operations import Operations
 from aiorchd.stages.admit import Admit
 from aiorchd.stages.afford import Afford
+from aiorchd.stages.batch import Batch
 from aiorchd.stages.breaker import Breaker
 from aiorchd.stages.cache import Cache
 from aiorchd.stages.call_log import CallLog
@@ -144,8 +146,19 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
         host_routes = HostRoutes(route, own_routes.find)
         # Once for all attempts, and below whatever keeps and shares answers, which sees no order of names anyway.
         catalogues = Catalogues(host_routes, lasting.tool_forms, lasting.recurrence)
-        # Outside the router: a bad answer may be asked for again elsewhere.
-        validate = Validate(catalogues, lasting.schemas, max_reasks=config.validation.max_reasks)
+        # Above all that looks at one call: one for several is laid out, routed, paced and paid for like any other.
+        batch = Batch(
+            catalogues,
+            lasting.batching,
+            flights,
+            Log("batch"),
+            scope_of=BatchScopes(config, policies, lasting),
+            draw=lasting.rng.choice,
+            new_id=lasting.names.next,
+            likeness=partial(_cosine, lasting),
+        )
+        # Outside batches and the router: each answer is checked by itself, and a bad one may be asked for again elsewhere.
+        validate = Validate(batch, lasting.schemas, max_reasks=config.validation.max_reasks)
         # Outside validation: a re-ask is still the same call inside the house.
         admit = Admit(validate, lasting.occupancy)
         # Outside the house's bounds: who shares a flight takes no room of their own.
@@ -213,6 +226,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             "coalesce": coalesce,
             "admit": admit,
             "validate": validate,
+            "batch": batch,
             "catalogues": catalogues,
             "host routes": host_routes,
             "route": route,
@@ -220,12 +234,19 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             **inner_stages,
         }
         try:
-            yield Pipeline(config, lasting, policies, operations, own_routes, observe, cache, stages)
+            yield Pipeline(
+                config, lasting, policies, operations, own_routes, observe, cache, stages, retire=batch.close
+            )
         finally:
             alarms.close()
             refresh.close()
             if asked_vectors is not None:
                 asked_vectors.close()
+
+
+def _cosine(lasting: Lasting, one: str, other: str) -> float:
+    """Give how alike two long texts are; 1 where that cannot be told, and their words must do."""
+    return lasting.semantic.likeness(one, other) if lasting.semantic.ready else 1.0
 
 
 def _check_schemas(plan: Plan, lasting: Lasting) -> None:

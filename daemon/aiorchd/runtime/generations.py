@@ -43,13 +43,23 @@ class _Generation(Generic[PipelineT]):
             self.left.set()
 
 
+def _leave_alone(pipeline: object) -> None:
+    """Let what is retired end by itself."""
+
+
 class Generations(Generic[PlanT, PipelineT]):
-    """The pipeline in force and its predecessors. ``open_pipeline`` builds one from a plan as an async context."""
+    """The pipeline in force and its predecessors. ``open_pipeline`` builds one from a plan as an async context,
+    and ``on_retire`` is told when no new calls will come to one."""
 
     def __init__(
-        self, open_pipeline: Callable[[PlanT], AbstractAsyncContextManager[PipelineT]], nursery: trio.Nursery
+        self,
+        open_pipeline: Callable[[PlanT], AbstractAsyncContextManager[PipelineT]],
+        nursery: trio.Nursery,
+        *,
+        on_retire: Callable[[PipelineT], None] = _leave_alone,
     ) -> None:
         self._open_pipeline = open_pipeline
+        self._on_retire = on_retire
         self._nursery = nursery
         self._replacing = trio.Lock()
         self._number = 0
@@ -86,6 +96,7 @@ class Generations(Generic[PlanT, PipelineT]):
             if old is not None:
                 self._retiring += 1
                 old.retire()
+                self._on_retire(old.pipeline)
             return built.number
 
     def close(self) -> None:
@@ -93,6 +104,7 @@ class Generations(Generic[PlanT, PipelineT]):
         if self._current is not None and not self._current.retired:
             self._retiring += 1
             self._current.retire()
+            self._on_retire(self._current.pipeline)
 
     def statistics(self) -> GenerationStatistics:
         """Tell what is in force."""

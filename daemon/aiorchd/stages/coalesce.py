@@ -200,7 +200,7 @@ class Coalesce:
         for task, seat in flight.passengers.items():
             if flight.payer is None:
                 flight.payer = task
-                _hand_over(flight.call.journal, seat.journal)
+                seat.journal.take_over(flight.call.journal)
             if seat.parked:
                 trio.lowlevel.reschedule(task)
         if flight.relay is not None:
@@ -303,19 +303,3 @@ def _shared(reply: Reply, flown: Call, waited_s: float, *, pays: bool) -> Reply:
         provider_s=provider_s,
         queue_s=queue_s,
     )
-
-
-def _hand_over(flown: Journal, journal: Journal) -> None:
-    """Enter a flight's account in the journal of the passenger who pays."""
-    later_s = flown.started - journal.started
-    if flown.notes is not journal.notes:
-        journal.notes.extend((at_s + later_s, stage, what) for at_s, stage, what in flown.notes)
-        journal.notes.sort(key=lambda note: note[0])
-    journal.attempts.extend(replace(attempt, began_s=attempt.began_s + later_s) for attempt in flown.attempts)
-    journal.queue_s += flown.queue_s
-    journal.provider_s += flown.provider_s
-    journal.throttled += flown.throttled
-    journal.fallbacks += flown.fallbacks
-    journal.context_fallbacks += flown.context_fallbacks
-    journal.filter_fallbacks += flown.filter_fallbacks
-    journal.hedges += flown.hedges

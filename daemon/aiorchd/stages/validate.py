@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from aiorch.errors import CallError, ValidationFailed
 from aiorchd.calls.call import Call
 from aiorchd.calls.ports import Service
-from aiorchd.calls.reply import Reply, Usage
+from aiorchd.calls.reply import Reply, with_cost_of
 from aiorchd.core.json_answer import NotOneJsonValueError, read_json_answer
 
 
@@ -189,28 +189,8 @@ def _failure(reply: Reply, verdict: _Verdict, reasked: int) -> ValidationFailed:
 
 
 def _with_cost_of(reply: Reply, earlier: Reply) -> Reply:
-    """Add what an earlier, bad answer took to the one that came after it; unknown and something is unknown."""
-    known = reply.cost_usd is not None and earlier.cost_usd is not None
-    return replace(
-        reply,
-        cost_usd=(reply.cost_usd or 0.0) + (earlier.cost_usd or 0.0) if known else None,
-        bill=None if reply.bill is None or earlier.bill is None else reply.bill.plus(earlier.bill),
-        usage=_sum(reply.usage, earlier.usage),
-        attempts=reply.attempts + earlier.attempts,
-        queue_s=reply.queue_s + earlier.queue_s,
-        provider_s=reply.provider_s + earlier.provider_s,
+    """Add what an earlier, bad answer took to the one that came after it."""
+    summed = with_cost_of(
+        reply, usage=earlier.usage, cost_usd=earlier.cost_usd, bill=earlier.bill, attempts=earlier.attempts
     )
-
-
-def _sum(first: Usage | None, second: Usage | None) -> Usage | None:
-    if first is None or second is None:
-        return None
-    return Usage(
-        input=first.input + second.input,
-        cache_read=first.cache_read + second.cache_read,
-        cache_write=first.cache_write + second.cache_write,
-        output=first.output + second.output,
-        reasoning=first.reasoning + second.reasoning,
-        estimated=first.estimated or second.estimated,
-        cache_write_1h=first.cache_write_1h + second.cache_write_1h,
-    )
+    return replace(summed, queue_s=reply.queue_s + earlier.queue_s, provider_s=reply.provider_s + earlier.provider_s)

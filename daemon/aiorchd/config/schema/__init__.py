@@ -4,6 +4,7 @@ A table is a frozen record whose docstring opens its part of the manual. Only wh
 the public face that come later are in `later.py` and are refused with a sentence that says so.
 """
 
+from aiorchd.config.schema.batch import Batch
 from aiorchd.config.schema.budget import Budget
 from aiorchd.config.schema.cache import Cache, SemanticCache
 from aiorchd.config.schema.caller import CallerTable
@@ -22,6 +23,7 @@ from aiorchd.config.schema.waiting import Concurrency, Limits, Queue
 __all__ = [
     "DEFAULT_BASE_URLS",
     "WITHOUT_ADDRESS",
+    "Batch",
     "Breaker",
     "Budget",
     "Cache",

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from msgspec import Struct, field
 
 from aiorchd.config.key import Field, described_fields_of, key, struct_fields
+from aiorchd.config.schema.batch import Batch
 from aiorchd.config.schema.budget import Budget
 from aiorchd.config.schema.cache import Cache
 from aiorchd.config.schema.caller import CallerTable
@@ -46,6 +47,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeouts: Timeouts = field(default_factory=Timeouts)
     pool: Pool = field(default_factory=Pool)
     cache: Cache = field(default_factory=Cache)
+    batch: Batch = field(default_factory=Batch)
     routing: Routing = field(default_factory=Routing)
     validation: Validation = field(default_factory=Validation)
     budget: Budget = field(default_factory=Budget)

@@ -193,6 +193,17 @@ class Operation(Section, frozen=True):
             "all of them off. `aiorchctl cache explain` shows what they make of two inputs.",
         ),
     ] = ("default",)
+    batch_size: Annotated[
+        Annotated[int, span(1, 100)] | None,
+        key(
+            "Most of its questions that may be asked together in one prompt, when they come at about the same time; never more "
+            "than batch.max_size.",
+            effect="Left out or 1, each is asked for itself. Larger saves more calls and tokens; how many there really are is "
+            "found out by asking some alone, too. For questions that do not depend on each other.",
+            unit="questions",
+            example="10",
+        ),
+    ] = None
     per_day_usd: Annotated[
         Usd | None,
         key(
