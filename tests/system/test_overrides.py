@@ -107,10 +107,10 @@ def test_a_rotated_credential_is_taken_by_a_reload(tmp_path: Path) -> None:
 
 
 def test_the_names_of_the_guides_are_understood_at_start(tmp_path: Path) -> None:
-    environment = {"OPTIMIZATION_LEVEL": "aggressive", "TAG_SPACE_CACHE_SIZE": "500", "BATCH_SIZE": "10"}
+    environment = {"OPTIMIZATION_LEVEL": "aggressive", "TAG_SPACE_CACHE_SIZE": "500", "REQUEST_THROTTLING": "1"}
     with daemon(tmp_path, environment=environment) as running, aiorch.Client(running.socket) as client:
         assert client.config_get("profile") == "aggressive"
         assert (client.config_get("concurrency.max"), client.config_get("cache.max_entries")) == (100, 500)
         [warning] = client.status()["config"]["verdict"]["warnings"]
-        assert (warning["file"], warning["key"]) == ("environment", "BATCH_SIZE")
-        assert "BATCH_SIZE: is understood and has no effect: it comes with" in running.said()
+        assert (warning["file"], warning["key"]) == ("environment", "REQUEST_THROTTLING")
+        assert "REQUEST_THROTTLING: is understood and has no effect: every model is paced" in running.said()

@@ -2,7 +2,7 @@
 
 They set the same keys as ``AIORCH__SECTION__KEY``, which wins over them. The names are not ours alone (``CACHE_SIZE`` may
 belong to another program), so a value that does not fit is passed over with a warning instead of keeping the daemon
-from starting. A name whose feature is not part of this release is understood too, and told.
+from starting. A name that has nothing to set here is understood too, and told.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any, Final
 import msgspec
 
 from aiorchd.config.address import find_address
-from aiorchd.config.later import NOT_YET
 from aiorchd.config.lines import Path
 from aiorchd.config.problems import show
 from aiorchd.config.values import value_from_text
@@ -54,15 +53,10 @@ def _only_false(then: str) -> Callable[[str], str | None]:
     return sets
 
 
-def _later(planned: str, remedy: str = "") -> DocumentName:
-    return DocumentName(why=f"it comes with {planned}", remedy=remedy)
-
-
 _THROTTLING: Final = DocumentName(
     why="every model is paced anyway",
     remedy="MAX_REQUESTS_PER_SECOND or queue.calls_per_second throttles all together.",
 )
-_BATCHING: Final = _later(NOT_YET["batch"])
 
 DOCUMENT_NAMES: Final[Mapping[str, DocumentName]] = MappingProxyType(
     {
@@ -78,13 +72,15 @@ DOCUMENT_NAMES: Final[Mapping[str, DocumentName]] = MappingProxyType(
         "OPTIMIZATION_PARALLEL": DocumentName("concurrency.max", _only_false("1"), meaning="false: one at a time"),
         "REQUEST_THROTTLING": _THROTTLING,
         "MAX_REQUESTS_PER_SECOND": DocumentName("queue.calls_per_second", meaning="attempts a second, over all models"),
-        "BATCH_PROCESSING": _BATCHING,
-        "BATCH_SIZE": _BATCHING,
-        "MAX_BATCH_WAIT_TIME": _BATCHING,
+        "BATCH_PROCESSING": DocumentName(
+            "batch.max_size", _only_false("1"), meaning="false: no questions are asked together"
+        ),
+        "BATCH_SIZE": DocumentName("batch.max_size", meaning="questions in one prompt, of operations that allow it"),
+        "MAX_BATCH_WAIT_TIME": DocumentName("batch.max_wait_s", meaning="how long a question waits for others"),
         # The tag-space guide; its names are the more particular ones and win.
         "TAG_SPACE_AI_CONCURRENCY": DocumentName("concurrency.initial", meaning="attempts at once in the beginning"),
         "TAG_SPACE_MAX_AI_CONCURRENCY": DocumentName("concurrency.max", meaning="attempts at once"),
-        "TAG_SPACE_BATCH_SIZE": _BATCHING,
+        "TAG_SPACE_BATCH_SIZE": DocumentName("batch.max_size", meaning="as BATCH_SIZE"),
         "TAG_SPACE_CACHE_SIZE": DocumentName("cache.max_entries", meaning="answers in memory"),
         "TAG_SPACE_CACHE_ENABLED": DocumentName("cache.strategy", _only_false("off"), meaning="false: no cache"),
     }

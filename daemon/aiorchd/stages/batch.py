@@ -36,7 +36,7 @@ from aiorchd.calls.ports import Service
 from aiorchd.calls.reply import Reply, Usage, with_cost_of
 from aiorchd.core.answer_likeness import answer_mark, prose_alike
 from aiorchd.core.batch_departure import Departure, departure, latest_of
-from aiorchd.core.batch_form import answer_text, batch_request, common_parts, fits, new_ids, split_answer
+from aiorchd.core.batch_form import Common, answer_text, batch_request, common_parts, fits, new_ids, split_answer
 from aiorchd.core.json_answer import NotOneJsonValueError, read_json_answer
 from aiorchd.core.same_question import question_form
 from aiorchd.core.shares import parts_of
@@ -46,8 +46,6 @@ _OF_THE_BATCH: Final = frozenset(
 )
 """Errors that say nothing about how a question fares by itself."""
 _CUT: Final = frozenset({"length", "content_filter"})
-_MOST_PASSENGERS: Final = 5
-"""So many times as many passengers as items, when some ask the same."""
 _LEAST_PATIENCE_S: Final = 0.05
 _USUAL_MARGIN: Final = 1.5
 """Where nobody bounds an answer, room for one that is longer than usual."""
@@ -71,8 +69,6 @@ class _Item:
     """A question in the batch, and whoever asks it; an answer, or what was wrong with it."""
 
     text: str
-    form: str
-    """What makes it equal to another."""
     passengers: list[_Passenger]
     answer: Any = None
     answered: bool = False
@@ -105,9 +101,9 @@ class _Batch:
         self.opened_at = now
         self.on_board: dict[_Passenger, None] = {}
         """In order of boarding."""
-        self.items: dict[str, _Item] = {}
-        """By what makes them equal."""
         self.characters = 0
+        self.size = 0
+        """How many different questions were asked, once it has left."""
         self.why: str | None = None
         """Why it leaves; None while it gathers."""
         self.changed = trio.Event()
@@ -128,9 +124,7 @@ class _Batch:
 
     def takes(self, scope: BatchScope) -> bool:
         """Tell whether another question fits in."""
-        return len(self.on_board) < _MOST_PASSENGERS * scope.most and _fits(
-            scope, self.learned, self.characters + len(scope.text), len(self.items) + 1
-        )
+        return _fits(scope, self.learned, self.characters + len(scope.text), len(self.on_board) + 1)
 
 
 class Log(Protocol):
@@ -209,7 +203,7 @@ class Batch:
             self._carried += 1
             self._nursery.start_soon(self._carry, batch)
         passenger = self._board(batch, call, scope.text, now)
-        if len(batch.items) >= learned.allowed(scope.most):
+        if len(batch.on_board) >= learned.allowed(scope.most):
             self._depart(batch, "it is full")
         return await self._travel(batch, passenger)
 
@@ -235,14 +229,9 @@ class Batch:
         return "".join(self._draw("0123456789abcdef") for _ in range(6))
 
     def _board(self, batch: _Batch, call: Call, text: str, now: float) -> _Passenger:
-        # Who bypasses the cache asks for an answer of its own.
-        form = f"\n\n{call.id}" if call.cache == "bypass" else question_form(text)
-        item = batch.items.get(form)
-        if item is None:
-            item = batch.items[form] = _Item(text, form, [])
-            batch.characters += len(text)
-        passenger = _Passenger(call, item, now)
-        item.passengers.append(passenger)
+        passenger = _Passenger(call, _Item(text, []), now)
+        passenger.item.passengers.append(passenger)
+        batch.characters += len(text)
         batch.on_board[passenger] = None
         self._passengers += 1
         call.journal.note(now, "batch", f"waits for others to be asked together with, in the batch {batch.name}")
@@ -279,7 +268,7 @@ class Batch:
         try:
             with batch.cancel:
                 while batch.why is None:
-                    decision = self._decide(batch, trio.current_time(), items=len(batch.items), latest=batch.latest)
+                    decision = self._decide(batch, trio.current_time(), items=len(batch.on_board), latest=batch.latest)
                     if decision.why is not None:
                         self._depart(batch, decision.why)
                         break
@@ -306,7 +295,8 @@ class Batch:
         """Ask, and take the answer apart. Raises what befalls everybody."""
         scope, learned = batch.scope, batch.learned
         passengers = list(batch.on_board)
-        items = list(dict.fromkeys(each.item for each in passengers))
+        common, items = _different(passengers)
+        batch.size = len(items)
         now = batch.departed_at = trio.current_time()
         assert batch.why is not None
         learned.departed(items=len(items), questions=len(passengers), why=batch.why)
@@ -328,7 +318,6 @@ class Batch:
             if each.checks:
                 each.call.journal.note(now, "batch", "is asked alone, too, to compare the answers")
                 self._wake(each)
-        common = common_parts([item.text for item in items])
         ids = new_ids(len(items), [common.head, common.tail, *common.texts], self._draw)
         batch.journal = Journal(started=leader.call.journal.started, at=leader.call.journal.at)
         asked = replace(
@@ -476,7 +465,7 @@ class Batch:
                 if call.deadline - trio.current_time() > 2 * took_s:
                     reply, outcome = await self._ask_once_more(batch, passenger, batchs, single)
             if outcome is not None:
-                learned.checked(outcome, len(batch.items))
+                learned.checked(outcome, batch.size)
             call.journal.note(trio.current_time(), "batch", _OUTCOMES[outcome])
         return self._with_share(batch, passenger, reply)
 
@@ -543,11 +532,9 @@ class Batch:
         if len(batch.on_board) > 1:
             del batch.on_board[passenger]
             self._passengers -= 1
-            item = passenger.item
-            item.passengers.remove(passenger)
-            if not item.passengers and batch.why is None:
-                del batch.items[item.form]
-                batch.characters -= len(item.text)
+            passenger.item.passengers.remove(passenger)
+            if batch.why is None:
+                batch.characters -= len(passenger.item.text)
             return False
         self._abandoned += 1
         self._depart(batch, "everybody has left")
@@ -637,6 +624,23 @@ class Batch:
         if first_mark == second_mark:
             return True
         return prose and other_prose and prose_alike(one, other, self._likeness(one, other))
+
+
+def _different(passengers: Sequence[_Passenger]) -> tuple[Common, list[_Item]]:
+    """Find what the prompts have in common, and put together those whose own parts ask the same. Who bypasses the cache asks
+    for an answer of its own."""
+    common = common_parts([each.item.text for each in passengers])
+    items: dict[str, _Item] = {}
+    texts: list[str] = []
+    for each, text in zip(passengers, common.texts, strict=True):
+        form = f"\n\n{each.call.id}" if each.call.cache == "bypass" else question_form(text)
+        item = items.setdefault(form, each.item)
+        if item is each.item:
+            texts.append(text)
+        else:
+            item.passengers.append(each)
+            each.item = item
+    return Common(common.head, common.tail, tuple(texts)), list(items.values())
 
 
 def _fits(scope: BatchScope, learned: BatchLearned, characters: int, items: int) -> bool:

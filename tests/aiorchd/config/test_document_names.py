@@ -69,13 +69,10 @@ def test_the_example_of_the_performance_guide_starts_and_tells_what_has_no_effec
     assert set(told) == {
         "DISK_CACHE_PATH",
         "REQUEST_THROTTLING",
-        "BATCH_PROCESSING",
-        "BATCH_SIZE",
-        "MAX_BATCH_WAIT_TIME",
     }
-    assert told["BATCH_SIZE"] == (
-        "environment: BATCH_SIZE: is understood and has no effect: it comes with joining several questions in one request."
-    )
+    assert (loaded.config.batch.max_size, loaded.config.batch.max_wait_s) == (10, 1.0)
+    assert load(None, {"BATCH_PROCESSING": "false"}).config.batch.max_size == 1
+    assert load(None, {"TAG_SPACE_BATCH_SIZE": "5"}).config.batch.max_size == 5
     assert "--state-dir" in told["DISK_CACHE_PATH"]
 
 

@@ -19,21 +19,41 @@ ROOT = Path(__file__).resolve().parents[3]
 # What the performance guide fixes, in keys that this release carries out.
 FIXED: dict[str, dict[str, Any]] = {
     "basic": {"cache.strategy": "memory", "concurrency.max": 1},
-    "moderate": {"cache.strategy": "hybrid", "cache.max_entries": 1000, "concurrency.max": 10},
-    "aggressive": {"cache.strategy": "hybrid", "concurrency.max": 100, "pool.max_connections": 100},
+    "moderate": {
+        "cache.strategy": "hybrid",
+        "cache.max_entries": 1000,
+        "concurrency.max": 10,
+        "batch.max_size": 10,
+        "batch.max_wait_s": 1.0,
+    },
+    "aggressive": {
+        "cache.strategy": "hybrid",
+        "concurrency.max": 100,
+        "pool.max_connections": 100,
+        "batch.max_size": 20,
+    },
     "large_repository_analysis": {
         "cache.strategy": "hybrid",
         "concurrency.max": 100,
         "pool.max_connections": 100,
+        "batch.max_size": 20,
     },
     "real_time_validation": {
         "cache.strategy": "memory",
         "cache.max_entries": 1000,
         "concurrency.max": 10,
         "queue.calls_per_second": 100,
+        "batch.max_size": 10,
+        "batch.max_wait_s": 0.05,
     },
-    "batch_processing": {"cache.strategy": "disk", "concurrency.max": 1},
-    "api_heavy_workload": {"pool.max_connections": 100, "pool.max_keepalive": 50, "queue.calls_per_second": 100},
+    "batch_processing": {"cache.strategy": "disk", "concurrency.max": 1, "batch.max_size": 10, "batch.max_wait_s": 1.0},
+    "api_heavy_workload": {
+        "batch.max_size": 10,
+        "batch.max_wait_s": 1.0,
+        "pool.max_connections": 100,
+        "pool.max_keepalive": 50,
+        "queue.calls_per_second": 100,
+    },
 }
 
 
@@ -78,7 +98,11 @@ def test_the_file_wins_over_its_profile_and_the_environment_over_both() -> None:
     assert (loaded.config.concurrency.max, loaded.config.cache.strategy) == (7, "memory")
     assert [(layer.name, layer.source, layer.values) for layer in loaded.layers[1:]] == [
         ("profile", "basic", {"cache.strategy": "memory", "concurrency.max": 1}),
-        ("profile", "batch_processing", {"cache.strategy": "disk"}),
+        (
+            "profile",
+            "batch_processing",
+            {"cache.strategy": "disk", "batch.max_size": 10, "batch.max_wait_s": 1.0},
+        ),
         ("file", str(FILE), {"profile": "batch_processing", "concurrency.max": 7}),
         ("environment", "", {"cache.strategy": "memory"}),
     ]

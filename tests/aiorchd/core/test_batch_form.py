@@ -23,7 +23,7 @@ from aiorchd.core.batch_form import (
     user_text,
 )
 
-TEXTS = st.text(st.sampled_from("ab \n\"{}[]\\:,1.é\ud800"), min_size=1, max_size=40).filter(str.strip)
+TEXTS = st.text(st.sampled_from('ab \n"{}[]\\:,1.é\ud800'), min_size=1, max_size=40).filter(str.strip)
 WILD = st.text(max_size=60).filter(str.strip)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=10),

@@ -12,17 +12,29 @@ from aiorchd.core.batch_schema import batch_schema
 LABEL = {"type": "object", "properties": {"label": {"enum": ["a", "b"]}}, "required": ["label"]}
 DEFS = {"$defs": {"word": {"type": "string", "minLength": 2}}, "type": "array", "items": {"$ref": "#/$defs/word"}}
 OLD = {"definitions": {"word": {"type": "string"}}, "type": "array", "items": {"$ref": "#/definitions/word"}}
-TREE = {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}, "n": {"type": "integer"}}, "required": ["n"]}
+TREE = {
+    "type": "object",
+    "properties": {"children": {"type": "array", "items": {"$ref": "#"}}, "n": {"type": "integer"}},
+    "required": ["n"],
+}
 INNER = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"$ref": "#/properties/a"}}}
-MIXED = {**TREE, "$defs": {"answer": {"type": "string"}}, "properties": {**TREE["properties"], "name": {"$ref": "#/$defs/answer"}}}
+MIXED = {
+    **TREE,
+    "$defs": {"answer": {"type": "string"}},
+    "properties": {**TREE["properties"], "name": {"$ref": "#/$defs/answer"}},
+}
 DATA = {"const": {"$ref": "#", "$id": "x"}}
 PROPERTY = {"type": "object", "properties": {"$ref": {"type": "integer"}, "id": {"type": "string"}}}
 HEADED = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "https://x.example/y", **DEFS}
 
 VALUES = st.recursive(
     st.none() | st.integers(0, 3) | st.sampled_from(["a", "b", "word", ""]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["label", "children", "n", "a", "b", "name", "$ref", "$id", "id"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["label", "children", "n", "a", "b", "name", "$ref", "$id", "id"]), inner, max_size=3
+        )
+    ),
     max_leaves=8,
 )
 

@@ -19,7 +19,10 @@ def test_whole_numbers(total, weights):
     assert min(shares) >= 0
     whole = sum(weights)
     if whole > 1e-6:
-        assert all(abs(share - total * weight / whole) <= 1.0 + 1e-6 * total for share, weight in zip(shares, weights, strict=True))
+        assert all(
+            abs(share - total * weight / whole) <= 1.0 + 1e-6 * total
+            for share, weight in zip(shares, weights, strict=True)
+        )
 
 
 @given(st.floats(0, 1e6), WEIGHTS, st.randoms())
