@@ -150,6 +150,7 @@ id = "broken-1"
 fallback = []
 [operations.tag]
 models = ["good"]
+batch_size = 4
 [budget]
 per_day_usd = 5.0
 [cache.semantic]
@@ -199,6 +200,7 @@ def told_by_a_daemon(tmp_path_factory) -> dict[str, set[str]]:
         with daemon(folder, CONFIG.format(simulator.base_url)) as process, aiorch.Client(str(process.socket)) as client:
             for _ in range(2):
                 client.complete("What is 6 * 7?", model="good")
+            client.complete(operation="tag", input="cats and dogs")
             with pytest.raises(CallError):
                 client.complete("What is 6 * 7?", model="broken")
             client.config_override("cache.ttl_s", 60)

@@ -66,6 +66,9 @@ SHOWN_ELSEWHERE = {
     "cache.semantic.max_characters",
     # Read with each generation: tests/aiorchd/test_semantic_scope.py.
     "operations.semantic",
+    # One section, given to what is known of batches and read there at each use: tests/aiorchd/stages/test_batch.py.
+    "batch.check_share",
+    "batch.target_agreement",
     # tests/system/test_keys.py
     "providers.api_keys_env",
     "providers.api_keys_credential",
@@ -1289,6 +1292,51 @@ async def test_what_an_operation_asks(tmp_path: Path, simulator: Simulator) -> N
                 await work(10 + number)
             await operation(**{key: 50.0})
             await work(10 + number)
+
+
+@changes("operations.batch_size", "batch.max_size", "batch.max_wait_s")
+async def test_questions_are_asked_together(tmp_path: Path, simulator: Simulator) -> None:
+    async with a_host(tmp_path, simulator) as host:
+        numbers = itertools.count(1)
+
+        async def batched(pause_s: float = 0.0, **options: Any) -> int:
+            """Ask eight questions, and count those whose answers are out of batches."""
+            replies = []
+
+            async def one(number: int) -> None:
+                replies.append(
+                    await host.client.complete(
+                        operation="tag", input=f"page{number} about cats", model="slow", cache="bypass", **options
+                    )
+                )
+                assert f"page{number}" in replies[-1].text, "its own answer"
+
+            async with trio.open_nursery() as nursery:
+                for number in itertools.islice(numbers, 8):
+                    nursery.start_soon(one, number)
+                    await trio.sleep(pause_s)
+            return sum(reply.batched for reply in replies)
+
+        async def set_operation(**keys: Any) -> None:
+            host.tables["operations"] = {"tag": {"template": "Give three tags for this page:\n{{ input }}", **keys}}
+            await host.edit()
+
+        await set_operation()
+        assert await batched() == 0
+        await set_operation(batch_size=8)
+        assert await batched() >= 4
+        assert await batched(batch=False) == 0
+        [told] = (await host.client.call("stats"))["batching"]
+        assert told["max_size"] == 8
+        assert told["calls_saved"] >= 3
+        await host.edit("batch", max_size=1)
+        assert await batched() == 0
+        await host.edit("batch", max_size=2, max_wait_s=5)
+        for _ in range(4):
+            await batched(0.05)
+        assert await batched(0.05) >= 4, "they come at a pace that is worth waiting for"
+        await host.edit("batch", max_wait_s=0.001)
+        assert await batched(0.05) == 0
 
 
 @changes("operations.cache", "operations.cache_ttl_s", "operations.cache_ignore", "operations.cache_unordered")

@@ -13,6 +13,7 @@ import click
 from aiorch.errors import StorageError
 from aiorchctl.command import Group, Invocation, pass_invocation
 from aiorchctl.commands.asking import input_value
+from aiorchctl.commands.batching import batching_tables
 from aiorchctl.commands.fill import fill_fields
 from aiorchctl.commands.semantic import semantic_fields
 from aiorchctl.commands.stats import savings_fields
@@ -61,7 +62,7 @@ def stats(invocation: Invocation) -> None:
 def _page(result: dict[str, Any]) -> Page:
     semantic = result.get("semantic")
     told = [semantic_fields(semantic)] if isinstance(semantic, dict) else []
-    return [fill_fields(result), *told, *_saved(result)]
+    return [fill_fields(result), *told, *batching_tables(result.get("batching")), *_saved(result)]
 
 
 @cache.command(

@@ -103,6 +103,7 @@ def page(result: dict[str, Any]) -> Page:
         Fields(_savings(result, calls), since[0].upper() + since[1:]),
         Fields(_money(result), "Money"),
         *_semantic(result),
+        *_batching(result),
         *_budgets(result),
         Table(
             _TIMES,
@@ -129,6 +130,12 @@ def _semantic(result: Mapping[str, Any]) -> Page:
 
     found = result.get("semantic")
     return [semantic_fields(found)] if isinstance(found, dict) and found.get("enabled") else []
+
+
+def _batching(result: Mapping[str, Any]) -> Page:
+    from aiorchctl.commands.batching import batching_tables
+
+    return batching_tables(result.get("batching"))
 
 
 _TIMES: Final = (

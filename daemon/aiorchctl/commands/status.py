@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aiorchctl.command import Command, Invocation, pass_invocation
+from aiorchctl.commands.batching import batching_tables
 from aiorchctl.commands.fill import fill_fields
 from aiorchctl.commands.semantic import semantic_fields
 from aiorchctl.commands.targets import targets_table
@@ -64,6 +65,7 @@ def page(result: dict[str, Any]) -> Page:
     semantic = _map(result, "semantic")
     if semantic.get("enabled"):
         blocks.append(semantic_fields(semantic))
+    blocks += batching_tables(result.get("batching"))
     blocks.append(Fields(_doing(result), "Now"))
     stores = _stores(_map(_map(result, "store"), "files"))
     if stores.rows:

@@ -92,6 +92,7 @@ class House:
             "operations": self._operations(),
             "budgets": {**self._at.lasting.purse.settings(), "limits": self.budgets()},
             "semantic": plain(at.lasting.semantic.statistics()),
+            "batching": plain(at.lasting.batching.statistics()),
             "stages": plain(at.generations.current.statistics()),
             "generations": plain(at.generations.statistics()),
             "door": plain(at.door.statistics()) if at.door is not None else None,
@@ -110,7 +111,8 @@ class House:
             uid=uid,
         )
         semantic = plain(self._at.lasting.semantic.statistics())
-        return {**found.to_wire(), "budgets": self.budgets(uid), "semantic": semantic}
+        batching = plain(self._at.lasting.batching.statistics())
+        return {**found.to_wire(), "budgets": self.budgets(uid), "semantic": semantic, "batching": batching}
 
     def budgets(self, uid: int | None = None) -> list[dict[str, Any]]:
         """Tell how the budgets stand: all, or those of one user."""
@@ -173,7 +175,12 @@ class House:
             found: dict[str, Any] = plain(pipeline.cache_statistics())
         for tier, told in ages.items():
             found[tier] |= told
-        return {**found, "semantic": plain(self._at.lasting.semantic.statistics())}
+        lasting = self._at.lasting
+        return {
+            **found,
+            "semantic": plain(lasting.semantic.statistics()),
+            "batching": plain(lasting.batching.statistics()),
+        }
 
     async def feedback(self, *, uid: int | None, request_id: str, correct: bool) -> bool:
         """Take a caller's word on an answer; tells whether it counts for anything."""
@@ -252,6 +259,7 @@ class House:
                 "cache_samples": operation.cache_samples,
                 "noise": list(operation.noise),
                 "shared": operation.shared,
+                "batch_size": operation.batch_size,
             }
             for name, operation in config.operations.items()
         ]

@@ -36,11 +36,20 @@ LARGE: Final = 12.0
 """Bayes factor from which on batches are taken to be worse."""
 PROVED: Final = 0.25
 """Bayes factor below which a larger size is tried."""
-SURE: Final = 0.13
+SURE: Final = 0.15
 """Bayes factor below which half the usual share is checked."""
 _LOST: Final = (0.04, 0.08, 0.15, 0.25, 0.4)
 """Shares of answers that a worse model loses in batches, beyond what is tolerated."""
-_NOT_ITSELF: Final = ((0.0, 0.5), (0.01, 0.15), (0.03, 0.12), (0.08, 0.12), (0.15, 0.07), (0.25, 0.04))
+_NOT_ITSELF: Final = (
+    (0.0, 0.4),
+    (0.01, 0.13),
+    (0.03, 0.12),
+    (0.08, 0.12),
+    (0.15, 0.1),
+    (0.25, 0.06),
+    (0.35, 0.04),
+    (0.45, 0.03),
+)
 """Probabilities that one of three answers is odd by itself, and how much each is believed at first."""
 _SHORT: Final = 60.0
 _LONG: Final = 2000.0
@@ -90,11 +99,15 @@ class Evidence:
     def _likelihood(self, losses: tuple[float, ...]) -> float:
         """Give the logarithm of the mean likelihood over models that lose so much."""
         terms = []
+        weight = 0.0
         for loss in losses:
             for odd, believed in _NOT_ITSELF:
                 first, second = odd + loss, odd
                 others = 1.0 - first - second
-                if others <= 0.0 or (first <= 0.0 < self.batch_odd) or (second <= 0.0 < self.single_odd):
+                if others <= 0.0:
+                    continue
+                weight += believed
+                if (first <= 0.0 < self.batch_odd) or (second <= 0.0 < self.single_odd):
                     continue
                 terms.append(
                     math.log(believed)
@@ -105,7 +118,7 @@ class Evidence:
         if not terms:
             return -math.inf
         largest = max(terms)
-        return largest + math.log(sum(math.exp(term - largest) for term in terms) / len(losses))
+        return largest + math.log(sum(math.exp(term - largest) for term in terms) / weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +187,7 @@ class BatchSize:
         if self._short.batch_odd > 0.5 and factor > 1.0:
             wanted = max(share, 0.5) * items
         elif factor > SURE:
-            wanted = max(share * items, 1.0)
+            wanted = max(share, 1.0 / FIRST_SIZE) * items
         else:
             wanted = share * items / 2
         self._credit += wanted

@@ -30,6 +30,7 @@ from msgspec.structs import replace
 
 from aiorch.errors import CallError, DeadlineExceeded, GoingAway, InternalError
 from aiorchd.calls.batching import BatchLearned, BatchMemory, BatchScope, Compared
+from aiorchd.calls.bill import Bill
 from aiorchd.calls.call import Call
 from aiorchd.calls.journal import Journal
 from aiorchd.calls.ports import Service
@@ -39,7 +40,7 @@ from aiorchd.core.batch_departure import Departure, departure, latest_of
 from aiorchd.core.batch_form import Common, answer_text, batch_request, common_parts, fits, new_ids, split_answer
 from aiorchd.core.json_answer import NotOneJsonValueError, read_json_answer
 from aiorchd.core.same_question import question_form
-from aiorchd.core.shares import parts_of
+from aiorchd.core.shares import exact_shares, parts_of
 
 _OF_THE_BATCH: Final = frozenset(
     {"context_exceeded", "content_filtered", "too_large", "budget_exceeded", "invalid_request", "validation_failed"}
@@ -89,6 +90,7 @@ class _Passenger:
     accounted: bool = False
     usage: Usage | None = None
     cost_usd: float | None = None
+    bill: Bill | None = None
 
 
 class _Batch:
@@ -347,8 +349,8 @@ class Batch:
             if error.code not in _OF_THE_BATCH:
                 raise
             learned.broke(error.code, items=len(items))
-            lost = sum(attempt.cost_usd or 0.0 for attempt in batch.journal.attempts)
-            self._share(batch, Usage(0, 0, 0, 0, 0), lost)
+            lost = Bill.of((attempt.cost_usd, attempt.cost_estimate_usd) for attempt in batch.journal.attempts)
+            self._share(batch, Usage(0, 0, 0, 0, 0), lost.known_usd, lost)
             for item in items:
                 item.wrong = error.code
             return
@@ -356,7 +358,7 @@ class Batch:
         learned.answered(items=len(items), took_s=took_s, usage=reply.usage, cost_usd=reply.cost_usd)
         self._take_apart(batch, reply, items, ids)
         batch.reply = reply
-        self._share(batch, reply.usage, reply.cost_usd)
+        self._share(batch, reply.usage, reply.cost_usd, reply.bill)
 
     def _choose_checks(self, batch: _Batch, items: list[_Item]) -> None:
         count = batch.learned.checks(len(items))
@@ -389,7 +391,7 @@ class Batch:
             if item.wrong is None:
                 item.answer, item.answered = found.answers[own], True
 
-    def _share(self, batch: _Batch, usage: Usage | None, cost_usd: float | None) -> None:
+    def _share(self, batch: _Batch, usage: Usage | None, cost_usd: float | None, bill: Bill | None) -> None:
         """Divide what the flight took between those who are on board."""
         on_board = list(batch.on_board)
         if not on_board:
@@ -404,6 +406,17 @@ class Batch:
                 (fresh, read, written, hourly), (said, thought) = part.inputs, part.outputs
                 each.usage = Usage(fresh, read, written, said, thought, usage.estimated, hourly)
             each.cost_usd = part.cost
+        if bill is not None:
+            weights = [sum(part.inputs) + sum(part.outputs) + 1.0 for part in parts]
+            guesses: Sequence[float | None] = [None] * len(parts)
+            if bill.estimate_usd is not None:
+                guesses = exact_shares(bill.estimate_usd, weights)
+            known = (
+                [part.cost for part in parts] if cost_usd == bill.known_usd else exact_shares(bill.known_usd, weights)
+            )
+            for each, known_usd, guess in zip(on_board, known, guesses, strict=True):
+                # Of attempts that nobody told the cost of, everybody is told.
+                each.bill = Bill(known_usd or 0.0, bill.unknown, guess)
 
     def _land(self, batch: _Batch) -> None:
         """Wake everybody; one of those who are on board gets the account."""
@@ -501,7 +514,9 @@ class Batch:
             third = await self._ask_besides(passenger.call, batch.learned, again=True)
         except CallError:
             return single, None
-        reply = with_cost_of(single, usage=third.usage, cost_usd=third.cost_usd, attempts=third.attempts)
+        reply = with_cost_of(
+            single, usage=third.usage, cost_usd=third.cost_usd, bill=third.bill, attempts=third.attempts
+        )
         reply = replace(reply, provider_s=reply.provider_s + third.provider_s, queue_s=reply.queue_s + third.queue_s)
         if third.finish_reason in _CUT or third.tool_calls:
             return reply, None
@@ -594,6 +609,7 @@ class Batch:
             simulated=whole.simulated,
             usage=passenger.usage,
             cost_usd=passenger.cost_usd,
+            bill=passenger.bill,
             batched=True,
             attempts=_attempts_of(batch, passenger),
             queue_s=batch.departed_at - passenger.came_at + whole.queue_s,
@@ -606,7 +622,11 @@ class Batch:
         if flown is None or not batch.landed or (batch.error is not None and passenger.cost_usd is None):
             return reply
         summed = with_cost_of(
-            reply, usage=passenger.usage, cost_usd=passenger.cost_usd, attempts=_attempts_of(batch, passenger)
+            reply,
+            usage=passenger.usage,
+            cost_usd=passenger.cost_usd,
+            bill=passenger.bill,
+            attempts=_attempts_of(batch, passenger),
         )
         queue_s = summed.queue_s + batch.departed_at - passenger.came_at
         if passenger.checks:  # both were under way at the same time

@@ -150,12 +150,15 @@ class Tally:
         self.context_fallbacks += record.context_fallbacks
         self.filter_fallbacks += record.filter_fallbacks
         self.hedges += record.hedges
-        if record.attempts or record.tried:
+        together = (
+            record.error is None and record.cache == "miss"
+        )  # where another call has the attempts that answered it
+        if record.attempts or record.tried or together:
             if record.cost_usd is None or not math.isfinite(record.cost_usd):
                 self.costs_unknown += 1
             else:
                 self.costs_known += 1
-            if not record.tried:
+            if record.attempts and not record.tried:
                 self._add_attempts(record)
         elif record.error is None:
             if record.saved_usd is None or not math.isfinite(record.saved_usd):

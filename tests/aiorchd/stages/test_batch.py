@@ -783,6 +783,16 @@ def test_what_is_known_is_bounded_and_follows_the_configuration() -> None:
     memory.of("gone", "")
     memory.reconfigure(Config(operations={"tag": Operation()}, batch=Section(target_agreement=0.9)))
     assert {told.operation for told in memory.statistics()} == {"tag"}
-    told = memory.of("tag", "fresh").statistics()
+    learned = memory.of("tag", "fresh")
+    told = learned.statistics()
     assert (told.mean_items, told.agreement, told.tokens_saved, told.usd_saved, told.lost) == (None,) * 5
     assert told.failures == {}
+    # The section is read at each use.
+    for _ in range(40):
+        learned.checked("agreed", 8)
+    few = sum(learned.checks(10) for _ in range(10))
+    memory.reconfigure(Config(operations={"tag": Operation()}, batch=Section(check_share=0.8)))
+    assert few <= 5 < sum(learned.checks(10) for _ in range(10))
+    for _ in range(8):
+        learned.checked("batch_odd", 8)
+    assert learned.statistics().lowered >= 1
