@@ -246,7 +246,8 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
 
 def _cosine(lasting: Lasting, one: str, other: str) -> float:
     """Give how alike two long texts are; 1 where that cannot be told, and their words must do."""
-    return lasting.semantic.likeness(one, other) if lasting.semantic.ready else 1.0
+    vectors = lasting.semantic.vector(one), lasting.semantic.vector(other)
+    return 1.0 if None in vectors else lasting.semantic.likeness(*vectors)
 
 
 def _check_schemas(plan: Plan, lasting: Lasting) -> None:
