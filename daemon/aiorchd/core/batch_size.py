@@ -16,7 +16,7 @@ passes 12 with a probability of at most 1/12 ever (Ville 1939; A. Wald, "Sequent
 H. Robbins, "Statistical methods related to the law of the iterated logarithm", 1970, for the mixture).
 
   - Above 12 the size is halved, and each time it was too large it takes twice as many checks to go there again.
-  - Below 1/4 the size grows by a quarter, up to what is allowed; a check in a smaller batch counts in proportion.
+  - Below 0.3 the size grows by a quarter, up to what is allowed; a check in a smaller batch counts in proportion.
   - Two windows are kept: of the last 60 checks, which sees a change soon, and of 2,000, which sees a small loss at last.
 
 Limits: a loss of two or three points takes some hundred checks to see; one below the tolerated share is never seen.
@@ -34,10 +34,10 @@ Outcome: TypeAlias = Literal["agreed", "batch_odd", "single_odd", "all_differ"]
 FIRST_SIZE: Final = 8
 LARGE: Final = 12.0
 """Bayes factor from which on batches are taken to be worse."""
-PROVED: Final = 0.25
+PROVED: Final = 0.3
 """Bayes factor below which a larger size is tried."""
 SURE: Final = 0.15
-"""Bayes factor below which half the usual share is checked."""
+"""Bayes factor below which a third of the usual share is checked."""
 _LOST: Final = (0.04, 0.08, 0.15, 0.25, 0.4)
 """Shares of answers that a worse model loses in batches, beyond what is tolerated."""
 _NOT_ITSELF: Final = (
@@ -54,6 +54,7 @@ _NOT_ITSELF: Final = (
 _SHORT: Final = 60.0
 _LONG: Final = 2000.0
 _GROWTH: Final = 1.25
+_NEARLY_FULL: Final = 0.75
 _MISSHAPEN: Final = 0.2
 _MISSHAPEN_SMOOTHING: Final = 0.15
 _PATIENCE_ITEMS: Final = 300
@@ -141,6 +142,7 @@ class BatchSize:
     def __init__(self, *, tolerated: float = 0.01, first: int = FIRST_SIZE) -> None:
         self._tolerated = tolerated
         self._size = float(first)
+        self._most = first
         self._short, self._long = Evidence(_SHORT), Evidence(_LONG)
         self._failed_at: dict[int, int] = {}
         """Sizes that were too large, and how often."""
@@ -171,6 +173,7 @@ class BatchSize:
 
     def allowed(self, most: int) -> int:
         """Give how many items a batch may have, at most ``most``; 1 asks everything alone."""
+        self._most = most
         return max(1, min(most, int(self._size)))
 
     def asked_alone(self) -> None:
@@ -189,10 +192,12 @@ class BatchSize:
         elif factor > SURE:
             wanted = max(share, 1.0 / FIRST_SIZE) * items
         else:
-            wanted = share * items / 2
+            wanted = share * items / 3
         self._credit += wanted
-        count = min(int(self._credit), items // 2)
-        self._credit = min(self._credit - count, 1.0)
+        # In a batch that is far from full a check says less; it waits for a fuller one, while these come.
+        due = self._credit if items >= _NEARLY_FULL * self.allowed(self._most) else self._credit - 1.0
+        count = min(max(0, int(due)), items // 2)
+        self._credit = min(self._credit - count, 2.0)
         return count
 
     def checked(self, outcome: Outcome, items: int, most: int) -> None:

@@ -36,8 +36,8 @@ class Batch(Section, frozen=True):
         span(0.01, 1.0),
         key(
             "Share of the questions in batches that are asked alone, too, to compare.",
-            effect="These calls are paid for besides. In the beginning and in doubt more are asked, and half as many once it is "
-            "sure.",
+            effect="These calls are paid for besides. In the beginning and in doubt more are asked, and a third as many once it "
+            "is sure.",
             unit="share of 1",
         ),
     ] = 0.05
