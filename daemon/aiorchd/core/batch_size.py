@@ -192,7 +192,7 @@ class BatchSize:
         elif factor > SURE:
             wanted = max(share, 1.0 / FIRST_SIZE) * items
         else:
-            wanted = share * items / 3
+            wanted = (share / 3 if self._size >= self._most else share) * items
         self._credit += wanted
         # In a batch that is far from full a check says less; it waits for a fuller one, while these come.
         due = self._credit if items >= _NEARLY_FULL * self.allowed(self._most) else self._credit - 1.0
