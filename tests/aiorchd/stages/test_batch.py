@@ -663,7 +663,7 @@ async def test_a_model_that_is_worse_in_batches_is_asked_in_smaller_ones(
             await trio.sleep(3)
         assert found_after is not None
         assert found_after <= 200
-        assert memory.told.allowed <= 5
+        assert memory.told.allowed < 8
         assert memory.told.asked_again >= 3
         assert memory.told.alone == {} or sum(memory.told.alone.values()) < 50
     idle(stage)
