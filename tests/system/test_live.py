@@ -6,6 +6,7 @@ live enters here, too.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import os
@@ -254,6 +255,57 @@ async def test_rates(tmp_path: Path, simulator: Simulator) -> None:
                 await host.edit()
             assert trio.current_time() - began < 30, "at one a minute it would have been two minutes"
             del place[key]
+
+
+ONE_QUOTA = """
+[[models]]
+name = "small"
+latency_s = 0.0
+requests_per_minute = 240
+burst_s = 2.5
+rate_limit_headers = "none"
+"""
+
+
+@changes("providers.account")
+async def test_two_providers_with_one_account_keep_within_its_one_quota(tmp_path: Path) -> None:
+    with start_simulator(ONE_QUOTA) as simulator:
+        async with a_host(tmp_path, simulator) as host:
+            both = {"main": {"base_url": simulator.base_url}, "second": {"base_url": simulator.base_url}}
+            host.tables["models"] = [
+                {"name": "one", "provider": "main", "id": "small", "requests_per_minute": 240},
+                {"name": "two", "provider": "second", "id": "small"},
+            ]
+            host.tables["limits"] = {"burst_s": 2.0}
+            await host.edit("providers", **both)
+
+            async def ask(number: int) -> None:
+                with contextlib.suppress(aiorch.RateLimited):
+                    await host.ask(number, "one" if number % 2 else "two")
+
+            async def refused(first: int) -> int:
+                before = (await trio.to_thread.run_sync(simulator.stats))["calls"]
+                async with trio.open_nursery() as nursery:
+                    for number in range(first, first + 24):
+                        nursery.start_soon(ask, number)
+                after = (await trio.to_thread.run_sync(simulator.stats))["calls"]
+                assert after["received"] - before["received"] == 24
+                return int(after["rate_limited"] - before["rate_limited"])
+
+            assert await refused(0) > 0, "nobody has said that they share a quota"
+            for one in both.values():
+                one["account"] = "ours"
+            await host.edit("providers", **both)
+            for model in ("one", "two"):
+                owners = [account["owner"] for account in (await host.limits(model))["accounts"]]
+                assert owners == ["model small of account ours"]
+            await trio.sleep(2.5)  # what the simulator allows at once has come back
+            assert await refused(1000) == 0
+            both["second"]["requests_per_minute"] = 120
+            await host.edit("providers", **both)
+            for model in ("one", "two"):
+                accounts = {one["owner"]: one["quotas"] for one in (await host.limits(model))["accounts"]}
+                assert [quota["limit"] for quota in accounts["account ours"]] == [108.0]
 
 
 @changes("models.requests_per_day", "models.tokens_per_day", "providers.requests_per_day", "providers.tokens_per_day")

@@ -88,6 +88,8 @@ class Account:
     elsewhere: int = 0
     cost_usd: float = 0.0
     saved_usd: float = 0.0
+    unknown: int = 0
+    """Answers of which not all that they cost is known."""
     took_s: list[tuple[float, float]] = field(default_factory=list)
     """Of each call how long it took at least (as its answer says; unknown of an error: 0) and at most (as it seemed)."""
 
@@ -135,7 +137,9 @@ async def ask_all(socket: Path, account: Account, *, calls: int, seed: int) -> N
         assert text == wanted.answer
         account.how[reply.cache] += 1
         account.elsewhere += reply.cache == "miss" and reply.model != options["model"]
-        account.cost_usd += reply.cost_usd
+        assert reply.cost_known_usd is not None
+        account.cost_usd += reply.cost_known_usd
+        account.unknown += reply.cost_usd is None
         account.saved_usd += reply.saved_usd if reply.cache != "miss" else 0.0
 
     async def in_turn(client: AsyncClient) -> None:
@@ -178,7 +182,11 @@ def compare(told: dict[str, Any], account: Account, provider: dict[str, Any]) ->
     assert told["saved_usd"] == pytest.approx(account.saved_usd)
     assert told["saving_unknown_calls"] == 0
     # What a provider takes for a call that it failed it does not say (this one: nothing); who shared one paid nothing.
-    assert told["cost_unknown_calls"] <= account.errors["provider_error"] + account.errors["context_exceeded"]
+    failed = account.errors["provider_error"] + account.errors["context_exceeded"]
+    assert account.unknown <= told["cost_unknown_calls"] <= account.unknown + failed
+    assert told["cost_unknown_attempts"] >= told["cost_unknown_calls"]
+    assert (told["cost_estimate_usd"] > 0) == (told["cost_unknown_attempts"] > 0)
+    assert sum(told["failed_attempts"].values()) == calls_failed(provider)
 
     calls = provider["calls"]
     assert calls["in_flight"] == calls["abandoned"] == 0
@@ -190,6 +198,12 @@ def compare(told: dict[str, Any], account: Account, provider: dict[str, Any]) ->
     assert told["spent_usd"] == pytest.approx(account.cost_usd)
 
 
+def calls_failed(provider: dict[str, Any]) -> int:
+    """How many the provider did not answer."""
+    calls: dict[str, int] = provider["calls"]
+    return calls["received"] - calls["answered"]
+
+
 def quantile(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
@@ -197,15 +211,25 @@ def quantile(ordered: list[float], share: float) -> float:
 def compare_groups(told: dict[str, Any], groups: set[str], perhaps: frozenset[str] = frozenset()) -> None:
     """Every group is there, and together they are everything."""
     assert groups <= {group["name"] for group in told["groups"]} <= groups | perhaps
-    for name in ("calls", "answered", "provider_calls", "throttled", "fallbacks", "spent_usd", "saved_usd"):
+    for name in (
+        "calls",
+        "answered",
+        "provider_calls",
+        "throttled",
+        "fallbacks",
+        "spent_usd",
+        "saved_usd",
+        "cost_estimate_usd",
+    ):
         assert sum(group[name] or 0 for group in told["groups"]) == pytest.approx(told[name]), name
-    for name in ("errors", "saved_calls"):
+    for name in ("errors", "saved_calls", "failed_attempts"):
         together: Counter[str] = Counter()
         for group in told["groups"]:
             together.update(group[name])
         assert together == told[name]
     for group in told["groups"]:
-        assert group["hit_rates"]["all"] == pytest.approx(sum(group["saved_calls"].values()) / group["calls"])
+        if group["calls"]:
+            assert group["hit_rates"]["all"] == pytest.approx(sum(group["saved_calls"].values()) / group["calls"])
 
 
 async def all_figures(running: DaemonProcess) -> dict[str, dict[str, Any]]:
@@ -260,9 +284,14 @@ async def test_figures_are_those_of_the_provider_over_a_restart_and_a_kill(tmp_p
         for figures_by in before.values():
             assert without_groups(figures_by) == without_groups(told), "all of it was within the hour"
         assert before["the command line"] == before["unit"]
-        assert set(GROUPS) == {"model", "operation", "caller", "unit"}
+        assert set(GROUPS) == {"model", "provider", "operation", "caller", "unit"}
         # A call counts for who was asked last: those that never answer are seldom that.
         compare_groups(before["model"], {"small", "large", ""}, frozenset(MODELS))
+        for group in before["model"]["groups"]:  # each at the model that was asked, by the provider's own count
+            theirs = provider["by_model"].get(f"{group['name']}-1", {"received": 0})
+            too_long = group["failed_attempts"].get("context_exceeded", 0)  # which the provider counts at no model
+            assert group["provider_calls"] - too_long == theirs["received"], group["name"]
+        compare_groups(before["provider"], {"main", ""})
         compare_groups(before["operation"], {""})
         compare_groups(before["caller"], {str(os.getuid())})
         compare_groups(before["unit"], {unit_of(os.getpid())})

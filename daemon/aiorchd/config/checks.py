@@ -40,6 +40,7 @@ def check(records: Records, findings: Findings) -> None:
         _log_areas(daemon, findings)
     for name, provider in records.providers.items():
         check_provider(("providers", name), provider, findings)
+    _accounts(records, findings)
     _models(records, findings)
     _routing(records, findings)
     _bounds(records, findings)
@@ -100,6 +101,31 @@ def _log_areas(daemon: Daemon, findings: Findings) -> None:
 
 def _number(kind: str, name: str) -> int:
     return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
+
+
+def _accounts(records: Records, findings: Findings) -> None:
+    """Refuse names that cannot be told apart, and doubt limits of one account that contradict each other."""
+    said: dict[tuple[str, str], tuple[str, int]] = {}
+    for name, provider in records.providers.items():
+        account = provider.account
+        if account is None:
+            continue
+        if any(character.isspace() or not character.isprintable() for character in account):
+            path: Path = ("providers", name, "account")
+            findings.wrong(path, f"{show(account)} holds blanks or control characters.")
+            continue
+        for key in ("requests_per_minute", "tokens_per_minute", "requests_per_day", "tokens_per_day"):
+            limit: int | None = getattr(provider, key)
+            if limit is None:
+                continue
+            where, before = said.setdefault((account, key), (name, limit))
+            if before != limit:
+                findings.doubtful(
+                    ("providers", name, key),
+                    f"{limit} contradicts the {before} of providers.{printable(where)}, which draws on the same account: the "
+                    "lower one holds.",
+                    "Say it once.",
+                )
 
 
 def _models(records: Records, findings: Findings) -> None:

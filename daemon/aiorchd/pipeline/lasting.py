@@ -5,7 +5,7 @@ health of targets, what is kept for callers' own keys. It is reconfigured and ha
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -35,15 +35,14 @@ from aiorchd.core.s3_fifo import S3FifoCache
 from aiorchd.core.spending import Spending
 from aiorchd.core.token_estimate import TokenEstimator
 from aiorchd.pipeline.plan import KeyedProvider
+from aiorchd.pipeline.quota_accounts import QuotaAccounts, introduce
 from aiorchd.pipeline.settings import (
     as_configured,
     bounds_of,
     breaker_policy,
     hedge_policy,
-    key_of,
     limits_of,
     own_bounds,
-    throttle_of,
     ways_of,
 )
 from aiorchd.runtime.batch_memory import BatchMemory
@@ -125,9 +124,8 @@ class Lasting:
     """By the name of the provider: a key that was refused stays set aside over a reload, unless it has changed."""
     hedge_paces: dict[str, HedgePace] = field(default_factory=dict)
     """By the name of the model: how long it took lately, while hedging is on."""
-    model_accounts: dict[str, QuotaAccount] = field(default_factory=dict)
-    key_accounts: dict[str, QuotaAccount] = field(default_factory=dict)
-    """By the name of the provider, and of the key where it has several."""
+    accounts: QuotaAccounts = field(default_factory=QuotaAccounts)
+    """What providers count, and the throttle over all models."""
     host_models: HostModels = field(default_factory=HostModels)
     """Who answers for which models."""
     semantic: SemanticMemory = field(kw_only=True)
@@ -140,7 +138,6 @@ class Lasting:
     """How many questions may be asked together, and how fast they come."""
     own: dict[OwnPlace, OwnTarget] = field(default_factory=dict)
     """What is known of the models that processes of the host answer for."""
-    throttle: QuotaAccount = field(default_factory=lambda: QuotaAccount("all models", learns=False))
     shares: CallerShares | None = None
 
     def reconfigure(self, config: Config) -> None:
@@ -157,21 +154,17 @@ class Lasting:
             self.shares = CallerShares(config)
         else:
             self.shares.reconfigure(config)
-        self.throttle.reconfigure(now, throttle_of(config))
-        kept_keys = set()
+        busy = [each for name, each in self.turnstiles.items() if name not in ways and not each.idle]
+        self.accounts.reconfigure(now, config, [account for each in busy for account in each.accounts])
         for way, model in ways.items():
-            key = key_of(model, way)
-            kept_keys.add(key)
-            self.key_account(key).reconfigure(now, limits_of(config, config.providers[model.provider]))
             turnstile = self.turnstiles.get(way)
             if turnstile is None:
                 self.turnstile(config, model, way)
                 continue
-            self.model_account(way).reconfigure(now, limits_of(config, model))
             turnstile.reconfigure(
                 now,
                 bounds=bounds_of(config, model),
-                accounts=self._accounts(model, way),
+                accounts=self.accounts.of(now, config, model, way),
                 max_waiting=config.queue.max_waiting,
                 trickle=config.queue.low_priority_share,
             )
@@ -179,10 +172,7 @@ class Lasting:
             # While somebody is there, who comes back with a later configuration must find it: its permits are taken.
             if self.turnstiles[name].idle:
                 del self.turnstiles[name]
-                self.model_accounts.pop(name, None)
-        for name in self.key_accounts.keys() - kept_keys:
-            del self.key_accounts[name]
-        self._introduce(ways)
+        introduce(self.turnstiles[way] for way in ways)
         self.estimator.keep_only(names)
         for breaker in self.breakers.values():
             breaker.reconfigure(now, breaker_policy(config))
@@ -234,15 +224,15 @@ class Lasting:
         now = trio.current_time()
         described = as_configured(own.model)
         own.account.reconfigure(now, limits_of(config, described))
-        limited = self.throttle.limited
+        throttle = self.accounts.throttle
         own.turnstile.reconfigure(
             now,
             bounds=own_bounds(config, own.model),
-            accounts=(own.account, self.throttle) if limited else (own.account,),
+            accounts=(own.account, throttle) if throttle.limited else (own.account,),
             max_waiting=config.queue.max_waiting,
             trickle=config.queue.low_priority_share,
         )
-        own.turnstile.beside(self.turnstiles.values() if limited else ())
+        own.turnstile.beside(self.turnstiles.values() if throttle.limited else ())
         own.breaker.reconfigure(now, breaker_policy(config))
         own.retry_budget.reconfigure(config.retry.budget_share, config.retry.budget_retries)
 
@@ -284,39 +274,15 @@ class Lasting:
         """Give the turnstile of a way to a model, made when there is none yet."""
         turnstile = self.turnstiles.get(way)
         if turnstile is None:
-            self.model_account(way).reconfigure(trio.current_time(), limits_of(config, model))
             turnstile = self.turnstiles[way] = TargetTurnstile(
                 way,
                 bounds=bounds_of(config, model),
-                accounts=self._accounts(model, way),
+                accounts=self.accounts.of(trio.current_time(), config, model, way),
                 max_waiting=config.queue.max_waiting,
                 trickle=config.queue.low_priority_share,
                 share_of=by_uid if self.shares is None else self.shares.share_of,
             )
         return turnstile
-
-    def model_account(self, way: str) -> QuotaAccount:
-        """Give what the provider counts for a model by one key alone."""
-        return self.model_accounts.setdefault(way, QuotaAccount(f"model {way}"))
-
-    def key_account(self, key: str) -> QuotaAccount:
-        """Give what a provider counts for a key."""
-        return self.key_accounts.setdefault(key, QuotaAccount(f"key of {key}"))
-
-    def _accounts(self, model: Model, way: str) -> tuple[QuotaAccount, ...]:
-        """The model's own account first. The key's only where it has limits: others draw on it too."""
-        shared = (self.key_account(key_of(model, way)), self.throttle)
-        return (self.model_account(way), *(account for account in shared if account.limited))
-
-    def _introduce(self, ways: Mapping[str, Model]) -> None:
-        """Let the turnstiles know who draws on the same account."""
-        by_key: dict[str, list[TargetTurnstile]] = {}
-        for way, model in ways.items():
-            key = "" if self.throttle.limited else key_of(model, way)
-            if self.throttle.limited or self.key_account(key).limited:
-                by_key.setdefault(key, []).append(self.turnstiles[way])
-        for way, model in ways.items():
-            self.turnstiles[way].beside(by_key.get("" if self.throttle.limited else key_of(model, way), ()))
 
 
 def lasting_state(

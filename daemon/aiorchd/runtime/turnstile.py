@@ -262,6 +262,11 @@ class TargetTurnstile:
         self._granted = self._waited = self._refused_full = self._refused_late = self._closures = self._throttled = 0
 
     @property
+    def accounts(self) -> tuple[QuotaAccount, ...]:
+        """Those it draws on."""
+        return self._accounts
+
+    @property
     def idle(self) -> bool:
         """Whether nobody waits and nobody holds a permit."""
         return not self._in_use and not self._queue

@@ -453,6 +453,7 @@ def test_odd_names_are_shown_on_one_line_and_short() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        (GOOD + '[providers.one]\nbase_url = "http://localhost/v1"\naccount = "ours"\nrequests_per_minute = 5\n[providers.two]\nbase_url = "http://localhost/v1"\naccount = "ours"\nrequests_per_minute = 7\n', "providers.two.requests_per_minute: 7 contradicts the 5 of providers.one, which draws on the same account: the lower one holds. Say it once."),
         (GOOD.replace("0.15", "1.5e-07"), ":10: models[0].input_usd_per_1m: 1.5e-07 US dollars for a million tokens is less than any model costs. If it is the price of one token, write 0.15."),
         (GOOD.replace("0.60", "1500"), ":11: models[0].output_usd_per_1m: 1500 US dollars for a million tokens is more than any model costs."),
         (GOOD.replace("input_usd_per_1m = 0.15\n", ""), ":10: models[0].output_usd_per_1m: there is no input_usd_per_1m beside it"),

@@ -91,6 +91,16 @@ class Provider(Section, frozen=True):
             guarded=True,
         ),
     ] = None
+    account: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=100)] | None,
+        key(
+            "Name of the account there that this provider and others draw on. Yours to choose; equal names share.",
+            effect="All keys of providers that name the same account share its quotas: requests_per_minute and the like of these "
+            "tables, of which the lowest holds, and of models with the same id what is configured for them or told by answers. "
+            "Left out, each key has quotas of its own.",
+            example='"our-organisation"',
+        ),
+    ] = None
     headers: Annotated[
         Mapping[str, Annotated[str, longest(4096)]],
         longest(50),
