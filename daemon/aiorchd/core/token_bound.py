@@ -11,7 +11,7 @@ The answer is bounded by what is sent as ``max_tokens``, in the dialects' severa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ _TOKENS_PER_PICTURE: Final = 5_000
 _TOKENS_PER_OTHER_PART: Final = 50_000
 _CHARACTERS_PER_TOKEN_OF_PART: Final = 4
 _MOST_TOKENS: Final = 1_000_000_000
+_LEAST_SHARE_OF_GUESS: Final = 0.1
 _PICTURES: Final = frozenset({"image_url", "image", "input_image"})
 _OTHER_PARTS: Final = frozenset(
     {"input_audio", "audio", "audio_url", "video", "video_url", "file", "input_file", "document"}
@@ -72,6 +73,21 @@ def token_bound(request: Mapping[str, Any], added: Mapping[str, Any]) -> TokenBo
         choices=min(max(choices, default=1), _MOST_TOKENS),
         cached_for_an_hour=walk.hour,
     )
+
+
+def answer_bound(text: str, tool_calls: Sequence[Mapping[str, Any]]) -> int:
+    """Bound the tokens of an answer by its bytes."""
+    walk = _Walk()
+    walk.over(text)
+    if tool_calls:
+        walk.over(list(tool_calls))
+    return min(walk.tokens, _MOST_TOKENS)
+
+
+def implausible(told: int, guess: float) -> bool:
+    """Tell whether so few tokens cannot be true of text that is guessed at ``guess`` (a quarter of its bytes): no text has so
+    many bytes to a token, and pictures are guessed at no more than ten times what the smallest take."""
+    return told < guess * _LEAST_SHARE_OF_GUESS
 
 
 def _limits(place: Mapping[str, Any]) -> list[int]:

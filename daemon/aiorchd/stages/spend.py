@@ -9,9 +9,11 @@ it is counted as where that is an estimate (``cost_estimate_usd``).
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Final
 
+import trio
 from msgspec.structs import replace
 
 from aiorch.errors import CallError
@@ -19,10 +21,16 @@ from aiorchd.calls.call import Attempt
 from aiorchd.calls.outcome import never_sent
 from aiorchd.calls.ports import Hold, Purse, Service
 from aiorchd.calls.reply import Reply, Usage
+from aiorchd.core.token_bound import answer_bound, implausible, token_bound
+from aiorchd.core.token_estimate import prompt_tokens
 
 _REFUSALS: Final = frozenset({*range(300, 500), 503, 529}) - {408, 499}
 """Statuses of answers that nobody bills: the request was turned away, or sent elsewhere, where nobody followed. With any other
 error the work may have been done."""
+
+_BYTES_PER_TOKEN: Final = 4
+_DOUBTED_FROM_BYTES: Final = 100
+"""A word or two of an answer may be told as nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,7 @@ class Spend:
         self._running += 1
         result: Reply | CallError | None = None
         try:
-            result = await self._inner(_capped(attempt, hold))
+            result = _believable(await self._inner(_capped(attempt, hold)), attempt)
             return replace(result, cost_usd=None) if _is_estimated(result, attempt) else result
         except CallError as error:
             result = error
@@ -105,6 +113,30 @@ def cost_nothing(attempt: Attempt, error: CallError) -> bool:
     if attempt.notes.get("first_token_s") is not None:
         return False  # it had begun to answer
     return never_sent(error) or error.details.get("status") in _REFUSALS
+
+
+def _believable(reply: Reply, attempt: Attempt) -> Reply:
+    """Bound what a process of the host says that it used, where that is too little to be true: who counts so would pass any
+    budget. What takes its place is the most it can be, and marked as an estimate."""
+    usage, target, call = reply.usage, attempt.target, attempt.call
+    if target.dialect != "host" or usage is None or target.price.free:
+        return reply
+    prompt, said = usage.input + usage.cache_read + usage.cache_write, usage.output + usage.reasoning
+    most_said = answer_bound(reply.text, reply.tool_calls)
+    short_prompt = implausible(prompt, prompt_tokens(call.request))
+    short_answer = most_said >= _DOUBTED_FROM_BYTES and implausible(said, most_said / _BYTES_PER_TOKEN)
+    if not short_prompt and not short_answer:
+        return reply
+    if short_prompt:
+        most = token_bound(call.request, target.extra).prompt
+        most = most if target.context_tokens is None else min(most, target.context_tokens)
+        usage = Usage(most, 0, 0, usage.output, usage.reasoning, estimated=True)
+    if short_answer:
+        usage = dataclasses.replace(usage, output=most_said, reasoning=0, estimated=True)
+    what = " and ".join(["prompt"] * short_prompt + ["answer"] * short_answer)
+    note = f"{target.name}: too few tokens are told of the {what} to be true; the most it can be counts, as an estimate"
+    call.journal.note(trio.current_time(), "spend", note)
+    return replace(reply, usage=usage, cost_usd=None)
 
 
 def _is_estimated(reply: Reply, attempt: Attempt) -> bool:

@@ -222,6 +222,52 @@ async def test_an_estimate_is_made_without_a_budget_too_and_of_what_is_free_none
     assert free.notes["cost_usd"] == 0.0
 
 
+def of_a_host(prompt: str = "word " * 400, **price: float):
+    call = a_call(request={"messages": [{"role": "user", "content": prompt}], "max_tokens": 1000})
+    told = {"input_usd_per_1m": 100.0, "output_usd_per_1m": 100.0, **price}
+    return an_attempt(call, a_target("mine", dialect="host", price=Price(**told)))
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        ({"input": 400, "output": 100}, None),
+        ({"input": 0, "cache_read": 400, "output": 100}, None),
+        ({"input": 51, "output": 21}, None),
+        ({"input": 1, "output": 100}, (2000, 100)),  # every byte of the prompt
+        ({"input": 400, "output": 0}, (400, 800)),  # every byte of the answer
+        ({"input": 0, "output": 0}, (2000, 800)),
+    ],
+)
+async def test_a_host_that_tells_too_little_to_be_true_is_counted_at_the_most_it_can_be(told, counted) -> None:
+    service, inner, purse = spending(a_purse(per_day_usd=100.0))
+    reply = a_reply(text="answer! " * 100, usage=a_usage(**told), cost_usd=0.001)
+    inner.answer = lambda _: reply
+    got = await service(attempt := of_a_host())
+    if counted is None:
+        assert got == reply
+        assert state(purse) == (0.001, 0, 0)
+        return
+    prompt, answer = counted
+    assert got.usage.estimated
+    assert prompt <= got.usage.input <= prompt + 200  # and marks around it
+    assert answer <= got.usage.output <= answer + 8
+    assert got.cost_usd is None
+    assert attempt.notes["cost_estimate_usd"] == pytest.approx((got.usage.input + got.usage.output) / 10_000)
+    spent, estimated, held = state(purse)
+    assert spent == estimated == pytest.approx(attempt.notes["cost_estimate_usd"], abs=1e-6)
+    assert held == 0
+    assert any("too few tokens" in what for _, _, what in attempt.call.journal.notes)
+
+
+async def test_nothing_is_made_up_of_what_is_free_or_of_a_provider() -> None:
+    service, inner, _ = spending()
+    reply = a_reply(text="answer! " * 100, usage=a_usage(input=0, output=0), cost_usd=0.0)
+    inner.answer = lambda _: reply
+    assert await service(of_a_host(input_usd_per_1m=0.0, output_usd_per_1m=0.0)) == reply
+    assert await service(dear()) == reply
+
+
 async def test_a_bad_answer_of_unknown_price_is_counted_by_its_tokens() -> None:
     service, inner = harness(Spend, a_purse(per_day_usd=None, assumed_usd_per_1m=1000.0))
 
