@@ -11,15 +11,14 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
-
-import trio
 
 from aiorch.errors import StorageError
 from aiorchd.calls.ports import WallClock
 from aiorchd.store.database import DatabaseFile
 from aiorchd.store.errors import FaultKind, FileFault, fault_of
+from aiorchd.store.line_to_disk import LineToDisk, Waiting
 from aiorchd.store.writer import Waker
 
 ResultT = TypeVar("ResultT")
@@ -55,13 +54,11 @@ class LedgerStatistics:
 
 
 @dataclass(slots=True, eq=False)
-class Change:
+class Change(Waiting):
     """Something to be done in the ledger, and how it went."""
 
     carry_out: Callable[[sqlite3.Connection], Any]
-    settled: trio.Event = field(default_factory=trio.Event)
     result: Any = None
-    error: Exception | None = None
 
 
 class Ledger:
@@ -71,8 +68,7 @@ class Ledger:
         self._file = file
         self._wall_clock = wall_clock
         self._writer = writer
-        self._waiting: list[Change] = []
-        self._under_way = 0
+        self._line: LineToDisk[Change] = LineToDisk(writer, MAX_WAITING, "changes")
         self._changes = 0
         self._refused = 0
         self._instance_id = ""
@@ -115,20 +111,9 @@ class Ledger:
         is raised here and nothing of it is kept. Raises `StorageError` when the disk does not take it or too many wait;
         then it was not made. Cancelling does not wait for the answer, and the change may or may not be made.
         """
-        if len(self._waiting) >= MAX_WAITING:
-            self._refused += 1
-            raise StorageError("too many changes wait for the disk", retryable=True, retry_after_s=1.0, stage="store")
+        self._refused += self._line.full
         waiting = Change(carry_out)
-        self._waiting.append(waiting)
-        self._writer.wake(hurry=True)
-        try:
-            await waiting.settled.wait()
-        except trio.Cancelled:
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
-            raise
-        if waiting.error is not None:
-            raise waiting.error
+        await self._line.wait(waiting)
         return cast("ResultT", waiting.result)
 
     async def ask(self, question: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
@@ -144,7 +129,7 @@ class Ledger:
             instance_id=self._instance_id,
             created_at=self._created_at,
             boot=self._boot,
-            waiting=len(self._waiting) + self._under_way,
+            waiting=len(self._line),
             changes=self._changes,
             refused=self._refused,
         )
@@ -159,7 +144,7 @@ class Ledger:
     @property
     def waiting(self) -> bool:
         """Whether any change waits."""
-        return bool(self._waiting)
+        return self._line.begun
 
     @property
     def wants_new_file(self) -> bool:
@@ -171,11 +156,7 @@ class Ledger:
 
     def collect(self) -> list[Change] | None:
         """Hand over the changes that wait."""
-        if not self._waiting:
-            return None
-        changes, self._waiting = self._waiting, []
-        self._under_way = len(changes)
-        return changes
+        return self._line.take() if self._line.begun else None
 
     def write(self, connection: sqlite3.Connection, work: list[Change]) -> None:
         """Carry the changes out, each on its own."""
@@ -196,19 +177,16 @@ class Ledger:
 
     def written(self, work: list[Change]) -> None:
         """They are on the disk: say so."""
-        self._under_way = 0
-        for change in work:
-            self._changes += change.error is None
-            change.settled.set()
+        self._changes += sum(change.error is None for change in work)
+        self._line.settle(work)
 
     def failed(self, work: list[Change], fault: FileFault) -> None:
         """The disk did not take them: say so, and keep nothing that its owner believes lost."""
-        self._under_way = 0
         self._refused += len(work)
         for change in work:
             change.result = None
             change.error = StorageError(f"the ledger cannot be written: {fault}", retryable=True, stage="store")
-            change.settled.set()
+        self._line.settle(work)
 
     def tidy(self, connection: sqlite3.Connection) -> bool:
         """Nothing here grows by itself."""

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
-
-import trio
 
 from aiorch.errors import StorageError
 from aiorchd.core.spending import Key, Row, Spending, to_usd
 from aiorchd.store.bulk import insert_many
 from aiorchd.store.database import DatabaseFile
 from aiorchd.store.errors import FileFault
+from aiorchd.store.line_to_disk import LineToDisk, Waiting
 from aiorchd.store.writer import Waker
 
 MAX_WAITING: Final = 10_000
@@ -28,16 +27,10 @@ _COLUMNS: Final = "scope, period, spent_nano_usd, estimated_nano_usd, held_nano_
 _UPDATED: Final = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[2:])
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    settled: trio.Event = field(default_factory=trio.Event)
-    error: StorageError | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class _Work:
     rows: list[Row]
-    waiting: list[_Waiting]
+    waiting: list[Waiting]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +49,7 @@ class SpendingRows:
         self.spending = spending
         self._file = file
         self._writer = writer
-        self._waiting: list[_Waiting] = []
-        self._under_way = 0
+        self._line: LineToDisk[Waiting] = LineToDisk(writer, MAX_WAITING, "attempts")
         self._commits = self._failures = 0
 
     def begin(self, connection: sqlite3.Connection) -> None:
@@ -82,19 +74,7 @@ class SpendingRows:
     async def commit(self) -> None:
         """Wait until everything that changed before now is on the disk. Raises `StorageError`, and then it may or may not
         be."""
-        if len(self._waiting) >= MAX_WAITING:
-            raise StorageError("too many attempts wait for the disk", retry_after_s=1.0, stage="store")
-        waiting = _Waiting()
-        self._waiting.append(waiting)
-        self._writer.wake(hurry=True)
-        try:
-            await waiting.settled.wait()
-        except trio.Cancelled:
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
-            raise
-        if waiting.error is not None:
-            raise waiting.error
+        await self._line.wait(Waiting())
 
     def write_soon(self) -> None:
         """Something changed that nobody waits for."""
@@ -102,7 +82,7 @@ class SpendingRows:
 
     def statistics(self) -> SpendingStatistics:
         """Tell who waits."""
-        return SpendingStatistics(len(self._waiting) + self._under_way, self._commits, self._failures)
+        return SpendingStatistics(len(self._line), self._commits, self._failures)
 
     # --- Shelf ---------------------------------------------------------------------------------------------------------
 
@@ -114,7 +94,7 @@ class SpendingRows:
     @property
     def waiting(self) -> bool:
         """Whether anything is to be written."""
-        return bool(self._waiting) or self.spending.changed
+        return self._line.begun or self.spending.changed
 
     @property
     def wants_new_file(self) -> bool:
@@ -128,9 +108,7 @@ class SpendingRows:
         """Hand over the accounts that changed, and who waits for them."""
         if not self.waiting:
             return None
-        waiting, self._waiting = self._waiting, []
-        self._under_way = len(waiting)
-        return _Work(self.spending.take_changed(), waiting)
+        return _Work(self.spending.take_changed(), self._line.take())
 
     def write(self, connection: sqlite3.Connection, work: _Work) -> None:
         """Write the accounts as they stood."""
@@ -144,14 +122,11 @@ class SpendingRows:
 
     def written(self, work: _Work) -> None:
         """They are on the disk: say so."""
-        self._under_way = 0
         self._commits += 1
-        for each in work.waiting:
-            each.settled.set()
+        self._line.settle(work.waiting)
 
     def failed(self, work: _Work, fault: FileFault) -> None:
         """The disk did not take them: whoever waits must not start; everything is to be written again."""
-        self._under_way = 0
         self._failures += 1
         self.spending.give_back(work.rows)
         for each in work.waiting:
@@ -160,7 +135,7 @@ class SpendingRows:
                 retry_after_s=1.0,
                 stage="store",
             )
-            each.settled.set()
+        self._line.settle(work.waiting)
 
     def tidy(self, connection: sqlite3.Connection) -> bool:
         """Forget accounts of more than a year ago, a few at a time."""

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from aiorchsim.dialects.anthropic import NO_SUCH_MODEL, VERSION_HEADER, event
 from aiorchsim.dialects.reading import (
-    NotUnderstood,
     bad_request,
     decoded,
+    made_once,
     model_asked,
     objects,
     optional,
@@ -46,15 +46,14 @@ def decode(simulation: Simulation, request: Request) -> "AnthropicMessage | Refu
     """Understand and answer a request, or say what is wrong with it."""
     if VERSION_HEADER not in request.headers:
         return Refusal(400, "invalid_request_error", f"{VERSION_HEADER}: header is required")
-    work = simulation.remembered(ENDPOINT, request.body)
-    if isinstance(work, AnthropicMessage):
-        return work
-    try:
-        work = _work(simulation, decoded(request.body))
-    except NotUnderstood as refused:
-        return refused.refusal
-    simulation.remember(ENDPOINT, request.body, work, len(work.content))
-    return work
+    return made_once(
+        simulation,
+        ENDPOINT,
+        request.body,
+        AnthropicMessage,
+        lambda: _work(simulation, decoded(request.body)),
+        lambda work: len(work.content),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,9 @@ from urllib.parse import parse_qs
 
 from aiorchsim.dialects.gemini import NO_SUCH_MODEL, PREFIX, named_in, texts_of
 from aiorchsim.dialects.reading import (
-    NotUnderstood,
     bad_request,
     decoded,
+    made_once,
     model_asked,
     objects,
     optional,
@@ -42,19 +42,18 @@ FINISH_REASONS: Final[Mapping[str, str]] = {
 
 def decode(simulation: Simulation, request: Request) -> "GeminiContent | Refusal":
     """Understand and answer a request, or say what is wrong with it."""
-    work = simulation.remembered(request.path, request.body)
-    if isinstance(work, GeminiContent):
-        return work
     name, method = named_in(request.path)
     streamed = method == "streamGenerateContent"
     if streamed and parse_qs(request.query).get("alt") != ["sse"]:
         return Refusal(400, "invalid_request_error", "Streams are told as events only here: add ?alt=sse.")
-    try:
-        work = _work(simulation, name, decoded(request.body), streamed)
-    except NotUnderstood as refused:
-        return refused.refusal
-    simulation.remember(request.path, request.body, work, 2 * len(work.text))
-    return work
+    return made_once(
+        simulation,
+        request.path,
+        request.body,
+        GeminiContent,
+        lambda: _work(simulation, name, decoded(request.body), streamed),
+        lambda work: 2 * len(work.text),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

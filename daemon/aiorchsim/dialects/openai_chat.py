@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from aiorchsim.dialects.openai import NO_SUCH_MODEL
 from aiorchsim.dialects.reading import (
-    NotUnderstood,
     bad_request,
     decoded,
+    made_once,
     model_asked,
     objects,
     optional,
@@ -43,15 +43,14 @@ FINISH_REASONS: Final[Mapping[str, str]] = {
 
 def decode(simulation: Simulation, request: Request) -> "OpenAIChat | Refusal":
     """Understand and answer a request, or say what is wrong with it."""
-    work = simulation.remembered(ENDPOINT, request.body)
-    if isinstance(work, OpenAIChat):
-        return work
-    try:
-        work = _work(simulation, decoded(request.body))
-    except NotUnderstood as refused:
-        return refused.refusal
-    simulation.remember(ENDPOINT, request.body, work, len(work.listed))
-    return work
+    return made_once(
+        simulation,
+        ENDPOINT,
+        request.body,
+        OpenAIChat,
+        lambda: _work(simulation, decoded(request.body)),
+        lambda work: len(work.listed),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aiorchsim.dialects.openai import NO_SUCH_MODEL
-from aiorchsim.dialects.reading import NotUnderstood, bad_request, decoded, model_asked, whole_number, wrong_type
+from aiorchsim.dialects.reading import bad_request, decoded, made_once, model_asked, whole_number, wrong_type
 from aiorchsim.http1 import Request
 from aiorchsim.models import Work
 from aiorchsim.responses import Refusal, Rendering, Shape
@@ -22,15 +22,14 @@ MOST_DIMENSIONS: Final = 4096
 
 def decode(simulation: Simulation, request: Request) -> "EmbeddingWork | Refusal":
     """Understand a request and work out its vectors, or say what is wrong with it."""
-    work = simulation.remembered(ENDPOINT, request.body)
-    if isinstance(work, EmbeddingWork):
-        return work
-    try:
-        work = _work(simulation, decoded(request.body))
-    except NotUnderstood as refused:
-        return refused.refusal
-    simulation.remember(ENDPOINT, request.body, work, len(work.encoded))
-    return work
+    return made_once(
+        simulation,
+        ENDPOINT,
+        request.body,
+        EmbeddingWork,
+        lambda: _work(simulation, decoded(request.body)),
+        lambda work: len(work.encoded),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

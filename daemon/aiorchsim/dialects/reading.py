@@ -4,13 +4,16 @@ Complaints are worded as OpenAI words them; each dialect puts them into its own 
 """
 
 import json
-from typing import Any, Final, NoReturn
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, TypeVar
 
-from aiorchsim.models import Model
+from aiorchsim.models import Model, Work
 from aiorchsim.responses import Refusal
 from aiorchsim.simulation import Simulation
 
 LONGEST_MODEL_NAME: Final = 256
+
+WorkT = TypeVar("WorkT", bound=Work)
 
 
 class NotUnderstood(Exception):
@@ -19,6 +22,26 @@ class NotUnderstood(Exception):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
+
+
+def made_once(
+    simulation: Simulation,
+    place: str,
+    body: bytes,
+    kind: type[WorkT],
+    make: Callable[[], WorkT],
+    size_bytes: Callable[[WorkT], int],
+) -> WorkT | Refusal:
+    """Understand a request and work out its answer, or say what is wrong with it; the same one again is remembered."""
+    work = simulation.remembered(place, body)
+    if isinstance(work, kind):
+        return work
+    try:
+        made = make()
+    except NotUnderstood as refused:
+        return refused.refusal
+    simulation.remember(place, body, made, size_bytes(made))
+    return made
 
 
 def bad_request(message: str, param: str | None = None, code: str | None = None) -> NotUnderstood:
