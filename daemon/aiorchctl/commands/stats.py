@@ -190,8 +190,8 @@ def _spent(result: Mapping[str, Any]) -> Cell:
         return _amount(result, "spent_usd", "cost_unknown_calls")
     usd, estimate = number_of(result, "spent_usd"), number_of(result, "cost_estimate_usd")
     known = "" if usd is None else f"{money(usd)}, and "
-    told = f"{known}{plural(unknown, 'attempt')} of unknown cost, counted as ~{money(estimate)} (estimate)"
-    return Words(told, "doubtful")
+    counted = f", counted as ~{money(estimate)} (estimate)" if estimate else ""
+    return Words(f"{known}{plural(unknown, 'attempt')} of unknown cost{counted}", "doubtful")
 
 
 def _amount(result: Mapping[str, Any], name: str, unknown_name: str) -> Cell:
@@ -286,11 +286,14 @@ def _group(by: str, group: Mapping[str, Any]) -> tuple[Cell, ...]:
 
 
 def _short_spent(group: Mapping[str, Any]) -> Cell:
-    estimate = number_of(group, "cost_estimate_usd")
-    if not number_of(group, "cost_unknown_attempts") or estimate is None:
+    unknown = number_of(group, "cost_unknown_attempts")
+    if unknown is None:  # of an older daemon
         return _short_amount(group, "spent_usd", "cost_unknown_calls")
-    known = number_of(group, "spent_usd")
-    return Words(f"{money(known)} + ~{money(estimate)}" if known else f"~{money(estimate)}", "doubtful")
+    known, estimate = number_of(group, "spent_usd"), number_of(group, "cost_estimate_usd")
+    if not unknown:  # a call may have cost what nobody knows: at another model, on its way here
+        return money(known)
+    told = f"~{money(estimate)}" if estimate else NOT_KNOWN
+    return Words(f"{money(known)} + {told}" if known else told, "doubtful")
 
 
 def _short_amount(group: Mapping[str, Any], name: str, unknown_name: str) -> Cell:

@@ -191,8 +191,7 @@ def line_of(tallies: Mapping[Series, Tally]) -> Line:
 
 
 def _spent_usd(sums: Tally) -> float | None:
-    unknown = sums.costs_unknown or sums.attempts_unknown
-    return None if unknown and not sums.costs_known and not sums.spent_usd else sums.spent_usd
+    return None if sums.attempts_unknown and not sums.costs_known and not sums.spent_usd else sums.spent_usd
 
 
 def _percentiles(times: Histogram) -> Percentiles:

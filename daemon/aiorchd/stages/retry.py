@@ -191,7 +191,7 @@ def _record(attempt: Attempt, began_at: float, result: Reply | CallError | None)
             code=None if reply is not None else "cancelled" if error is None else error.code,
             message=None if error is None else _message(error, attempt),
             status=details.get("status", notes.get("status")),
-            sent=False if error is not None and never_sent(error) and notes.get("status") is None else None,
+            sent=False if _stayed_here(notes, result) else None,
             tokens=None if usage is None else usage.total,
             cost_usd=_cost_usd(notes, reply),
             cost_estimate_usd=notes.get("cost_estimate_usd"),
@@ -216,6 +216,13 @@ def _cost_usd(notes: dict[str, Any], reply: Reply | None) -> float | None:
     if reply is not None:
         return reply.cost_usd
     return None if "sent_at" in notes else 0.0
+
+
+def _stayed_here(notes: dict[str, Any], result: Reply | CallError | None) -> bool:
+    """Tell whether nothing was sent: it was refused here, or its call went away before."""
+    if result is None:
+        return "sent_at" not in notes
+    return isinstance(result, CallError) and never_sent(result) and notes.get("status") is None
 
 
 def _message(error: CallError, attempt: Attempt) -> str:

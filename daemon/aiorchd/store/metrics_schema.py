@@ -188,6 +188,8 @@ def add_costs(database: Database) -> None:
         for table in ("minutes", "hours"):
             kind = "REAL" if name in DOLLARS else "INTEGER"
             database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind} NOT NULL DEFAULT 0")
+    for table in ("minutes", "hours"):  # each had one such attempt at least; what it may have cost was not kept
+        database.execute(f"UPDATE {table} SET attempts_unknown = costs_unknown WHERE costs_unknown > 0")  # noqa: S608
 
 
 METRICS: Final = FileKind(

@@ -199,6 +199,8 @@ class Tally:
         self.throttled += record.throttled
         if record.cost_usd is not None and math.isfinite(record.cost_usd):
             self.spent_usd += record.cost_usd
+        else:
+            self.attempts_unknown += 1
         if record.input_tokens is not None or record.output_tokens is not None:
             self.usage_known += 1
             self.input_tokens += _tokens(record.input_tokens)

@@ -41,6 +41,6 @@ def test_an_older_file_is_brought_up_to_date_with_all_that_is_in_it(tmp_path: Pa
     [tally] = sums.values()
     assert (tally.calls, tally.fallbacks, tally.hedges, tally.saved_tokens) == (3, 3, 0, 0)
     assert (found.saved_s, tally.saved_s) == (None, 0.0)
-    assert (found.cost_unknown_attempts, tally.attempts_unknown, tally.estimated_usd) == (0, 0, 0.0)
+    assert (found.cost_unknown_attempts, tally.attempts_unknown, tally.estimated_usd) == (0, 3, 0.0)
     assert connection.execute("PRAGMA user_version").fetchone() == (METRICS.version,)
     connection.close()
