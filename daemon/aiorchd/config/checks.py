@@ -13,7 +13,7 @@ from aiorchd.config.findings import Findings
 from aiorchd.config.lines import Path
 from aiorchd.config.problems import did_you_mean, printable, show
 from aiorchd.config.records import Records
-from aiorchd.config.schema import Breaker, Cache, Daemon, Model, Pool, Queue, Routing, Timeouts
+from aiorchd.config.schema import Breaker, Cache, Concurrency, Daemon, Model, Pool, Queue, Routing, Timeouts
 from aiorchd.config.schema.daemon import LOG_AREAS
 from aiorchd.config.secrets import looks_secret
 
@@ -322,6 +322,11 @@ def _bounds(records: Records, findings: Findings) -> None:
         findings.doubtful(
             ("queue", "max_inside_per_caller"),
             f"{queue.max_inside_per_caller} is above queue.max_inside and never reached.",
+        )
+    concurrency = records.sections.get("concurrency")
+    if isinstance(concurrency, Concurrency) and concurrency.min > concurrency.max:
+        findings.doubtful(
+            ("concurrency", "min"), f"{concurrency.min} is above concurrency.max, {concurrency.max}, which holds."
         )
     pool = records.sections.get("pool")
     if isinstance(pool, Pool) and pool.max_keepalive > pool.max_connections:

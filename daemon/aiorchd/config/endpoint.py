@@ -115,7 +115,7 @@ _KEY_PLACES: Final = ("api_key_env", "api_keys_env", "api_key_credential", "api_
 
 def _key_places(path: Path, provider: Provider, findings: Findings) -> None:
     """The most likely mistake is to write the key itself where its place belongs; it must not be shown then."""
-    given = [name for name in _KEY_PLACES if getattr(provider, name)]
+    given = [name for name in _KEY_PLACES if getattr(provider, name) not in (None, ())]
     for name in given:
         value = getattr(provider, name)
         if isinstance(value, str):

@@ -16,6 +16,7 @@ from aiorch.errors import InvalidRequest
 from aiorchd.calls.question import Question
 
 _MAX_DEPTH: Final = 64
+_MOST_COUNT: Final = 2**31
 _MAX_TAGS: Final = 32
 _MAX_LABEL_CHARACTERS: Final = 256
 
@@ -280,8 +281,8 @@ def _temperature(name: str, value: Any) -> float | int:
 def _count(name: str, value: Any) -> int:
     if type(value) is float and value.is_integer():
         value = int(value)
-    if type(value) is not int or not 1 <= value <= 2**31:
-        raise InvalidRequest(f"{name}: must be a whole number of at least 1, got {_shown(value)}")
+    if type(value) is not int or not 1 <= value <= _MOST_COUNT:
+        raise InvalidRequest(f"{name}: must be a whole number from 1 to {_MOST_COUNT}, got {_shown(value)}")
     return value
 
 
