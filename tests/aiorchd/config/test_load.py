@@ -463,7 +463,7 @@ def test_odd_names_are_shown_on_one_line_and_short() -> None:
         (GOOD.replace("https://api", "http://api"), ":3: providers.main.base_url: the key goes over the network in the clear."),
         (GOOD + "[timeouts]\nconnect_s = 300\n", ":21: timeouts.connect_s: 300 is above timeouts.attempt_s, 120"),
         (GOOD + "[queue]\nmax_inside = 10\n", ":20: queue.max_inside_per_caller: 1000 is above queue.max_inside"),
-        (GOOD + "[concurrency]\nmin = 5\nmax = 2\n", ":20: concurrency.min: 5 is above concurrency.max, 2, which holds."),
+        (GOOD + "[concurrency]\nmin = 5\nmax = 2\n", ":21: concurrency.min: 5 is above concurrency.max, 2, which holds."),
         (GOOD + "[pool]\nmax_connections = 10\n", ":20: pool.max_keepalive: 50 is above pool.max_connections"),
         (GOOD + "[cache]\nttl_s = 0\n", ":21: cache.ttl_s: with 0 nothing is ever found again."),
         (GOOD.replace('provider = "main"\n\n[rout', 'provider = "main"\nenabled = false\n\n[rout'),
