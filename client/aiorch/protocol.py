@@ -282,6 +282,18 @@ def pack(message: Any) -> bytes:
     return packed
 
 
+def pack_around(message: Any, foreign: list[Any]) -> bytes:
+    """Pack what this code built itself around ``foreign``, the parts of it that came from elsewhere: only these are looked
+    through. Otherwise like `pack`."""
+    try:
+        packed: bytes = msgpack.packb(message)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise LocalProtocolError(_unsendable(message, "", 0) or str(error)) from error
+    if _suspect(foreign, 1) and (wrong := _unsendable(message, "", 0)) is not None:
+        raise LocalProtocolError(wrong)
+    return packed
+
+
 def pack_unchecked(message: Any) -> bytes:
     """Pack what this code built itself from checked parts; the hot path of the daemon."""
     packed: bytes = msgpack.packb(message)
@@ -308,7 +320,13 @@ def _suspect(value: Any, depth: int) -> bool:
         return True
     if kind is dict:
         for key, item in value.items():
-            if type(key) is not str or (type(item) not in _SCALARS and _suspect(item, depth + 1)):
+            if type(key) is not str:
+                return True
+            kind = type(item)
+            if kind is int:
+                if not -(2**63) <= item < 2**63:
+                    return True
+            elif kind not in _SCALARS and _suspect(item, depth + 1):
                 return True
         return False
     if kind is list or kind is tuple:

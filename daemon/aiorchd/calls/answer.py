@@ -37,6 +37,11 @@ def fixed_fields(reply: Reply) -> dict[str, Any]:
     return fields
 
 
+def foreign_parts(reply: Reply) -> list[Any]:
+    """Give what of a wire reply was not made here, and may be what no wire carries."""
+    return [reply.data, reply.tool_calls, reply.extra, reply.validation]
+
+
 def own_fields(reply: Reply) -> dict[str, Any]:
     """Give what this one caller pays and how the answer came, without id and timing."""
     shared = reply.cache != "miss"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -82,8 +81,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         return self.sink is not None
 
 
-@dataclass(slots=True, eq=False)
-class AttemptBudget:
+class AttemptBudget(msgspec.Struct, eq=False):
     """How often one call may still be sent, over all targets of its chain together. Shared by its attempts, mutable.
 
     ``held_back`` attempts are kept for targets that come later in the chain, so that retries at the first do not use up

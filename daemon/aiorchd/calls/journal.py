@@ -7,7 +7,6 @@ of ``metrics.db``, which is what ``explain`` tells and ``stats`` adds up.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
@@ -54,15 +53,14 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     price_source: str | None = None
 
 
-@dataclass(slots=True)
-class Journal:
+class Journal(msgspec.Struct):
     """Collects what happens to one call. ``started`` is on the monotonic clock, ``at`` is wall time."""
 
     started: float
     at: float
-    notes: list[tuple[float, str, str]] = field(default_factory=list)
+    notes: list[tuple[float, str, str]] = msgspec.field(default_factory=list)
     """(seconds after the start, stage, what happened), in order."""
-    attempts: list[AttemptRecord] = field(default_factory=list)
+    attempts: list[AttemptRecord] = msgspec.field(default_factory=list)
     queue_s: float = 0.0
     """Time spent waiting for a permit, quotas, a place in the house or the moment of a retry, over all attempts."""
     provider_s: float = 0.0
@@ -109,11 +107,8 @@ class Journal:
         self.hedges += flown.hedges
 
 
-@dataclass(slots=True, kw_only=True)
-class CallRecord:
-    """What is kept of one finished call. Nobody changes one; it is not marked as frozen because one is made for every
-    cached answer, and freezing makes that 2.7 instead of 0.8 microseconds.
-    """
+class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of one finished call."""
 
     id: str
     at: float

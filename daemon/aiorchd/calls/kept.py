@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from aiorch.errors import LocalProtocolError
-from aiorch.protocol import pack
-from aiorchd.calls.answer import fixed_fields, from_body, own_fields
+from aiorch.protocol import pack_around
+from aiorchd.calls.answer import fixed_fields, foreign_parts, from_body, own_fields
 from aiorchd.calls.ports import StoredAnswer
 from aiorchd.calls.reply import Reply
 
@@ -19,8 +19,7 @@ _OBJECT_FACTOR: Final = 20
 """Bytes of Python objects per byte of packed data, at the least favourable: maps of short texts and small lists."""
 
 
-@dataclass(slots=True, eq=False)
-class Kept:
+class Kept(msgspec.Struct, eq=False):
     """An answer in memory. ``reply`` is marked as a hit already; ``packed_pairs`` are the packed names and values of the
     wire reply, ``pair_count`` of them, to which a hit adds its ``id`` and ``timing`` (none for embeddings). Fresh until
     ``expires_at``, wall time like ``stored_at``. Nobody changes one, but for ``look_at``: whoever serves it at or after that time
@@ -79,10 +78,11 @@ def kept_of(
     )
     size_bytes = _ENTRY_BYTES
     try:
-        objects = pack([hit.data, list(hit.tool_calls), hit.extra, hit.validation])
+        foreign = foreign_parts(hit)
+        objects = pack_around(foreign, foreign)
         if hit.vectors is None:
             fields = {**fixed_fields(hit), **own_fields(hit)}
-            packed = pack(fields)[_header_bytes(len(fields)) :]
+            packed = pack_around(fields, [])[_header_bytes(len(fields)) :]  # what is foreign was looked through above
         else:
             fields, packed = {}, b""  # the door packs vectors as each caller wants them
             size_bytes += sum(len(vector) + 40 for vector in hit.vectors)

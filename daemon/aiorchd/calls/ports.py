@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import msgspec
+
 from aiorch.errors import BudgetExceeded
 from aiorchd.calls.reply import Reply, Usage
 
@@ -260,8 +262,7 @@ class SpendingStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
+class StoredAnswer(msgspec.Struct, frozen=True):
     """An answer as the disk keeps it. ``body`` is the packed reply (see ``stages/cache``), guarded by ``checksum``.
 
     Times are wall seconds. ``partition`` and ``tags`` exist for deletion and accounting; the key already separates.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
+
+import msgspec
 
 Kind: TypeAlias = Literal["chat", "embed"]
 CacheMode: TypeAlias = Literal["use", "refresh", "bypass", "only"]
@@ -12,8 +13,7 @@ CacheTier: TypeAlias = Literal["hybrid", "memory", "disk", "off"]
 Priority: TypeAlias = Literal["interactive", "normal", "bulk"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, kw_only=True):
     """The arguments of ``complete`` or ``embed``.
 
     ``request`` is what determines the answer (see `Call.request`); everything else says how to treat the call, by the
@@ -60,8 +60,7 @@ class Question:
     """Whether it may be asked together with others, where its operation allows that."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, eq=False):
     """A question with its identity worked out by the pipeline that made it."""
 
     question: Question

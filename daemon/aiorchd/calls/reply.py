@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -13,8 +12,7 @@ from aiorchd.calls.bill import Bill
 CacheOutcome: TypeAlias = Literal["miss", "exact", "normalised", "semantic", "stale", "coalesced"]
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens in one normal form whose parts add up to the provider's total: input that was not cached, input read from
     and written to the provider's own prompt cache, output without reasoning, and reasoning. ``estimated`` marks counts
     that the provider did not report. ``cache_write_1h`` says how many of those written are kept for an hour, which costs

@@ -12,8 +12,7 @@ The answer is bounded by what is sent as ``max_tokens``, in the dialects' severa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 _PREAMBLE_TOKENS: Final = 64
 _TOOLS_PREAMBLE_TOKENS: Final = 1000
@@ -32,11 +31,11 @@ _OTHER_PARTS: Final = frozenset(
 )
 _LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")
 _NESTED: Final = ("generationConfig", "generation_config")
+_CHOICES: Final = ("n", "best_of", "candidateCount")
 _ASKED: Final = ("messages", "input", "tools", "output_schema", "tool_choice")
 
 
-@dataclass(frozen=True, slots=True)
-class TokenBound:
+class TokenBound(NamedTuple):
     """``prompt`` tokens at most; answers of ``sent_max`` tokens at most each, None when nothing that is sent says so;
     ``choices`` answers. ``cached_for_an_hour`` tells whether the request asks a provider to keep parts of it that long."""
 
@@ -53,24 +52,22 @@ def token_bound(request: Mapping[str, Any], added: Mapping[str, Any]) -> TokenBo
         if (value := request.get(name)) is not None:
             walk.over(value)
     extra = request.get("extra")
-    own = extra if isinstance(extra, Mapping) else {}
-    for place in (own, added):
-        if place:
-            walk.over(place)
+    own = extra if extra is not None and isinstance(extra, Mapping) else {}
+    places = [place for place in (own, added) if place]
+    for place in places:
+        walk.over(place)
     prompt = _PREAMBLE_TOKENS + walk.tokens
     if request.get("tools") or own.get("tools") or added.get("tools"):
         prompt += _TOOLS_PREAMBLE_TOKENS
-    found = [limit for place in (request, own, added) for limit in _limits(place)]
-    choices = [
-        n
-        for place in (own, added)
-        for name in ("n", "best_of", "candidateCount")
-        if isinstance(n := place.get(name), int) and n > 0
-    ]
+    found = _limits(request)
+    choices = 1
+    for place in places:
+        found += _limits(place)
+        choices = max(choices, _choices(place))
     return TokenBound(
         prompt=min(prompt, _MOST_TOKENS),
         sent_max=min(max(found), _MOST_TOKENS) if found else None,
-        choices=min(max(choices, default=1), _MOST_TOKENS),
+        choices=min(choices, _MOST_TOKENS),
         cached_for_an_hour=walk.hour,
     )
 
@@ -92,13 +89,27 @@ def implausible(told: int, guess: float) -> bool:
 
 def _limits(place: Mapping[str, Any]) -> list[int]:
     """Find what is sent as a bound of the answer."""
-    nested = [inner for name in _NESTED if isinstance(inner := place.get(name), Mapping)]
-    return [
-        limit
-        for one in (place, *nested)
-        for name in _LIMITS
-        if isinstance(limit := one.get(name), int) and not isinstance(limit, bool) and limit > 0
-    ]
+    found = _limits_in(place)
+    for name in _NESTED:
+        inner = place.get(name)
+        if inner is not None and isinstance(inner, Mapping):
+            found += _limits_in(inner)
+    return found
+
+
+def _limits_in(place: Mapping[str, Any]) -> list[int]:
+    found = []
+    for name in _LIMITS:
+        limit = place.get(name)
+        if limit is not None and isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
+            found.append(limit)
+    return found
+
+
+def _choices(place: Mapping[str, Any]) -> int:
+    """Find how many answers are asked for."""
+    found = [n for name in _CHOICES if isinstance(n := place.get(name), int) and n > 0]
+    return max(found, default=1)
 
 
 class _Walk:

@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol
 import trio
 
 from aiorch.errors import CallError
-from aiorch.protocol import Request
-from aiorchd.calls.answer import fixed_fields, own_fields, timing_fields
+from aiorch.protocol import Request, pack_around
+from aiorchd.calls.answer import fixed_fields, foreign_parts, own_fields, timing_fields
 from aiorchd.calls.call import Call
 from aiorchd.calls.caller import Caller
 from aiorchd.calls.host_model import HostOffer
@@ -141,7 +141,8 @@ class Questions:
             else:
                 with self._answered_by(asked, question, call):
                     reply = await pipeline.answer(call)
-        return {**fixed_fields(reply), **own_fields(reply), **_addressed(call, reply, asked.received_at)}
+        fields = {**fixed_fields(reply), **own_fields(reply), **_addressed(call, reply, asked.received_at)}
+        return Packed(pack_around(fields, foreign_parts(reply)))
 
     async def _returned(self, pipeline: Answering, caller: Caller, question: Question) -> None:
         """Wait for a model whose process may still be on its way from the daemon before. Who answers is part of what a

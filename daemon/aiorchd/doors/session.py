@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
+import msgspec
 import trio
 
 from aiorch.errors import (
@@ -142,8 +143,7 @@ class Packed:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, eq=False):
     """A request on its way to its handler. ``prepared`` is what `Recall` made of it; ``received_at`` is monotonic."""
 
     session: Session

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from hashlib import blake2b
 from struct import Struct
 from typing import Any, Final
 
 import trio
+from msgspec.structs import replace
 
 from aiorch.errors import InvalidRequest
 from aiorchd.calls.call import Call

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from aiorchd.calls.reply import Usage
 
@@ -22,8 +23,7 @@ class Unreadable(Exception):
         self.usage = usage
 
 
-@dataclass(frozen=True, slots=True)
-class ChatAnswer:
+class ChatAnswer(msgspec.Struct, frozen=True):
     """What an answer says. ``tool_calls`` and ``finish_reason`` are in OpenAI's words (``stop length tool_calls
     content_filter``; what has no such word keeps the provider's). ``extra`` holds the provider's fields without a name
     here. ``withheld`` says in the provider's words why it withheld an answer, None when it did not.
@@ -34,7 +34,7 @@ class ChatAnswer:
     finish_reason: str | None
     provider_model: str | None
     usage: Usage | None
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
     withheld: str | None = None
 
 

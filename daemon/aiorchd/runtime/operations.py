@@ -11,8 +11,10 @@ import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from aiorch.errors import InvalidRequest, TooLarge, UnknownOperation
 from aiorchd.calls.question import Question

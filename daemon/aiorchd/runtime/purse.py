@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import trio
 
 from aiorch.errors import BudgetExceeded, StorageError
@@ -400,8 +401,7 @@ class Purse:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
+class _Wish(msgspec.Struct, frozen=True):
     """What an attempt has to hold, the ``max_tokens`` that make it enough, and what of it counts against the limit of its
     call."""
 

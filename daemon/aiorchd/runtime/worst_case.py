@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from aiorchd.calls.call import Call
 from aiorchd.calls.reply import Usage
@@ -14,8 +15,7 @@ LONGEST_ANSWER_TOKENS: Final = 131_072
 """Assumed where neither the call nor the model says how long an answer may be."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorstCase:
+class WorstCase(msgspec.Struct, frozen=True):
     """``prompt_usd`` for the prompt, ``token_usd`` for each token of an answer, ``answer_tokens`` at most.
 
     ``bounded`` tells whether that length is a bound somebody set (sent with the call, or the model's own) and not just the
@@ -89,6 +89,8 @@ def _dearest_input(price: Price, prompt: int, assumed: float, *, hour: bool) -> 
     into = _dearest(price, prompt, "input_usd_per_1m")
     if into is None:
         return assumed
+    if not hour and price.cache_read_usd_per_1m is None and price.cache_write_usd_per_1m is None and not price.tiers:
+        return into
     parts = [into, _dearest(price, prompt, "cache_read_usd_per_1m"), _dearest(price, prompt, "cache_write_usd_per_1m")]
     if hour:
         kept = _dearest(price, prompt, "cache_write_1h_usd_per_1m")

@@ -32,6 +32,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
+import msgspec
 import trio
 from msgspec.structs import force_setattr, replace
 
@@ -55,8 +56,7 @@ class CoalesceStatistics:
     abandoned: int
 
 
-@dataclass(slots=True)
-class _Seat:
+class _Seat(msgspec.Struct):
     """One passenger: its journal, and whether its task is parked until the landing (else it listens to the relay)."""
 
     journal: Journal

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from aiorchd.calls.journal import CallRecord
 from aiorchd.store.bulk import insert_many
@@ -17,7 +18,7 @@ from aiorchd.store.plain import plain_count, plain_dollars, plain_text
 STORY_BYTES: Final = 64 * 1024
 """A longer story is cut to its first notes and attempts."""
 
-_COLUMNS: Final = tuple(field.name for field in fields(CallRecord) if field.name != "tried")
+_COLUMNS: Final = tuple(name for name in CallRecord.__struct_fields__ if name != "tried")
 _INSERT: Final = f"INSERT INTO calls ({', '.join(_COLUMNS)})"
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM calls WHERE id = ?"  # noqa: S608
 _PLAIN_COLUMNS: Final = tuple(name for name in _COLUMNS if name not in ("tags", "story"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -24,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kept_log import KeptLog
 from msgspec import structs
+from msgspec.structs import replace
 
 from aiorch.errors import NotFound, ProviderError
 from aiorchd.calls.answer import fixed_fields, from_body, own_fields, to_body
