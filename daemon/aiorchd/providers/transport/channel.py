@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+
+import msgspec
 
 from aiorchd.providers.transport.endpoint import Origin
 from aiorchd.providers.transport.failures import Phase
@@ -13,8 +14,7 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 """Names in lower case."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """A request in bytes. ``headers`` are what the dialect wants; host and length are added by the channel."""
 
     method: bytes
@@ -24,12 +24,11 @@ class Question:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Status and headers of an answer."""
+class Head(msgspec.Struct, frozen=True):
+    """Status and headers of an answer. Names are in lower case; of several headers of one name the last is kept."""
 
     status: int
-    headers: Headers
+    fields: dict[str, str]
 
 
 class Channel(Protocol):
@@ -51,6 +50,10 @@ class Channel(Protocol):
 
     async def receive(self) -> bytes:
         """Wait for the next piece of the body; ``b""`` at its end."""
+        ...
+
+    def at_hand(self) -> bytes | None:
+        """Give the next piece of the body if it is here already, ``b""`` at its end, None when it has to be waited for."""
         ...
 
     def unprocessed(self, error: BaseException) -> bool:

@@ -99,20 +99,22 @@ class Connections:
         """Give the site of an origin."""
         return self.pool.site(origin)
 
+    def open_already(self, site: Site) -> Channel | None:
+        """Take an open connection, if there is one."""
+        channel = self.pool.take(site)
+        if channel is not None:
+            self._reused += 1
+        return channel
+
     async def connect(self, site: Site, *, fresh: bool) -> tuple[Channel, bool]:
         """Take an open connection (unless a fresh one is wanted) or open one; says whether it was open already."""
-        channel: Channel | None
-        if site.origin.http2 or not fresh:
-            channel = self.pool.take(site)
-            if channel is not None:
-                self._reused += 1
-                return channel, True
+        if (site.origin.http2 or not fresh) and (channel := self.open_already(site)) is not None:
+            return channel, True
         if not site.origin.http2 or site.refuses_http2:
             return await self._dial(site), False
         async with site.dialling:
-            channel = self.pool.take(site)
+            channel = self.open_already(site)
             if channel is not None:
-                self._reused += 1
                 return channel, True
             return await self._dial(site), False
 

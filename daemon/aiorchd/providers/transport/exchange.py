@@ -22,7 +22,8 @@ from aiorchd.providers.transport.limits import Timeouts
 
 
 class Exchange:
-    """One request, from the wait for a connection to the end of its answer."""
+    """One request, from the wait for a connection to the end of its answer. Whoever makes one calls `end`, whatever happens:
+    it may hold a connection from the beginning."""
 
     __slots__ = (
         "_channel", "_connections", "_decoded", "_decoder", "_endpoint", "_in_total", "_limit_s", "_phase", "_placed", "_site",
@@ -36,31 +37,30 @@ class Exchange:
         self._endpoint = endpoint
         self._timeouts = timeouts
         self._total_at = now + timeouts.attempt_s
-        self._in_total = timeouts.attempt_s <= timeouts.connect_s
-        self._limit_s = min(timeouts.attempt_s, timeouts.connect_s)
-        self.scope = trio.CancelScope(deadline=now + self._limit_s)
-        """Around everything; its deadline moves from phase to phase."""
         self._phase: Phase | None = None
         """None until a place was found."""
-        self._placed = False
-        self._channel: Channel | None = None
+        self._placed = self._takes_place()
+        # What is open already spares the deadline a move.
+        self._channel: Channel | None = connections.open_already(self._site) if self._placed else None
+        limit_s = timeouts.connect_s if self._channel is None else timeouts.first_byte_s
+        self._in_total = timeouts.attempt_s <= limit_s
+        self._limit_s = min(timeouts.attempt_s, limit_s)
+        self.scope = trio.CancelScope(deadline=now + self._limit_s)
+        """Around everything; its deadline moves from phase to phase."""
         self._decoder = Meter(0)
         self._decoded: Iterator[bytes] = iter(())
 
     async def begin(self, method: str, headers: Headers, body: bytes) -> tuple[int, dict[str, str]]:
         """Send the request; give status and headers of the answer."""
         endpoint = self._endpoint
-        places = self._site.places
-        try:
-            places.acquire_on_behalf_of_nowait(self)
-        except trio.WouldBlock:
-            await places.acquire_on_behalf_of(self)
-        self._placed = True
+        if not self._placed:
+            await self._site.places.acquire_on_behalf_of(self)
+            self._placed = True
         question = Question(method.encode(), endpoint.target, endpoint.origin.authority.encode(), headers, body)
         head = await self._ask(question)
         if head.status < 200:
             raise explain(Malformed("answered without a status"), origin=endpoint.origin, phase="reading")
-        fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
+        fields = head.fields
         if 300 <= head.status < 400:
             raise _redirected(endpoint.origin, head.status, fields.get("location", ""))
         try:
@@ -77,8 +77,10 @@ class Exchange:
         try:
             piece = next(self._decoded, b"")
             while not piece:
-                self._allow(self._timeouts.idle_s)
-                chunk = await channel.receive()
+                chunk = channel.at_hand()
+                if chunk is None:
+                    self._allow(self._timeouts.idle_s)
+                    chunk = await channel.receive()
                 if not chunk:
                     self._decoder.finish()
                     self._channel = None
@@ -117,13 +119,15 @@ class Exchange:
         """Send, and send again on a fresh connection where the first had gone and the request was not processed."""
         origin, resent = self._endpoint.origin, False
         while True:
-            self._phase = "connecting"
-            try:
-                channel, reused = await self._connections.connect(self._site, fresh=resent)
-            except FOREIGN as error:
-                raise explain(error, origin=origin, phase="connecting") from error
-            self._channel = channel
-            self._allow(self._timeouts.first_byte_s)
+            channel, reused = self._channel, True
+            if channel is None:
+                self._phase = "connecting"
+                try:
+                    channel, reused = await self._connections.connect(self._site, fresh=resent)
+                except FOREIGN as error:
+                    raise explain(error, origin=origin, phase="connecting") from error
+                self._channel = channel
+                self._allow(self._timeouts.first_byte_s)
             try:
                 return await channel.ask(question)
             except FOREIGN as error:
@@ -145,6 +149,13 @@ class Exchange:
             at, seconds = self._total_at, self._timeouts.attempt_s
         self._limit_s = seconds
         self.scope.deadline = at
+
+    def _takes_place(self) -> bool:
+        try:
+            self._site.places.acquire_on_behalf_of_nowait(self)
+        except trio.WouldBlock:
+            return False
+        return True
 
     def _leave(self) -> None:
         if self._placed:

@@ -1,35 +1,38 @@
-"""HTTP/1.1 on one connection: h11 for the protocol, Trio for the bytes."""
+"""HTTP/1.1 on one connection: `answers` and h11 for the protocol, Trio for the bytes."""
 
 from __future__ import annotations
 
 import socket
 import struct
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import h11
 import trio
 
+from aiorchd.providers.transport.answers import Answers
 from aiorchd.providers.transport.bare import bare_cancellation
 from aiorchd.providers.transport.channel import Head, Headers, Question
 from aiorchd.providers.transport.dial import Line
 from aiorchd.providers.transport.endpoint import Origin
 from aiorchd.providers.transport.failures import Malformed, PeerClosed, Phase, Unsendable
 
+T = TypeVar("T")
+
 _READ_BYTES: Final = 65_536
 # Up to here a request fits into the buffers of the two kernels, so that sending it ends even when nobody reads it.
 _SENT_AT_ONCE_BYTES: Final = 65_536
+_USUAL_METHODS: Final = (b"GET", b"POST")
 _NO_LENGTH: Final = b"0\r\n\r\n"
 _TCP_INFO_BYTES_ACKED: Final = struct.Struct("=120xQ")
-
-_Event: TypeAlias = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
 
 
 class Http1Connection:
     """A connection that carries one request after the other."""
 
     __slots__ = (
-        "_acknowledged", "_asked", "_closed_by_peer", "_forwarder", "_h11", "_heard", "_request", "_sent", "_socket",
-        "_stream", "origin", "phase",
+        "_acknowledged", "_answers", "_asked", "_closed_by_peer", "_forwarder", "_head", "_heard", "_keeps", "_max_head_bytes",
+        "_request", "_sent", "_socket", "_stream", "_usual", "origin", "phase",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, line: Line, max_head_bytes: int) -> None:
@@ -38,13 +41,17 @@ class Http1Connection:
         self._stream = line.stream
         self._socket = line.socket.socket
         self._forwarder = line.forwarder
-        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=max_head_bytes)
+        self._max_head_bytes = max_head_bytes
+        self._answers = Answers()
         self._heard = False
         self._sent = False
         self._closed_by_peer = False
         self._acknowledged: int | None = None
-        self._asked: tuple[bytes, bytes, bytes, Headers] | None = None
+        self._asked: tuple[bytes, bytes, bytes, Headers, bool] | None = None
         self._request: h11.Request | None = None
+        self._head = b""
+        """What is sent before the length of a request's body."""
+        self._keeps = self._usual = False
 
     async def ask(self, question: Question) -> Head:
         """Send a request and wait for the head of its answer (see `Channel.ask`)."""
@@ -102,14 +109,15 @@ class Http1Connection:
         """Wait for the next piece of the body; ``b""`` at its end."""
         self.phase = "reading"
         while True:
-            event = self._next_event()
-            if isinstance(event, h11.Data):
-                if event.data:
-                    return bytes(event.data)
-            elif event is h11.NEED_DATA:
-                await self._fill()
-            else:
-                return b""
+            piece = self._read(self._answers.body)
+            if piece is not None:
+                return piece
+            await self._fill()
+
+    def at_hand(self) -> bytes | None:
+        """Give the next piece of the body if it is here (see `Channel.at_hand`)."""
+        self.phase = "reading"
+        return self._read(self._answers.body)
 
     def unprocessed(self, error: BaseException) -> bool:
         """Tell whether it is certain that the other end did nothing with the request.
@@ -139,14 +147,7 @@ class Http1Connection:
         Bytes beyond the end of the answer would be taken for the next one: such a connection is not kept, nor is one
         whose end was the end of the answer.
         """
-        connection = self._h11
-        if (
-            self._sent
-            and connection.our_state is h11.DONE
-            and connection.their_state is h11.DONE
-            and connection.trailing_data == (b"", False)
-        ):
-            connection.start_next_cycle()
+        if self._answers.finish() and self._sent:
             return True
         self._socket.close()
         return False
@@ -161,23 +162,37 @@ class Http1Connection:
         What a provider is asked differs in its body alone, so the head is made and checked by h11 once and sent again with
         another length; h11 is told of an empty body, and that its end has come.
         """
-        connection, length = self._h11, len(question.body)
-        asked = (question.method, question.target, question.authority, question.headers)
-        try:
-            if asked != self._asked:
-                self._request, self._asked = self._like(question), asked
-            request = self._request
-            assert request is not None
-            head = connection.send(request) or b""
-            connection.send(h11.EndOfMessage())
-        except h11.LocalProtocolError:
-            # The text of h11's error repeats the header, which may be the key: it goes no further.
-            raise Unsendable("was not asked: a header of the request holds characters that cannot be sent") from None
-        if length or question.method == b"POST":
-            head = b"%b%d\r\n\r\n" % (head.removesuffix(_NO_LENGTH), length)
-        return head, question.body
+        length = len(question.body)
+        told = bool(length) or question.method == b"POST"
+        asked = (question.method, question.target, question.authority, question.headers, told)
+        if asked != self._asked:
+            connection = h11.Connection(h11.CLIENT)
+            try:
+                self._request = self._like(question, told=told)
+                head = connection.send(self._request)
+                connection.send(h11.EndOfMessage())
+            except h11.LocalProtocolError:
+                # The text of h11's error repeats the header, which may be the key: it goes no further.
+                raise Unsendable(
+                    "was not asked: a header of the request holds characters that cannot be sent"
+                ) from None
+            self._head = head.removesuffix(_NO_LENGTH) if told else head
+            self._keeps = connection.our_state is h11.DONE
+            # Not of a request that may change the protocol, or whose answers have no body whatever their heads say.
+            self._usual = connection.our_state in (h11.DONE, h11.MUST_CLOSE) and question.method in _USUAL_METHODS
+            self._asked = asked
+        self._answers.expect(self._having_asked, keeps=self._keeps, usual=self._usual)
+        return b"%b%d\r\n\r\n" % (self._head, length) if told else self._head, question.body
 
-    def _like(self, question: Question) -> h11.Request:
+    def _having_asked(self) -> h11.Connection:
+        """Give an h11 connection that awaits the answer to the request."""
+        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=self._max_head_bytes)
+        assert self._request is not None
+        connection.send(self._request)
+        connection.send(h11.EndOfMessage())
+        return connection
+
+    def _like(self, question: Question, *, told: bool) -> h11.Request:
         """Make the request with an empty body, of whose head the length is the last."""
         headers = [(b"host", question.authority), *question.headers]
         target = question.target
@@ -186,20 +201,16 @@ class Http1Connection:
             target = b"http://" + question.authority + target
             if self._forwarder.authorization is not None:
                 headers.append((b"proxy-authorization", self._forwarder.authorization))
-        if question.body or question.method == b"POST":
+        if told:
             headers.append((b"content-length", b"0"))
         return h11.Request(method=question.method, target=target, headers=headers)
 
     async def _receive_head(self) -> Head:
         while True:
-            event = self._next_event()
-            if isinstance(event, h11.Response):
-                # Iterating over h11's own headers costs 10 us more than this.
-                return Head(event.status_code, [(name.lower(), value) for name, value in event.headers.raw_items()])
-            if event is h11.NEED_DATA:
-                await self._fill()
-            elif not isinstance(event, h11.InformationalResponse):
-                raise Malformed("answered with something that is not an HTTP answer")
+            head = self._read(self._answers.head)
+            if head is not None:
+                return head
+            await self._fill()
 
     async def _fill(self) -> None:
         data = await self._stream.receive_some(_READ_BYTES)
@@ -209,11 +220,11 @@ class Http1Connection:
             self._closed_by_peer = True
         else:
             raise PeerClosed("closed the connection without answering")
-        self._h11.receive_data(bytes(data))
+        self._answers.feed(bytes(data))
 
-    def _next_event(self) -> _Event:
+    def _read(self, read: Callable[[], T]) -> T:
         try:
-            return self._h11.next_event()
+            return read()
         except h11.RemoteProtocolError as error:
             if self._closed_by_peer:
                 raise PeerClosed("closed the connection in the middle of its answer") from error

@@ -264,16 +264,22 @@ class Http2Stream:
 
     async def receive(self) -> bytes:
         """Wait for the next piece of the body; ``b""`` at its end."""
-        self.phase = "reading"
-        while not self._chunks:
-            if self._ended:
-                return b""
-            if self._fault is not None:
-                raise self._fault
+        while (piece := self.at_hand()) is None:
             await self._arrived.park()
-        data, window = self._chunks.popleft()
-        self._give_back(window)
-        return data
+        return piece
+
+    def at_hand(self) -> bytes | None:
+        """Give the next piece of the body if it is here (see `Channel.at_hand`)."""
+        self.phase = "reading"
+        if self._chunks:
+            data, window = self._chunks.popleft()
+            self._give_back(window)
+            return data
+        if self._ended:
+            return b""
+        if self._fault is not None:
+            raise self._fault
+        return None
 
     def unprocessed(self, error: BaseException) -> bool:
         """Tell whether the server said that it did nothing with the request."""
@@ -377,12 +383,12 @@ def _encode(origin: Origin, question: Question) -> list[HeaderTuple]:
 
 def _decode(event: h2.events.ResponseReceived) -> Head:
     status = 0
-    headers = []
+    fields: dict[str, str] = {}
     for name, value in event.headers:
         raw_name = name if isinstance(name, bytes) else name.encode("latin-1")
         raw_value = value if isinstance(value, bytes) else value.encode("latin-1")
         if raw_name == b":status":
             status = int(raw_value) if raw_value.isdigit() else 0
         elif not raw_name.startswith(b":"):
-            headers.append((raw_name, raw_value))
-    return Head(status, headers)
+            fields[raw_name.decode("latin-1")] = raw_value.decode("latin-1")
+    return Head(status, fields)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final, Self
 
+import msgspec
 import trio
 
 from aiorchd.providers.transport.channel import Headers
@@ -18,8 +18,7 @@ from aiorchd.providers.transport.limits import PoolLimits, Timeouts
 _USUAL: Final = Timeouts()
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """A whole answer. Header names are in lower case; of several headers of one name the last is kept."""
 
     status: int
