@@ -59,6 +59,8 @@ CONFIG = Config(
 class Configured:
     """The provider of the configured models: says who it is, or fails as told."""
 
+    attempt_s = None
+
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.failing: CallError | None = None

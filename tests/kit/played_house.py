@@ -74,6 +74,8 @@ class Told:
 class Played:
     """A provider that answers by script: (model, text) counts, errors by model."""
 
+    attempt_s = None
+
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
         self.failing: dict[str, CallError] = {}

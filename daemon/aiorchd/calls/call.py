@@ -10,6 +10,7 @@ import msgspec
 
 from aiorchd.calls.caller import Caller
 from aiorchd.calls.journal import Journal
+from aiorchd.calls.leash import Leash
 from aiorchd.calls.ports import DeltaSink
 from aiorchd.calls.question import CacheMode, CacheTier, Kind, Priority
 from aiorchd.calls.rate_limits import LimitsTold
@@ -72,6 +73,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Whether what its prompt begins with (tools and system) was sent lately, too, and is long enough to be kept for others."""
     batch: bool = True
     """Whether it may be asked together with others, where its operation allows that."""
+    leash: Leash | None = None
+    """By which its caller can end it; see `stages/deadline`."""
     bounded_by: str = "timeout_s"
     """Where ``deadline`` is from: the call's own ``timeout_s``, or the key of the configuration that bounds it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -66,6 +66,10 @@ class Relay(DeltaSink, Protocol):
         ...
 
 
+TIMEOUT_OF_ATTEMPT: Final = "timeouts.attempt_s"
+"""The key that bounds one attempt, as errors name it."""
+
+
 class Provider(Protocol):
     """One configured endpoint: encodes, sends over the shared transport, decodes.
 
@@ -75,6 +79,12 @@ class Provider(Protocol):
     connection at once. Deltas go to ``attempt.call.sink``; the reply carries the whole answer again. What the headers of
     any answer say of rate limits goes to ``attempt.heard`` as soon as they are there (see `calls.rate_limits`).
     """
+
+    @property
+    def attempt_s(self) -> float | None:
+        """After how many seconds it ends, by itself, an answer that is not streamed: with a `ProviderError` whose details
+        name `TIMEOUT_OF_ATTEMPT` as ``timeout``. None when it does not."""
+        ...
 
     async def chat(self, attempt: Attempt) -> Reply:
         """Answer a chat call, streamed when the call has a sink."""

@@ -11,12 +11,13 @@ from typing import Any, Final, Protocol
 
 import trio
 
-from aiorch.errors import CallError
+from aiorch.errors import CallError, Cancelled
 from aiorch.protocol import Request, pack_around
 from aiorchd.calls.answer import fixed_fields, foreign_parts, own_fields, timing_fields
 from aiorchd.calls.call import Call
 from aiorchd.calls.caller import Caller
 from aiorchd.calls.host_model import HostOffer
+from aiorchd.calls.leash import Leash
 from aiorchd.calls.ports import DeltaSink
 from aiorchd.calls.question import Prepared, Question
 from aiorchd.calls.reply import Reply
@@ -51,8 +52,15 @@ class Answering(Protocol):
         """Give the packed reply if a fresh exact answer is known to be on disk; counted and journalled like any call."""
         ...
 
-    def open_call(self, caller: Caller, prepared: Prepared, received_at: float, sink: DeltaSink | None) -> Call:
-        """Make the call, with its id, deadline and journal."""
+    def open_call(
+        self,
+        caller: Caller,
+        prepared: Prepared,
+        received_at: float,
+        sink: DeltaSink | None,
+        leash: Leash | None = None,
+    ) -> Call:
+        """Make the call, with its id, deadline and journal; ``leash`` ends it."""
         ...
 
     async def answer(self, call: Call) -> Reply:
@@ -115,7 +123,8 @@ class Questions:
             if not isinstance(prepared, Prepared) or prepared.owner is not pipeline:
                 prepared = pipeline.prepare(caller, parse_complete(named_arguments(asked.params)))
             if prepared.quick:
-                # What is on disk needs none of the stages either, only a thread.
+                # What is on disk needs none of the stages either, only a thread; it has half a second, after which a caller who
+                # ended this meanwhile is heard.
                 packed = await pipeline.fetch_hit(caller, prepared, asked.received_at)
                 if packed is not None:
                     return Packed(packed)
@@ -126,13 +135,16 @@ class Questions:
             waited_s = 0.0
             if question.model is not None and self._host_models.awaits(caller.uid, question.model):
                 began = trio.current_time()
-                with trio.CancelScope(deadline=asked.received_at + (question.timeout_s or math.inf)):
+                with trio.CancelScope(deadline=asked.received_at + (question.timeout_s or math.inf)) as patience:
+                    asked.leash.hold(patience.cancel)
                     await self._returned(pipeline, caller, question)
+                if asked.leash.cut:
+                    raise Cancelled("cancelled by the caller", stage="door")
                 prepared = pipeline.prepare(caller, prepared.asked or question)
                 question, waited_s = prepared.question, trio.current_time() - began
             if question.stream:
                 sink = Deltas(asked.session.outbox, question.call_id, question.notify)
-            call = pipeline.open_call(caller, prepared, asked.received_at, sink)
+            call = pipeline.open_call(caller, prepared, asked.received_at, sink, asked.leash)
             if waited_s:
                 told = f"waited {waited_s:.3g} s for a process that answered for {question.model} before the daemon was started"
                 call.journal.note(trio.current_time(), "host", told)
@@ -167,7 +179,8 @@ class Questions:
         caller = asked.session.caller
         question = parse_embed(named_arguments(asked.params))
         with self._generations.lease() as pipeline:
-            call = pipeline.open_call(caller, pipeline.prepare(caller, question), asked.received_at, None)
+            prepared = pipeline.prepare(caller, question)
+            call = pipeline.open_call(caller, prepared, asked.received_at, None, asked.leash)
             reply = await pipeline.answer(call)
         vectors = reply.vectors or ()
         return {

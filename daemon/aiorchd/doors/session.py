@@ -33,6 +33,7 @@ from aiorch.errors import (
 )
 from aiorch.protocol import Connection, Limits, Notification, Request, Response, pack, pack_unchecked
 from aiorchd.calls.caller import Caller
+from aiorchd.calls.leash import Leash
 from aiorchd.doors.callbacks import Callbacks
 from aiorchd.doors.departure import Departure
 from aiorchd.doors.follow_on import AT_ONCE, FollowOn
@@ -70,7 +71,8 @@ class Method(Protocol):
 
     @property
     def in_line(self) -> bool:
-        """Whether it is work that waits its turn and may be turned away; the others are begun at once."""
+        """Whether it is work that waits its turn and may be turned away; the others are begun at once. Such work heeds the leash
+        of its request itself, and raises `Cancelled` when that is cut."""
         ...
 
 
@@ -150,7 +152,9 @@ class Asked(msgspec.Struct, frozen=True, eq=False):
     msgid: int
     params: list[Any]
     received_at: float
-    prepared: object = None
+    prepared: object
+    leash: Leash
+    """By which the caller ends it."""
 
 
 class _Waiting(NamedTuple):
@@ -165,7 +169,7 @@ class _Waiting(NamedTuple):
 
     def asked(self, session: Session) -> Asked:
         """Give it as its handler takes it."""
-        return Asked(session, self.request.msgid, self.request.params, self.received_at, self.prepared)
+        return Asked(session, self.request.msgid, self.request.params, self.received_at, self.prepared, Leash())
 
 
 class Session:
@@ -206,7 +210,7 @@ class Session:
         self._departure = Departure() if departure is None else departure
         self._admitted = admitted
         # This is all the mutable state: what runs, by msgid and by the call_id its caller chose.
-        self._running: dict[int, trio.CancelScope] = {}
+        self._running: dict[int, Leash] = {}
         self._call_ids: dict[str | int, int] = {}
         self._calls = 0
         """Of what runs, how many stood in line."""
@@ -387,7 +391,7 @@ class Session:
                         await self.outbox.room()
                     continue
                 if self._begins_at_once(in_line=in_line):
-                    asked = Asked(self, event.msgid, event.params, received_at, prepared)
+                    asked = Asked(self, event.msgid, event.params, received_at, prepared, Leash())
                     self._start(nursery, asked, event.method, in_line=in_line)
                     continue
                 waiting = _Waiting(event, received_at, prepared, len(data) // len(events), in_line)
@@ -559,10 +563,9 @@ class Session:
             return
         if method == "hello":
             self._agree_on_errors(asked.params)
-        scope = trio.CancelScope()
-        self._running[asked.msgid] = scope
+        self._running[asked.msgid] = asked.leash
         self._calls += in_line
-        nursery.start_soon(self._answer, asked, method, scope, in_line)
+        nursery.start_soon(self._answer, asked, method, in_line)
 
     def _agree_on_errors(self, params: list[Any]) -> None:
         """Take the wished form of errors as it is read: tasks run in any order, and what follows may be refused first."""
@@ -571,35 +574,18 @@ class Session:
         if form in (None, "map", "text"):
             self.errors_as_map = form == "map"
 
-    async def _answer(self, asked: Asked, method: str, scope: trio.CancelScope, in_line: bool) -> None:
+    async def _answer(self, asked: Asked, method: str, in_line: bool) -> None:
         msgid = asked.msgid
         began_at = self._clock()
         try:
-            with scope:
-                try:
-                    result = await self._carry_out(asked, method)
-                    packed = (
-                        _result_head(msgid) + result.body
-                        if type(result) is Packed
-                        else Connection.pack_result(msgid, result)
-                    )
-                    if len(packed) > _MAX_ANSWER_BYTES:
-                        raise TooLarge(
-                            f"the answer has {len(packed)} bytes, and no more than {_MAX_ANSWER_BYTES} are sent at once; "
-                            'ask for less (of vectors: encoding "bytes")'
-                        )
-                    self.outbox.write(packed)
-                except CallError as error:
-                    self._answer_error(msgid, error)
-                except LocalProtocolError as error:
-                    self._answer_error(msgid, InternalError(f"the answer cannot be sent ({error})"))
-                except Exception:  # barrier: one request at a door
-                    self._log.exception("request_failed", method=method[:60], uid=self.caller.uid)
-                    self._answer_error(
-                        msgid, InternalError("a defect in the daemon; its log has the details (journalctl -u aiorchd)")
-                    )
-            if scope.cancelled_caught:
-                self._answer_error(msgid, Cancelled("cancelled by the caller"))
+            if in_line:
+                await self._try_to_answer(asked, method)
+            else:
+                with trio.CancelScope() as scope:
+                    asked.leash.hold(scope.cancel)
+                    await self._try_to_answer(asked, method)
+                if scope.cancelled_caught:
+                    self._answer_error(msgid, Cancelled("cancelled by the caller"))
         finally:
             del self._running[msgid]
             for call_id in [known for known, owner in self._call_ids.items() if owner == msgid]:
@@ -611,6 +597,29 @@ class Session:
             if self._backlog:
                 self._stand()
             self._part_if_drained()
+
+    async def _try_to_answer(self, asked: Asked, method: str) -> None:
+        msgid = asked.msgid
+        try:
+            result = await self._carry_out(asked, method)
+            packed = (
+                _result_head(msgid) + result.body if type(result) is Packed else Connection.pack_result(msgid, result)
+            )
+            if len(packed) > _MAX_ANSWER_BYTES:
+                raise TooLarge(
+                    f"the answer has {len(packed)} bytes, and no more than {_MAX_ANSWER_BYTES} are sent at once; "
+                    'ask for less (of vectors: encoding "bytes")'
+                )
+            self.outbox.write(packed)
+        except CallError as error:
+            self._answer_error(msgid, error)
+        except LocalProtocolError as error:
+            self._answer_error(msgid, InternalError(f"the answer cannot be sent ({error})"))
+        except Exception:  # barrier: one request at a door
+            self._log.exception("request_failed", method=method[:60], uid=self.caller.uid)
+            self._answer_error(
+                msgid, InternalError("a defect in the daemon; its log has the details (journalctl -u aiorchd)")
+            )
 
     async def _carry_out(self, asked: Asked, name: str) -> Any:
         if not self._admitted:
@@ -638,9 +647,9 @@ class Session:
             msgid = self._call_ids.get(call_id, msgid)
         if type(msgid) is not int:
             return
-        scope = self._running.get(msgid)
-        if scope is not None:
-            scope.cancel()
+        leash = self._running.get(msgid)
+        if leash is not None:
+            leash.cancel()
             return
         waiting = self._backlog.pop(msgid, None)
         if waiting is not None:

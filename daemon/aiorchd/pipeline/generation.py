@@ -16,6 +16,7 @@ from aiorchd.calls.caller import UNMAPPED_UID, Caller
 from aiorchd.calls.host_model import HOST, HostModel
 from aiorchd.calls.journal import Hit, Journal
 from aiorchd.calls.kept import Kept
+from aiorchd.calls.leash import Leash
 from aiorchd.calls.ports import (
     DeltaSink,
 )
@@ -276,7 +277,14 @@ class Pipeline:
             )
         )
 
-    def open_call(self, caller: Caller, prepared: Prepared, received_at: float, sink: DeltaSink | None) -> Call:
+    def open_call(
+        self,
+        caller: Caller,
+        prepared: Prepared,
+        received_at: float,
+        sink: DeltaSink | None,
+        leash: Leash | None = None,
+    ) -> Call:
         """Make the call, with its id, deadline and journal."""
         question = prepared.question
         timeout_s, bounded_by = self._default_timeout_s, "timeouts.total_s"
@@ -319,6 +327,7 @@ class Pipeline:
             tier=question.tier,
             shared=question.shared,
             batch=question.batch,
+            leash=leash,
         )
 
     async def answer(self, call: Call) -> Reply:

@@ -34,6 +34,9 @@ _TOLD: Final = frozenset(
 class HostProvider:
     """Satisfies `aiorchd.calls.ports.Provider`. ``directory`` knows who answers; ``attempt_s`` is how long one may take."""
 
+    attempt_s: Final = None
+    """Whoever answers is told how long there is; others end it."""
+
     def __init__(self, name: str, directory: HostDirectory, *, attempt_s: float) -> None:
         self.name = name
         self._directory = directory

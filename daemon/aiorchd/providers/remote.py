@@ -70,6 +70,11 @@ class RemoteProvider:
         self._headers = dialect.headers(self._key)
         self._headers_embed = [(n, b"gzip") if n == b"accept-encoding" else (n, value) for n, value in self._headers]
 
+    @property
+    def attempt_s(self) -> float | None:
+        """As the transport is told."""
+        return self._timeouts.attempt_s
+
     async def chat(self, attempt: Attempt) -> Reply:
         """Answer a chat call, streamed when the call has a sink (see `Provider.chat`)."""
         self._demand_key()

@@ -36,6 +36,9 @@ class SimulatedProvider:
     when streaming). Raises `InvalidRequest` for what is not in OpenAI's shape.
     """
 
+    attempt_s: Final = None
+    """It keeps no time."""
+
     def __init__(self, name: str, *, seed: int = 0, latency_s: float = 0.0) -> None:
         self.name = name
         self._seed = seed

@@ -156,7 +156,7 @@ class Coalesce:
         # attempts is handed over at the end, to whoever pays.
         journal = Journal(started=call.journal.started, at=call.journal.at, notes=call.journal.notes)
         relay = None if call.sink is None else self._new_relay()
-        flight = _Flight(replace(call, journal=journal, sink=relay), relay)
+        flight = _Flight(replace(call, journal=journal, sink=relay, leash=None), relay)
         self._nursery.start_soon(self._fly, key, flight)
         self._boarding[key] = flight
         self._started += 1

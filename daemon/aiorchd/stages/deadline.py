@@ -1,4 +1,4 @@
-"""The one cancel scope of a call: whatever it is doing when its time runs out, it stops doing it."""
+"""The one cancel scope of a call: whatever it is doing when its time runs out, or when its caller ends it, it stops doing it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import trio
 
-from aiorch.errors import DeadlineExceeded
+from aiorch.errors import Cancelled, DeadlineExceeded
 from aiorchd.calls.call import Call
 from aiorchd.calls.ports import Service
 from aiorchd.calls.reply import Reply
@@ -21,7 +21,8 @@ class DeadlineStatistics:
 
 
 class Deadline:
-    """End a call at its deadline with `DeadlineExceeded`, saying what it was doing last.
+    """End a call at its deadline with `DeadlineExceeded`, saying what it was doing last; and with `Cancelled` when its caller
+    ended it by its leash.
 
     A call whose deadline has passed when it arrives is refused without anything being begun. A reply that arrives is
     given even if the clock has just passed the deadline: it is paid for.
@@ -33,17 +34,21 @@ class Deadline:
         self._expired = 0
 
     async def __call__(self, call: Call) -> Reply:
-        """Answer ``call`` in its time. Raises `DeadlineExceeded`."""
+        """Answer ``call`` in its time. Raises `DeadlineExceeded` and `Cancelled`."""
         if call.deadline <= trio.current_time():
             self._expired += 1
             raise DeadlineExceeded("the deadline had passed before anything was begun", stage="deadline")
+        leash = call.leash
         self._inside += 1
         try:
-            with trio.CancelScope(deadline=call.deadline):
+            with trio.CancelScope(deadline=call.deadline) as scope:
+                if leash is not None:
+                    leash.hold(scope.cancel)
                 return await self._inner(call)
         finally:
             self._inside -= 1
-        # Nobody else ends this scope, so getting here means that time ran out.
+        if leash is not None and leash.cut:
+            raise Cancelled("cancelled by the caller", stage="deadline")
         self._expired += 1
         raise _expired(call)
 

@@ -5,7 +5,8 @@ signed with the target that gave it.
 
 Of a streamed answer the tokens are timed, too, and not only the bytes as in the transport: a provider that keeps the
 connection warm and says nothing has fallen silent. One scope does it all; its deadline moves with each piece. The time in
-which the caller takes a piece is not the provider's.
+which the caller takes a piece is not the provider's. An answer that is not streamed needs no scope here where the provider
+itself bounds it as closely (`Provider.attempt_s`).
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from msgspec.structs import replace
 
 from aiorch.errors import CallError, IncompleteStream, ProviderError
 from aiorchd.calls.call import Attempt
+from aiorchd.calls.ports import TIMEOUT_OF_ATTEMPT as ATTEMPT
 from aiorchd.calls.ports import DeltaSink, Provider
 from aiorchd.calls.reply import Reply
 from aiorchd.calls.target import Target
 
 DAY_S: Final = 86400.0
-ATTEMPT: Final = "timeouts.attempt_s"
 FIRST_TOKEN: Final = "timeouts.first_token_s"  # noqa: S105
 IDLE: Final = "timeouts.idle_s"
 
@@ -60,6 +61,7 @@ class Dispatch:
     def __init__(self, provider: Provider, times: AttemptTimes) -> None:
         self._provider = provider
         self._times = times
+        self._bounded = provider.attempt_s is not None and provider.attempt_s <= times.attempt_s
         self._in_flight = 0
         self._sent = self._answered = self._failed = self._timed_out = 0
 
@@ -74,15 +76,20 @@ class Dispatch:
         self._in_flight += 1
         self._sent += 1
         try:
-            with trio.CancelScope(deadline=expires_at) as scope:
-                if call.sink is not None:
-                    pulse = _Pulse(call.sink, scope, self._times, expires_at)
-                    attempt = replace(attempt, call=replace(call, sink=pulse), alive=pulse.alive)
+            if self._bounded and call.sink is None:
                 reply = await ask(attempt)
-            if reply is None:  # nobody else ends this scope
-                raise self._too_long(target, call.sink, pulse)
-        except CallError:
+            else:
+                with trio.CancelScope(deadline=expires_at) as scope:
+                    if call.sink is not None:
+                        pulse = _Pulse(call.sink, scope, self._times, expires_at)
+                        attempt = replace(attempt, call=replace(call, sink=pulse), alive=pulse.alive)
+                    reply = await ask(attempt)
+                if reply is None:  # nobody else ends this scope
+                    raise self._too_long(target, call.sink, pulse)
+        except CallError as error:
             self._failed += 1
+            if self._bounded and call.sink is None and error.details.get("timeout") == ATTEMPT:
+                raise self._too_long(target, None, None) from error
             raise
         finally:
             self._in_flight -= 1

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import trio
 
-from aiorch.errors import CallError, ValidationFailed
+from aiorch.errors import CallError, Cancelled, ValidationFailed
 from aiorchd.calls.bill import Bill
 from aiorchd.calls.call import Call
 from aiorchd.calls.journal import AttemptRecord, CallRecord, Hit, Journal
@@ -54,6 +54,9 @@ class Observe:
         try:
             reply = await self._inner(call)
             return reply
+        except Cancelled:
+            cancelled = True
+            raise
         except CallError as raised:
             error = raised
             raise

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import trio
-from harness import a_call, ask, cancel_at_every_checkpoint, harness
+from harness import a_call, a_reply, ask, cancel_at_every_checkpoint, harness
 
-from aiorch.errors import DeadlineExceeded, ProviderError
+from aiorch.errors import Cancelled, DeadlineExceeded, ProviderError
+from aiorchd.calls.leash import Leash
 from aiorchd.stages.deadline import Deadline, DeadlineStatistics
 
 
@@ -134,3 +135,36 @@ async def test_cancelled_anywhere_it_is_idle(autojump_clock: trio.testing.MockCl
 
 def check_idle(service: Deadline) -> None:
     assert service.statistics().inside == 0
+
+
+async def test_its_caller_ends_it_by_the_leash(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    leash = Leash()
+    async with trio.open_nursery() as nursery:
+        asked = ask(nursery, service, a_call(timeout_s=5, leash=leash))
+        received = await inner.next()
+        leash.cancel()
+        error = await asked.error()
+    assert (error.code, error.message) == ("cancelled", "cancelled by the caller")
+    assert received.cancelled
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=0)
+
+
+async def test_a_leash_that_was_cut_before_ends_it_where_it_first_waits(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    leash = Leash()
+    leash.cancel()
+    with pytest.raises(Cancelled):
+        await service(a_call(leash=leash))
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=0)
+    inner.answer = lambda _: a_reply("at once")
+    assert (await service(a_call(leash=Leash()))).text == "at once"
+
+
+async def test_who_is_out_of_time_is_told_so_with_a_leash_too(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    async with trio.open_nursery() as nursery:
+        asked = ask(nursery, service, a_call(timeout_s=5, leash=Leash()))
+        await inner.next()
+        assert (await asked.error()).code == "deadline_exceeded"
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=1)

@@ -14,13 +14,14 @@ from aiorchd.stages.dispatch import AttemptTimes, Dispatch, DispatchStatistics
 class PlayedProvider:
     """Both faces of a provider, each played by the test."""
 
-    def __init__(self):
+    def __init__(self, attempt_s=None):
+        self.attempt_s = attempt_s
         self.chat = InnerService()
         self.embed = InnerService()
 
 
-def dispatch(timeout_s=30.0, **times):
-    provider = PlayedProvider()
+def dispatch(timeout_s=30.0, bounded_s=None, **times):
+    provider = PlayedProvider(bounded_s)
     return Dispatch(provider, AttemptTimes(timeout_s, **times)), provider
 
 
@@ -62,6 +63,42 @@ async def test_an_attempt_ends_when_it_takes_too_long(autojump_clock):
         assert received.cancelled
     assert trio.current_time() == pytest.approx(5.0)
     assert service.statistics() == DispatchStatistics(in_flight=0, sent=1, answered=0, failed=1, timed_out=1)
+
+
+async def test_a_provider_that_keeps_time_itself_is_believed(autojump_clock):
+    """Its word is told in the same way, and one that would take longer than an attempt may is not left to itself."""
+    for bounded_s in (5.0, 4.0, 6.0):
+        service, provider = dispatch(timeout_s=5.0, bounded_s=bounded_s)
+
+        async def ask(attempt, bounded_s=bounded_s):
+            await trio.sleep(bounded_s)
+            raise ProviderError(
+                "the answer was not complete", details={"timed_out": True, "timeout": "timeouts.attempt_s"}
+            )
+
+        provider.chat.answer = ask
+        began = trio.current_time()
+        with pytest.raises(ProviderError, match="small did not finish its answer within 5 s") as caught:
+            await service(an_attempt())
+        assert trio.current_time() - began == pytest.approx(min(bounded_s, 5.0))
+        assert caught.value.details == {"timed_out": True, "timeout": "timeouts.attempt_s", "timeout_s": 5.0}
+        assert service.statistics() == DispatchStatistics(in_flight=0, sent=1, answered=0, failed=1, timed_out=1)
+
+
+async def test_what_a_provider_says_of_another_bound_is_passed_on(autojump_clock):
+    service, provider = dispatch(timeout_s=5.0, bounded_s=5.0)
+    told = ProviderError("did not begin", details={"timed_out": True, "timeout": "timeouts.first_byte_s"})
+    provider.chat.answer = lambda attempt: told
+    with pytest.raises(ProviderError, match="did not begin"):
+        await service(an_attempt())
+    assert service.statistics().timed_out == 0
+
+
+async def test_a_stream_is_timed_here_whoever_keeps_time_besides(autojump_clock):
+    service, provider = dispatch(timeout_s=5.0, bounded_s=5.0)
+    provider.chat.answer = lambda attempt: trio.sleep_forever()
+    with pytest.raises(ProviderError, match="within 5 s"):
+        await service(an_attempt(a_call(sink=RecordedSink())))
 
 
 async def test_a_stream_that_takes_too_long_is_incomplete(autojump_clock):

@@ -26,6 +26,8 @@ from aiorchd.stages.route import Route
 class StrictProvider:
     """Lets in what its buckets hold, knowing what each call will really use; answers 429 with an exact hint else."""
 
+    attempt_s = None
+
     def __init__(self, chance, *, requests_per_minute, tokens_per_minute, burst_s, fails=0.0):
         self._chance = chance
         self._requests = TokenBucket(requests_per_minute / 60, requests_per_minute / 60 * burst_s)
