@@ -15,8 +15,9 @@ from aiorchd.calls.caller import Caller
 from aiorchd.calls.reply import Reply
 
 
-class AttemptRecord(msgspec.Struct, frozen=True):
-    """One try at one target: when it began (seconds after the call), how long it waited and ran, and how it ended."""
+class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One try at one target: when it began (seconds after the call), how long it waited and ran, and how it ended. Put in plain
+    data, it has no fields that are None."""
 
     number: int
     model: str

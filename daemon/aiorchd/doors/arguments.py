@@ -54,12 +54,17 @@ def parse_complete(arguments: dict[str, Any]) -> Question:
         raise InvalidRequest("input: belongs to an operation; send prompt or messages, or name the operation")
     else:
         request, given = {"messages": _messages(arguments)}, None
-    for name, check in _ANSWER_FIELDS.items():
-        value = arguments.get(name)
-        if value is not None:
+    treatment: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if value is None:
+            continue
+        if (check := _ANSWER_FIELDS.get(name)) is not None:
             checked = check(name, value)
             if checked is not None:
                 request[name] = checked
+        elif (treated := _TREATMENT.get(name)) is not None:
+            field, check = treated
+            treatment[field] = check(name, value)
     for name in ("user", "metadata"):
         if arguments.get(name) is not None:
             request["extra"] = {name: _plain(name, arguments[name]), **request.get("extra", {})}
@@ -85,26 +90,14 @@ def parse_complete(arguments: dict[str, Any]) -> Question:
     return Question(
         kind="chat",
         request=request,
-        model=_label("model", arguments.get("model")),
-        task=_label("task", arguments.get("task")),
-        timeout_s=_seconds("timeout_s", arguments.get("timeout_s")),
-        priority=_one_of("priority", arguments.get("priority"), _PRIORITIES, "normal"),
         stream=stream,
-        cache=_one_of("cache", arguments.get("cache"), _CACHE_MODES, "use"),
-        cache_ttl_s=_not_negative("cache_ttl_s", arguments.get("cache_ttl_s")),
-        cache_samples=_samples(arguments.get("cache_samples")),
-        partition=_label("partition", arguments.get("partition")) or "",
-        key=_label("key", arguments.get("key")),
         call_id=call_id,
         notify=notify,
-        tags=_tags(arguments.get("tags")),
-        session=_label("session", arguments.get("session")),
-        quality_threshold=_share("quality_threshold", arguments.get("quality_threshold")),
-        cost_limit_usd=_not_negative("cost_limit", arguments.get("cost_limit")),
         host=host,
         operation=operation,
         input=given,
         batch=batch is not False,
+        **treatment,
     )
 
 
@@ -428,6 +421,23 @@ _ANSWER_FIELDS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "output_schema": _schema,
     "extra": _map,
 }
+
+_TREATMENT: Final[Mapping[str, tuple[str, Callable[[str, Any], Any]]]] = {
+    "model": ("model", _label),
+    "task": ("task", _label),
+    "timeout_s": ("timeout_s", _seconds),
+    "priority": ("priority", lambda name, value: _one_of(name, value, _PRIORITIES, "normal")),
+    "cache": ("cache", lambda name, value: _one_of(name, value, _CACHE_MODES, "use")),
+    "cache_ttl_s": ("cache_ttl_s", _not_negative),
+    "cache_samples": ("cache_samples", lambda _, value: _samples(value)),
+    "partition": ("partition", lambda name, value: _label(name, value) or ""),
+    "key": ("key", _label),
+    "tags": ("tags", lambda _, value: _tags(value)),
+    "session": ("session", _label),
+    "quality_threshold": ("quality_threshold", _share),
+    "cost_limit": ("cost_limit_usd", _not_negative),
+}
+"""How to treat a call: the field of `Question` for each such argument, and what checks it."""
 
 COMPLETE_ARGUMENTS: Final = frozenset(
     (

@@ -96,6 +96,8 @@ def whole_text(text: str) -> str:
 
 def unnamed(raw: Mapping[str, Any], named: frozenset[str]) -> dict[str, Any]:
     """Give the fields that have no name here and say something."""
+    if raw.keys() <= named:
+        return {}
     return {name: value for name, value in raw.items() if name not in named and value is not None}
 
 

@@ -60,6 +60,10 @@ _ANTHROPIC_NAMES: Final[tuple[tuple[str, str, str, Quota], ...]] = tuple(
     )
     for name, quota in _ANTHROPIC_QUOTAS
 )
+_NAMES: Final = frozenset(
+    [name for limit, remaining, *_ in _OPENAI_NAMES for name in (limit, remaining)]
+    + [name for limit, remaining, *_ in _ANTHROPIC_NAMES for name in (limit, remaining)]
+)
 _CLOCKS_AGREE_S: Final = 2.0
 """The ``date`` header has whole seconds: a wall clock this near to it is the better one."""
 
@@ -69,6 +73,8 @@ def limits_told(headers: Mapping[str, str], *, now: float, wall_time: float) -> 
 
     ``now`` is Trio's clock and ``wall_time`` the wall clock, both at the moment the headers came. Nonsense is nothing.
     """
+    if _NAMES.isdisjoint(headers):
+        return None
     quotas: list[QuotaTold] = []
     for limit, remaining, reset, quota, window_s in _OPENAI_NAMES:
         if limit in headers or remaining in headers:

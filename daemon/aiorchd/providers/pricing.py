@@ -17,7 +17,8 @@ def cost_usd(usage: Usage | None, price: Price) -> float | None:
     """
     if usage is None:
         return None
-    price = price.for_prompt(usage.input + usage.cache_read + usage.cache_write)
+    if price.tiers:
+        price = price.for_prompt(usage.input + usage.cache_read + usage.cache_write)
     read = price.cache_read_usd_per_1m if price.cache_read_usd_per_1m is not None else price.input_usd_per_1m
     parts = (
         (usage.input, price.input_usd_per_1m),

@@ -7,8 +7,8 @@ last call has left, by its own host task, so that its stages can finish what the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -47,6 +47,25 @@ def _leave_alone(pipeline: object) -> None:
     """Let what is retired end by itself."""
 
 
+class _Lease(Generic[PipelineT]):
+    """A class and not a generator: one is taken for every call."""
+
+    __slots__ = ("_generation",)
+
+    def __init__(self, generation: _Generation[PipelineT]) -> None:
+        self._generation = generation
+
+    def __enter__(self) -> PipelineT:
+        self._generation.leases += 1
+        return self._generation.pipeline
+
+    def __exit__(self, *_: object) -> None:
+        generation = self._generation
+        generation.leases -= 1
+        if generation.retired and not generation.leases:
+            generation.left.set()
+
+
 class Generations(Generic[PlanT, PipelineT]):
     """The pipeline in force and its predecessors. ``open_pipeline`` builds one from a plan as an async context,
     and ``on_retire`` is told when no new calls will come to one."""
@@ -73,19 +92,11 @@ class Generations(Generic[PlanT, PipelineT]):
             raise RuntimeError("no generation yet: await replace() first")
         return self._current.pipeline
 
-    @contextmanager
-    def lease(self) -> Iterator[PipelineT]:
-        """Hold the pipeline in force open for the length of one call."""
-        generation = self._current
-        if generation is None:
+    def lease(self) -> _Lease[PipelineT]:
+        """Hold the pipeline in force open for the length of one call, which is a ``with`` block."""
+        if self._current is None:
             raise RuntimeError("no generation yet: await replace() first")
-        generation.leases += 1
-        try:
-            yield generation.pipeline
-        finally:
-            generation.leases -= 1
-            if generation.retired and not generation.leases:
-                generation.left.set()
+        return _Lease(self._current)
 
     async def replace(self, plan: PlanT) -> int:
         """Build a generation from ``plan`` and put it in force; returns its number. A failed build changes nothing."""

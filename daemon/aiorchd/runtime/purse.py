@@ -242,6 +242,11 @@ class Purse:
     def _wish(self, attempt: Attempt, limits: list[Limit]) -> _Wish | Shortage | BudgetExceeded:
         """Work out what an attempt has to hold, with a shorter answer if it must; or which limit it would pass for good."""
         call = attempt.call
+        if not limits:
+            # Nothing but the call's own limit bounds it: as was found before it queued, unless something was spent meanwhile.
+            made: tuple[float, float, _Wish] | None = attempt.notes.get("wish")
+            if made is not None and made[:2] == (self._call_limit_usd, call.journal.committed_usd):
+                return made[2]
         case = attempt.notes.get("worst_case")
         if not isinstance(case, WorstCase):
             case = attempt.notes["worst_case"] = worst_case(call, attempt.target, self._assumed)
@@ -261,7 +266,7 @@ class Purse:
                     return self._over_the_call(attempt, counted_usd, left_usd)
                 tokens = cap
                 counted_usd = case.usd(tokens)
-        room = self._spending.room(limits)
+        room = self._spending.room(limits) if limits else None
         if room is not None and to_nano(case.usd(tokens)) > room:
             cap = _cap(case, to_usd(room))
             if cap is None:
@@ -271,7 +276,10 @@ class Purse:
             else:
                 tokens = min(tokens, cap)
         usd = case.usd(tokens)
-        return _Wish(usd, to_nano(usd), None if tokens == case.answer_tokens else tokens, min(counted_usd, usd))
+        wish = _Wish(usd, to_nano(usd), None if tokens == case.answer_tokens else tokens, min(counted_usd, usd))
+        if not limits:
+            attempt.notes["wish"] = (self._call_limit_usd, call.journal.committed_usd, wish)
+        return wish
 
     def _shortage(self, limit: Limit, wanted: int) -> Shortage:
         row = self._spending.row(limit.key)

@@ -10,17 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import trio
 
 from aiorch.errors import CallError, Cancelled, ValidationFailed
 from aiorchd.calls.bill import Bill
 from aiorchd.calls.call import Call
-from aiorchd.calls.journal import AttemptRecord, CallRecord, Hit, Journal
+from aiorchd.calls.journal import CallRecord, Hit, Journal
 from aiorchd.calls.ports import RecordSink, Service
 from aiorchd.calls.reply import Reply
 from aiorchd.core.quoting import content_of, unquote
 
-_ATTEMPT_FIELDS: Final = AttemptRecord.__struct_fields__
 _MESSAGE_CHARACTERS: Final = 500
 
 
@@ -210,8 +210,5 @@ def _story(journal: Journal) -> dict[str, Any] | None:
     if journal.notes:
         story["notes"] = [[round(at_s, 6), stage, what] for at_s, stage, what in journal.notes]
     if journal.attempts:
-        story["attempts"] = [
-            {name: value for name in _ATTEMPT_FIELDS if (value := getattr(attempt, name)) is not None}
-            for attempt in journal.attempts
-        ]
+        story["attempts"] = msgspec.to_builtins(journal.attempts)
     return story or None

@@ -21,13 +21,15 @@ STORY_BYTES: Final = 64 * 1024
 _COLUMNS: Final = tuple(name for name in CallRecord.__struct_fields__ if name != "tried")
 _INSERT: Final = f"INSERT INTO calls ({', '.join(_COLUMNS)})"
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM calls WHERE id = ?"  # noqa: S608
-_PLAIN_COLUMNS: Final = tuple(name for name in _COLUMNS if name not in ("tags", "story"))
+_PLAIN_COLUMNS: Final = _COLUMNS[:-2]
+assert _COLUMNS[-2:] == ("tags", "story")
 _INSERT_PLAIN: Final = f"INSERT INTO calls ({', '.join(_PLAIN_COLUMNS)})"
 _plain_row_of: Final = attrgetter(*_PLAIN_COLUMNS)
 _AGAIN: Final = "ON CONFLICT (id) DO NOTHING"
 _LONGEST_TEXT: Final = 200
 _MOST_TAGS: Final = 64
 _TEXTS: Final = ("unit", "kind", "operation", "task", "model", "provider", "cache", "error", "source_id")
+_texts_of: Final = attrgetter(*_TEXTS)
 _COUNTS: Final = (
     "pid",
     "attempts",
@@ -66,7 +68,7 @@ def write_calls(connection: sqlite3.Connection, records: Sequence[CallRecord]) -
 
 def bounded(record: CallRecord) -> CallRecord:
     """Cut what a caller may have made long or odd, so that waiting to be written costs a known amount of memory."""
-    long = [name for name in _TEXTS if _is_long(getattr(record, name))]
+    long = [name for name, text in zip(_TEXTS, _texts_of(record), strict=True) if text and len(text) > _LONGEST_TEXT]
     if not long and len(record.tags) <= _MOST_TAGS and not any(map(_is_long, record.tags)):
         return record
     changes: dict[str, Any] = {name: getattr(record, name)[:_LONGEST_TEXT] for name in long}
@@ -163,10 +165,8 @@ def _mended(name: str, value: Any) -> Any:
 
 
 def _row(record: CallRecord) -> tuple[Any, ...]:
-    values = {name: getattr(record, name) for name in _COLUMNS}
-    values["tags"] = json.dumps([plain_text(tag) for tag in record.tags]) if record.tags else None
-    values["story"] = None if record.story is None else _story(record.story)
-    return tuple(values.values())
+    tags = json.dumps([plain_text(tag) for tag in record.tags]) if record.tags else None
+    return (*_plain_row_of(record), tags, None if record.story is None else _story(record.story))
 
 
 def _story(story: dict[str, Any]) -> str:

@@ -16,14 +16,14 @@ _MESSAGE_FIELDS: Final = frozenset({"role", "content", "tool_calls"})
 
 def read_chat(payload: Any) -> ChatAnswer:
     """Read the JSON of a chat answer; raises `Unreadable`."""
-    if not isinstance(payload, Mapping):
+    if not isinstance(payload, dict):
         raise Unreadable("with JSON that is not an object")
     choices = payload.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise Unreadable("without any choice", read_usage(payload.get("usage")))
     choice = choices[0]
     message = choice.get("message")
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict):
         raise Unreadable("with a choice that holds no message")
     extra = unnamed(payload, _PAYLOAD_FIELDS)
     extra.update(unnamed(choice, _CHOICE_FIELDS))
@@ -31,7 +31,7 @@ def read_chat(payload: Any) -> ChatAnswer:
     if len(choices) > 1:
         extra["choices"] = choices
     usage = payload.get("usage")
-    if isinstance(usage, Mapping):
+    if isinstance(usage, dict):
         rest = unnamed(usage, KNOWN_FIELDS)
         if rest:
             extra["usage"] = rest
@@ -39,7 +39,8 @@ def read_chat(payload: Any) -> ChatAnswer:
     if isinstance(content, list):
         extra["content"] = content
     model, finish_reason = payload.get("model"), choice.get("finish_reason")
-    extra = packable(extra)
+    if extra:
+        extra = packable(extra)
     return ChatAnswer(
         text=whole_text(text_of(content)),
         tool_calls=_tool_calls(message.get("tool_calls")),

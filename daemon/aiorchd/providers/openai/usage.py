@@ -23,7 +23,7 @@ KNOWN_FIELDS: Final = frozenset(
 
 def read_usage(raw: Any) -> Usage | None:
     """Bring counts to the normal form; None when they are missing or make no sense: unknown is never zero."""
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict):
         return None
     prompt = token_count(raw.get("prompt_tokens"))
     completion = token_count(raw.get("completion_tokens"))
@@ -52,4 +52,4 @@ def read_usage(raw: Any) -> Usage | None:
 
 def _detail(raw: Mapping[str, Any], group: str, name: str) -> int | None:
     details = raw.get(group)
-    return token_count(details.get(name)) if isinstance(details, Mapping) else None
+    return token_count(details.get(name)) if isinstance(details, dict) else None
