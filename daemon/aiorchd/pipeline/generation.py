@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from struct import Struct
@@ -78,7 +79,7 @@ class Pipeline:
         self._max_timeout_s = config.timeouts.max_total_s
         self._clock = trio.lowlevel.current_clock().current_time
         # What was prepared for equal bytes of equal users, oldest first.
-        self._remembered: dict[tuple[int, bytes], Prepared] = {}
+        self._remembered: OrderedDict[tuple[int, bytes], Prepared] = OrderedDict()
         self._remembered_bytes = 0
 
     def retire(self) -> None:
@@ -197,9 +198,8 @@ class Pipeline:
         while remembered and (
             len(remembered) >= _REMEMBERED_ENTRIES or self._remembered_bytes + len(argument_bytes) > _REMEMBERED_BYTES
         ):
-            oldest = next(iter(remembered))
+            oldest, _ = remembered.popitem(last=False)
             self._remembered_bytes -= len(oldest[1])
-            del remembered[oldest]
         remembered[(caller.uid, argument_bytes)] = prepared
         self._remembered_bytes += len(argument_bytes)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from aiorchd.calls.journal import CallRecord
@@ -29,6 +30,9 @@ _AGAIN: Final = "ON CONFLICT (id) DO NOTHING"
 _LONGEST_TEXT: Final = 200
 _MOST_TAGS: Final = 64
 _TEXTS: Final = ("unit", "kind", "operation", "task", "model", "provider", "cache", "error", "source_id")
+_OWN_PARTS: Final = frozenset(("notes", "attempts", "error"))
+"""What the house itself tells of a call: text, numbers, lists and maps of them."""
+_quick_json: Final = msgspec.json.Encoder(enc_hook=str).encode
 _texts_of: Final = attrgetter(*_TEXTS)
 _COUNTS: Final = (
     "pid",
@@ -170,6 +174,17 @@ def _row(record: CallRecord) -> tuple[Any, ...]:
 
 
 def _story(story: dict[str, Any]) -> str:
+    if story.keys() <= _OWN_PARTS:
+        try:
+            quick = _quick_json(story)
+            if len(quick) <= STORY_BYTES:
+                return quick.decode()
+        except (ValueError, OverflowError):
+            pass  # halves of characters, an absurd count: told as well as can be
+    return _any_story(story)
+
+
+def _any_story(story: dict[str, Any]) -> str:
     text = json.dumps(story, default=str, ensure_ascii=False, separators=(",", ":"))
     if len(text) > STORY_BYTES:
         short = {name: value[:50] if isinstance(value, list) else str(value)[:1000] for name, value in story.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -31,8 +32,8 @@ class Http1Connection:
     """A connection that carries one request after the other."""
 
     __slots__ = (
-        "_acknowledged", "_answers", "_asked", "_closed_by_peer", "_forwarder", "_head", "_heard", "_keeps", "_max_head_bytes",
-        "_request", "_sent", "_socket", "_stream", "_usual", "origin", "phase",
+        "_acknowledged", "_answers", "_asked", "_closed_by_peer", "_forwarder", "_head", "_heard", "_idle_poll", "_keeps",
+        "_max_head_bytes", "_request", "_sent", "_socket", "_stream", "_usual", "origin", "phase",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, line: Line, max_head_bytes: int) -> None:
@@ -43,6 +44,9 @@ class Http1Connection:
         self._forwarder = line.forwarder
         self._max_head_bytes = max_head_bytes
         self._answers = Answers()
+        # Kept, because it is looked at before every request: to make one takes longer than to ask it.
+        self._idle_poll = select.poll()
+        self._idle_poll.register(line.socket.socket.fileno(), select.POLLIN)
         self._heard = False
         self._sent = False
         self._closed_by_peer = False
@@ -139,7 +143,7 @@ class Http1Connection:
 
     def is_stale(self) -> bool:
         """Tell whether an idle connection was closed, or sent something that nobody asked for."""
-        return self._socket.is_readable()
+        return bool(self._idle_poll.poll(0))
 
     def release(self) -> bool:
         """Let go after the body's end; whether the connection can carry another request.
