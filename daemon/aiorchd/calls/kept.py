@@ -79,7 +79,7 @@ def kept_of(
     size_bytes = _ENTRY_BYTES
     try:
         foreign = foreign_parts(hit)
-        objects = pack_around(foreign, foreign)
+        objects = pack_around([hit.data, hit.tool_calls, hit.extra, hit.validation], foreign)
         if hit.vectors is None:
             fields = {**fixed_fields(hit), **own_fields(hit)}
             packed = pack_around(fields, [])[_header_bytes(len(fields)) :]  # what is foreign was looked through above

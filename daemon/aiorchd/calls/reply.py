@@ -68,6 +68,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     None when its price or usage is unknown or an estimate; attempts beside it of which nobody said what they cost are not in
     it: ``bill`` has them, None where no attempt was made for this caller. ``extra`` holds fields of the provider that have no
     name here, passed on untouched. ``validation`` tells how the answer was checked.
+    Providers see to it that ``tool_calls`` and ``extra`` hold nothing that MessagePack cannot carry.
     """
 
     text: str = ""

@@ -125,6 +125,7 @@ def relevant(
     generation_config), so there the argument and its absence are different questions.
     """
     kept = {name: value for name, value in request.items() if value is not None and name not in IRRELEVANT}
+    extra = kept.get("extra")
     if task is not None:
         kept["task"] = task
     if quality_threshold is not None:
@@ -133,14 +134,14 @@ def relevant(
         del kept["tool_choice"]
     if type(kept.get("stop")) is str:
         kept["stop"] = [kept["stop"]]
-    if isinstance(kept.get("extra"), Mapping):
-        extra = {
+    if extra is not None and isinstance(extra, Mapping):
+        relevant_extra = {
             name: value
-            for name, value in kept["extra"].items()
+            for name, value in extra.items()
             if name not in IRRELEVANT_EXTRA and not (name == "n" and _is_one(value))
         }
-        if extra:
-            kept["extra"] = extra
+        if relevant_extra:
+            kept["extra"] = relevant_extra
         else:
             del kept["extra"]
     return kept
@@ -152,12 +153,14 @@ def samples(request: Mapping[str, Any]) -> bool:
     Identical such requests may be meant to differ, so they have no key unless the caller says otherwise.
     """
     extra = request.get("extra")
-    sources = (request, extra) if isinstance(extra, Mapping) else (request,)
-    return any(
+    return _asks_for_chance(request) or (extra is not None and isinstance(extra, Mapping) and _asks_for_chance(extra))
+
+
+def _asks_for_chance(source: Mapping[str, Any]) -> bool:
+    return (
         _is_more_than(source.get("temperature"), 0)
         or _is_more_than(source.get("n"), 1)
         or _is_more_than(source.get("best_of"), 1)
-        for source in sources
     )
 
 
@@ -245,8 +248,13 @@ def _write_map(append: _Append, members: dict[Any, Any], depth: int) -> None:
     name = ""
     try:
         for name in sorted(members):
-            append(f"s{len(name)}:{name}" if name.isascii() else _text(name))
-            _write(append, members[name], depth)
+            value = members[name]
+            written = f"s{len(name)}:{name}" if name.isascii() else _text(name)
+            if type(value) is str and value.isascii():  # most are
+                append(f"{written}s{len(value)}:{value}")
+            else:
+                append(written)
+                _write(append, value, depth)
     except UncanonicalError as error:
         error.path = f".{name}{error.path}"
         raise

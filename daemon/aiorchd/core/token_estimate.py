@@ -58,10 +58,10 @@ class TokenEstimator:
     def output_tokens(self, target: str, task: str | None, request: Mapping[str, Any]) -> int:
         """Guess the tokens of a chat answer: what the caller allows, else what this target usually gives to such a task."""
         for place in (request, request.get("extra")):
-            if isinstance(place, Mapping):
+            if place is not None and isinstance(place, Mapping):
                 for name in ("max_tokens", "max_completion_tokens"):
                     allowed = place.get(name)
-                    if isinstance(allowed, int) and allowed > 0:
+                    if allowed is not None and isinstance(allowed, int) and allowed > 0:
                         return min(allowed, _MOST_TOKENS)
         mean = self._mean_output.get((target, task))
         if mean is None:

@@ -21,6 +21,7 @@ class Admit:
     def __init__(self, inner: Service[Call], occupancy: Occupancy) -> None:
         self._inner = inner
         self._occupancy = occupancy
+        self._now = trio.lowlevel.current_clock().current_time
 
     async def __call__(self, call: Call) -> Reply:
         """Answer ``call`` inside. Raises `Overloaded` with ``retry_after_s`` when there is no room."""
@@ -28,11 +29,11 @@ class Admit:
         refusal = self._occupancy.enter(uid)
         if refusal is not None:
             raise _overloaded(refusal)
-        entered_at = trio.current_time()
+        entered_at = self._now()
         try:
             return await self._inner(call)
         finally:
-            self._occupancy.leave(uid, trio.current_time() - entered_at)
+            self._occupancy.leave(uid, self._now() - entered_at)
 
     def statistics(self) -> OccupancyStatistics:
         """Tell who is inside."""

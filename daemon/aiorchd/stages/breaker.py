@@ -53,11 +53,12 @@ class Breaker:
         self._inner = inner
         self._breaker = breaker
         self._log = log
+        self._now = trio.lowlevel.current_clock().current_time
         self._inside = self._refused = 0
 
     async def __call__(self, attempt: Attempt) -> Reply:
         """Pass one attempt, or refuse it."""
-        now = trio.current_time()
+        now = self._now()
         ticket = self._breaker.admit(now, forced=attempt.forced)
         if isinstance(ticket, Refused):
             self._refused += 1
@@ -75,14 +76,14 @@ class Breaker:
             raise
         finally:
             self._inside -= 1
-            before, now = self._breaker.state, trio.current_time()
+            before, now = self._breaker.state, self._now()
             self._breaker.settle(ticket, now, outcome)
             if self._breaker.state is not before:
                 self._tell(attempt.target, now)
 
     def statistics(self) -> BreakerStageStatistics:
         """Tell who is below, and the state."""
-        return BreakerStageStatistics(self._inside, self._refused, self._breaker.statistics(trio.current_time()))
+        return BreakerStageStatistics(self._inside, self._refused, self._breaker.statistics(self._now()))
 
     def _tell(self, target: Target, now: float) -> None:
         """A call changed the state: it opened, or the target answered after all."""

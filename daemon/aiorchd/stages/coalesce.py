@@ -104,6 +104,7 @@ class Coalesce:
         self._nursery = nursery
         self._log = log
         self._new_relay = new_relay
+        self._now = trio.lowlevel.current_clock().current_time
         # This is all the mutable state: flights that may still be boarded, and counts.
         self._boarding: dict[bytes, _Flight] = {}
         self._flights = self._passengers = 0
@@ -114,7 +115,7 @@ class Coalesce:
         key = call.key
         if key is None or call.samples or call.cache == "bypass":
             return await self._inner(call)
-        boarded_at = trio.current_time()
+        boarded_at = self._now()
         flight = self._boarding.get(key)
         if flight is None:
             flight = self._take_off(key, call)
@@ -130,7 +131,7 @@ class Coalesce:
             pays = await self._listen(key, flight, call, call.sink)
         if call.sink is None and _is_lost_to_streaming(flight):
             self._close(key, flight)
-            call.journal.note(trio.current_time(), "coalesce", "what was streamed is of no use here; asks for itself")
+            call.journal.note(self._now(), "coalesce", "what was streamed is of no use here; asks for itself")
             return await self._inner(call)
         if flight.error is not None:
             raise flight.error.again()
@@ -139,7 +140,7 @@ class Coalesce:
         self._close(key, flight)
         if call.id == flight.call.id:
             return flight.reply
-        return _shared(flight.reply, flight.call, trio.current_time() - boarded_at, pays=pays)
+        return _shared(flight.reply, flight.call, self._now() - boarded_at, pays=pays)
 
     def statistics(self) -> CoalesceStatistics:
         """Tell how many fly."""

@@ -30,12 +30,13 @@ class Deadline:
 
     def __init__(self, inner: Service[Call]) -> None:
         self._inner = inner
+        self._now = trio.lowlevel.current_clock().current_time
         self._inside = 0
         self._expired = 0
 
     async def __call__(self, call: Call) -> Reply:
         """Answer ``call`` in its time. Raises `DeadlineExceeded` and `Cancelled`."""
-        if call.deadline <= trio.current_time():
+        if call.deadline <= self._now():
             self._expired += 1
             raise DeadlineExceeded("the deadline had passed before anything was begun", stage="deadline")
         leash = call.leash

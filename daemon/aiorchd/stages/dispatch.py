@@ -61,6 +61,7 @@ class Dispatch:
     def __init__(self, provider: Provider, times: AttemptTimes) -> None:
         self._provider = provider
         self._times = times
+        self._now = trio.lowlevel.current_clock().current_time
         self._bounded = provider.attempt_s is not None and provider.attempt_s <= times.attempt_s
         self._in_flight = 0
         self._sent = self._answered = self._failed = self._timed_out = 0
@@ -69,7 +70,7 @@ class Dispatch:
         """Send one attempt. Raises what the port `Provider` raises, `ProviderError` when it took too long."""
         call, target = attempt.call, attempt.target
         ask = self._provider.chat if call.kind == "chat" else self._provider.embed
-        now = attempt.notes["sent_at"] = trio.current_time()
+        now = attempt.notes["sent_at"] = self._now()
         expires_at = now + self._times.attempt_s
         reply: Reply | None = None
         pulse: _Pulse | None = None

@@ -41,18 +41,19 @@ class Gate:
         self._inner = inner
         self._turnstile = turnstile
         self._pause_s = pause_s
+        self._now = trio.lowlevel.current_clock().current_time
         self._waiting = 0
         self._running = 0
         self._throttled = 0
 
     async def __call__(self, attempt: Attempt) -> Reply:
         """Ask when it is the attempt's turn. Raises `Overloaded` when that will not be in time."""
-        asked_at = trio.current_time()
+        asked_at = self._now()
         began_at: float | None = None
         self._waiting += 1
         try:
             async with self._turnstile.pass_through(attempt) as passage:
-                began_at = trio.current_time()
+                began_at = self._now()
                 self._waiting -= 1
                 self._running += 1
                 if began_at - asked_at >= _WORTH_A_NOTE_S:
@@ -89,11 +90,11 @@ class Gate:
                 if seconds is None and overloaded:
                     seconds = self._pause_s
         if seconds is not None:
-            self._turnstile.cool_down(trio.current_time(), seconds)
+            self._turnstile.cool_down(self._now(), seconds)
 
     def _account(self, attempt: Attempt, asked_at: float, began_at: float | None) -> None:
         """Write down where the time went, however it ended."""
-        now = trio.current_time()
+        now = self._now()
         journal = attempt.call.journal
         attempt.notes.pop("limits_listener", None)
         queue_s = (now if began_at is None else began_at) - asked_at

@@ -54,6 +54,7 @@ class Retry:
         self._inner = inner
         self._backoff = backoff
         self._budget = budget
+        self._now = trio.lowlevel.current_clock().current_time
         self._inside = self._sleeping = 0
         self._retries = self._recovered = self._out_of_attempts = self._out_of_time = self._out_of_budget = 0
 
@@ -61,7 +62,7 @@ class Retry:
         """Answer ``attempt``, asking again under new numbers. Raises the last error."""
         failures = 0
         if self._budget is not None:
-            self._budget.call(trio.current_time())
+            self._budget.call(self._now())
         while True:
             attempt.budget.take()
             result = await self._try(attempt)
@@ -89,12 +90,12 @@ class Retry:
             out_of_attempts=self._out_of_attempts,
             out_of_time=self._out_of_time,
             out_of_budget=self._out_of_budget,
-            budget_left=None if self._budget is None else self._budget.left(trio.current_time()),
+            budget_left=None if self._budget is None else self._budget.left(self._now()),
         )
 
     async def _try(self, attempt: Attempt) -> Reply | CallError:
         """Ask once and write down how it went, however it went."""
-        began_at = trio.current_time()
+        began_at = self._now()
         result: Reply | CallError | None = None
         self._inside += 1
         try:
@@ -118,7 +119,7 @@ class Retry:
         rule = judge(error)
         if call.sink is not None and call.sink.started:
             return None
-        if attempt.notes.get("at_once") and trio.current_time() < min(attempt.start_by, call.deadline):
+        if attempt.notes.get("at_once") and self._now() < min(attempt.start_by, call.deadline):
             # There is another key that can start now. Of a key that was refused nothing was used, so it costs no attempt.
             if rule.verdict is Verdict.FAULT or error.details.get("no_credit"):
                 attempt.budget.give_back()
@@ -130,7 +131,7 @@ class Retry:
             self._out_of_attempts += 1
             return None
         delay_s = self._backoff.delay_s(failures, error.retry_after_s)
-        now = trio.current_time()
+        now = self._now()
         if now + delay_s >= min(attempt.start_by, call.deadline):
             self._out_of_time += 1
             if error.retry_after_s is None:
@@ -150,7 +151,7 @@ class Retry:
         if not delay_s:
             await trio.lowlevel.checkpoint()
             return
-        began_at = trio.current_time()
+        began_at = self._now()
         journal = attempt.call.journal
         journal.note(began_at, "retry", f"{attempt.target.name}: {error.code}; asking again in {delay_s:.3g} s")
         self._sleeping += 1
@@ -158,7 +159,7 @@ class Retry:
             await trio.sleep(delay_s)
         finally:
             self._sleeping -= 1
-            journal.queue_s += trio.current_time() - began_at
+            journal.queue_s += self._now() - began_at
 
 
 def _again(notes: dict[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class Route:
             raise ValueError(f"no stack for {sorted(missing)}")
         self._estimator = estimator
         self._max_attempts = max_attempts
+        self._now = trio.lowlevel.current_clock().current_time
         self._chains = chains if chains is not None else FallbackChains(tuple(self._targets))
         self._disabled = frozenset(disabled)
         self._usual = {name: self._chains.usual(name) for name in (*self._targets, *self._disabled)}
@@ -152,7 +153,7 @@ class Route:
                 following, forced = min(shut, key=lambda each: shut[each]), True
                 self._forced += 1
                 note = f"nobody else is left: asking {following} although its breaker is open"
-                call.journal.note(trio.current_time(), "route", note)
+                call.journal.note(self._now(), "route", note)
             else:
                 break
             name = following
@@ -174,7 +175,7 @@ class Route:
                 f"the prompt has some {prompt} tokens, {target.name} takes {target.context_tokens}", stage="route"
             )
         output = self._estimator.output_tokens(target.name, call.task, call.request) if call.kind == "chat" else 0
-        now = trio.current_time()
+        now = self._now()
         attempt = Attempt(
             call=call,
             target=target,
@@ -220,7 +221,7 @@ class Route:
         journal.context_fallbacks += kind == "context_window"
         journal.filter_fallbacks += kind == "content_filter"
         what = "" if kind in ("failure", "switched_off") else f" ({kind.replace('_', ' ')} fallback)"
-        journal.note(trio.current_time(), "route", f"{why}; asking {following} instead{what}")
+        journal.note(self._now(), "route", f"{why}; asking {following} instead{what}")
 
     def _chain_of(self, call: Call) -> tuple[str, ...]:
         """Find the targets to ask, in order; at least one. Those whose answer to this call was no good come last."""

@@ -146,6 +146,8 @@ class Validate:
         if schema is not None:
             return _Wanted(self._schemas.check(schema, "output_schema"))
         extra = call.request.get("extra")
+        if extra is None:
+            return None
         wanted = extra.get("response_format") if isinstance(extra, Mapping) else None
         if not isinstance(wanted, Mapping):
             return None

@@ -53,6 +53,8 @@ class Connections:
 
     def __init__(self, nursery: trio.Nursery, limits: PoolLimits, environ: Mapping[str, str]) -> None:
         self.pool = Pool(limits)
+        self.now = trio.lowlevel.current_clock().current_time
+        """Trio's clock, which every exchange reads several times."""
         self._nursery = nursery
         self._proxies = Proxies(environ)
         self._tls = TlsContexts(environ)
@@ -121,7 +123,7 @@ class Connections:
     def give_back(self, site: Site, channel: Channel) -> None:
         """Take a channel back after the end of an answer."""
         if channel.release() and isinstance(channel, Http1Connection):
-            self.pool.keep(site, channel, trio.current_time())
+            self.pool.keep(site, channel, self.now())
         if self._something_idle:
             self._something_idle.unpark()
 

@@ -31,7 +31,7 @@ class Exchange:
     )  # fmt: skip
 
     def __init__(self, connections: Connections, endpoint: Endpoint, timeouts: Timeouts) -> None:
-        now = trio.current_time()
+        now = connections.now()
         self._connections = connections
         self._site = connections.pool.site(endpoint.origin)
         self._endpoint = endpoint
@@ -143,7 +143,7 @@ class Exchange:
 
     def _allow(self, seconds: float) -> None:
         """Move the deadline: so long from now, but no longer than the total."""
-        at = trio.current_time() + seconds
+        at = self._connections.now() + seconds
         self._in_total = at >= self._total_at
         if self._in_total:
             at, seconds = self._total_at, self._timeouts.attempt_s
