@@ -9,8 +9,9 @@ on its connection. The figures and the whole reasoning are in ``docs/transport.m
 
 `open_transport` gives a `Transport`; `Transport.request` and `Transport.stream` are all that a dialect needs. Inside, from
 the top: `exchange` (one request: deadlines, sizes, sending again), `connections` and `pool` (kept ones, shared ones, whose
-turn it is), `dial` with `proxy` and `tls` (opening one), `channel` (what carries a request: `http1`; `http2` with
-`goaway`), `content` (decompression), `endpoint`, `limits`, and `failures`, the one translation of errors.
+turn it is), `dial` with `proxy` and `tls` (opening one), `channel` (what carries a request: `http1` with `answers`, which reads
+those of the usual form and leaves the others to h11; `http2` with `goaway`), `content` (decompression), `endpoint`, `limits`,
+and `failures`, the one translation of errors.
 """
 
 from aiorchd.providers.transport.connections import TransportStatistics
