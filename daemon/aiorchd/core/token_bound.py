@@ -25,6 +25,8 @@ _TOKENS_PER_OTHER_PART: Final = 50_000
 _CHARACTERS_PER_TOKEN_OF_PART: Final = 4
 _MOST_TOKENS: Final = 1_000_000_000
 _LEAST_SHARE_OF_GUESS: Final = 0.1
+_PLAIN_MESSAGE_TOKENS: Final = 4 * _TOKENS_PER_VALUE + len("role") + len("content")
+"""What a message of a role and a text takes besides the two, counted as everything else is."""
 _PICTURES: Final = frozenset({"image_url", "image", "input_image"})
 _OTHER_PARTS: Final = frozenset(
     {"input_audio", "audio", "audio_url", "video", "video_url", "file", "input_file", "document"}
@@ -128,6 +130,11 @@ class _Walk:
             if isinstance(one, str):
                 tokens += _bytes_of(one)
             elif isinstance(one, dict):
+                if len(one) == 2:  # as most messages are
+                    role, content = one.get("role"), one.get("content")
+                    if type(role) is str and type(content) is str:
+                        tokens += _PLAIN_MESSAGE_TOKENS + _bytes_of(role) + _bytes_of(content)
+                        continue
                 kind = one.get("type")
                 if isinstance(kind, str) and kind in _PICTURES:
                     tokens += _TOKENS_PER_PICTURE

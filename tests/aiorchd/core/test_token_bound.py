@@ -71,3 +71,11 @@ def test_pictures_and_other_parts_have_flat_bounds_and_tools_a_preamble() -> Non
 def test_embeddings_and_absurd_sizes() -> None:
     assert token_bound({"input": ["abc"] * 10}, {}).prompt >= 30
     assert token_bound({}, {}).prompt > 0
+
+
+@given(role=st.text(max_size=10), content=st.text(max_size=50))
+def test_a_plain_message_counts_like_any_other(role: str, content: str) -> None:
+    plain = {"messages": [{"role": role, "content": content}]}
+    longer = {"messages": [{"role": role, "content": content, "name": ""}]}
+    name_and_nothing = len("name") + 2 * 8
+    assert token_bound(plain, {}).prompt + name_and_nothing == token_bound(longer, {}).prompt
