@@ -17,6 +17,9 @@ H. Robbins, "Statistical methods related to the law of the iterated logarithm", 
 
   - Above 12 the size is halved, and each time it was too large it takes twice as many checks to go there again.
   - Below 0.3 the size grows by a quarter, up to what is allowed; a check in a smaller batch counts in proportion.
+  - Below a size that once was too large nothing grows by itself: half way to it is tried, in one batch of `TRIAL_EVERY`, half of
+    whose items are checked. So looking whether a model has got better costs a small part of what it loses; and a trial has to
+    be proved better than a growth, for it has failed before.
   - Two windows are kept: of the last 60 checks, which sees a change soon, and of 2,000, which sees a small loss at last.
 
 Limits: a loss of two or three points takes some hundred checks to see; one below the tolerated share is never seen.
@@ -54,12 +57,13 @@ _NOT_ITSELF: Final = (
 _SHORT: Final = 60.0
 _LONG: Final = 2000.0
 _GROWTH: Final = 1.25
+TRIAL_EVERY: Final = 12
+_TRIAL_PROVED: Final = 0.06
 _NEARLY_FULL: Final = 0.75
 _MISSHAPEN: Final = 0.2
 _MISSHAPEN_SMOOTHING: Final = 0.15
 _PATIENCE_ITEMS: Final = 300
 """So many items are asked alone before a model that lost even in pairs is tried again."""
-_EASE: Final = 0.7
 
 
 class Evidence:
@@ -146,6 +150,10 @@ class BatchSize:
         self._short, self._long = Evidence(_SHORT), Evidence(_LONG)
         self._failed_at: dict[int, int] = {}
         """Sizes that were too large, and how often."""
+        self._trial: int | None = None
+        """A size that is tried now and then."""
+        self._tried = Evidence(_LONG)
+        self._turn = 0
         self._misshapen = 0.0
         self._alone = 0
         self._credit = 0.0
@@ -174,18 +182,26 @@ class BatchSize:
     def allowed(self, most: int) -> int:
         """Give how many items a batch may have, at most ``most``; 1 asks everything alone."""
         self._most = most
+        return max(1, min(most, self._trial if self._trial is not None and self._turn == 0 else int(self._size)))
+
+    def lasting(self, most: int) -> int:
+        """Give the same without what is tried now and then."""
         return max(1, min(most, int(self._size)))
 
     def asked_alone(self) -> None:
-        """An item was asked alone because the size is 1: after some hundred of them pairs are tried again."""
+        """An item was asked alone because the size is 1: after some hundred of them pairs are tried."""
         self._alone += 1
+        self._next_turn()
         if self._size < 2 and self._alone >= _PATIENCE_ITEMS * 2 ** min(8, self._failed_at.get(2, 1) - 1):
-            self._go_to(2.0)
+            self._try(2)
 
     def checks(self, items: int, share: float) -> int:
         """Say how many items of a batch that leaves now are to be asked alone, too, at most half of them. ``share`` is what is
         wanted once batches have proved to be good; before, and while there is doubt, it is more, and less when it is
         sure."""
+        self._next_turn()
+        if self._is_trial(items):
+            return max(1, items // 2)
         factor = self.factor
         if self._short.batch_odd > 0.5 and factor > 1.0:
             wanted = max(share, 0.5) * items
@@ -195,7 +211,7 @@ class BatchSize:
             wanted = (share / 3 if self._size >= self._most else share) * items
         self._credit += wanted
         # In a batch that is far from full a check says less; it waits for a fuller one, while these come.
-        due = self._credit if items >= _NEARLY_FULL * self.allowed(self._most) else self._credit - 1.0
+        due = self._credit if items >= _NEARLY_FULL * self.lasting(self._most) else self._credit - 1.0
         count = min(max(0, int(due)), items // 2)
         self._credit = min(self._credit - count, 2.0)
         return count
@@ -203,7 +219,11 @@ class BatchSize:
     def checked(self, outcome: Outcome, items: int, most: int) -> None:
         """An item of a batch of ``items`` was compared; ``most`` is the size that the configuration allows."""
         self._counts[outcome] += 1
-        allowed = self.allowed(most)
+        if self._is_trial(items):
+            self._tried.add(outcome)
+            self._judge_trial()
+            return
+        allowed = self.lasting(most)
         weight = min(1.0, items / allowed)
         if items > 1.5 * allowed and outcome == "batch_odd":
             return  # it left before the size was brought down
@@ -212,12 +232,16 @@ class BatchSize:
         factor = self.factor
         if factor >= LARGE:
             self._lower()
-        elif factor <= PROVED and allowed < most:
+        elif factor <= PROVED and allowed < most and self._trial is None:
             self._maybe_raise(most)
 
     def settled(self, items: int, wrong: int) -> None:
         """A batch was taken apart, and so many of its items had no answer of the right form: when that is many, it is cheaper
         to ask fewer together."""
+        if self._is_trial(items):
+            if wrong > _MISSHAPEN * items:
+                self._end_trial()
+            return
         self._misshapen += _MISSHAPEN_SMOOTHING * (wrong / items - self._misshapen)
         if self._misshapen > _MISSHAPEN:
             self._lower()
@@ -245,20 +269,52 @@ class BatchSize:
 
     def _maybe_raise(self, most: int) -> None:
         size = int(self._size)
-        larger = min(most, max(size + 1, int(size * _GROWTH)))
-        failed = max((often for at, often in self._failed_at.items() if size < at and larger >= at * _EASE), default=0)
-        if failed and self._long.checks < 40.0 * 2 ** min(6, failed - 1):
-            return
-        if self._long.checks < 8.0:
-            return
+        failed = min((at for at in self._failed_at if at > size), default=None)
+        if failed is not None:
+            half_way = min(most, max(size + 1, (size + failed) // 2))
+            if self._long.checks >= 40.0 * 2 ** min(6, self._failed_at.get(half_way, 1) - 1):
+                self._try(half_way)
+        elif self._long.checks >= 8.0:
+            self._raise_to(min(most, max(size + 1, int(size * _GROWTH))))
+
+    def _raise_to(self, size: int) -> None:
         self._raised += 1
-        kept = self._size / larger
-        self._size = float(larger)
+        kept = self._size / size
+        self._size = float(size)
         self._short.scale(kept)
-        self._long.scale(kept if not failed else 0.0)
+        self._long.scale(kept)
+
+    def _next_turn(self) -> None:
+        self._turn = (self._turn + 1) % TRIAL_EVERY
+
+    def _try(self, size: int) -> None:
+        if self._trial is None:
+            self._trial, self._turn, self._tried = size, 0, Evidence(_LONG)
+
+    def _is_trial(self, items: int) -> bool:
+        return self._trial is not None and int(self._size) < items <= self._trial
+
+    def _judge_trial(self) -> None:
+        assert self._trial is not None
+        size, factor = self._trial, self._tried.factor(self._tolerated)
+        if factor >= LARGE:
+            self._end_trial()
+        elif factor <= _TRIAL_PROVED:
+            self._failed_at = {at: often for at, often in self._failed_at.items() if at > size}
+            self._raised += 1
+            self._go_to(float(size))
+
+    def _end_trial(self) -> None:
+        """It is too large, too; the next one comes after more checks."""
+        assert self._trial is not None
+        self._failed_at[self._trial] = self._failed_at.get(self._trial, 0) + 1
+        self._trial = None
+        self._alone = 0
+        self._long.scale(0.0)
 
     def _go_to(self, size: float) -> None:
         self._size = size
+        self._trial = None
         self._alone = 0
         self._misshapen = 0.0
         self._short, self._long = Evidence(_SHORT), Evidence(_LONG)

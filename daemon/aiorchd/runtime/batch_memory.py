@@ -172,7 +172,7 @@ class Learned:
         return BatchStatistics(
             operation=self._operation,
             model=self._model,
-            allowed=self._size.allowed(self._most),
+            allowed=self._size.lasting(self._most),
             max_size=self._most,
             batches=self._batches,
             items=self._items,
