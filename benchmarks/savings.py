@@ -53,7 +53,7 @@ def main() -> None:
         found, took = saved_by_bursts(120 if chosen.quick else 500, range(1, 2 if chosen.quick else 4))
         figures, disturbed = figures + found, disturbed + took
     if "weak" in parts:
-        found, took = weak_models(300 if chosen.quick else 1200, range(1, 2 if chosen.quick else 4))
+        found, took = weak_models(300 if chosen.quick else 900, range(1, 2 if chosen.quick else 4))
         figures, disturbed = figures + found, disturbed + took
     if "lone" in parts:
         figures += lone_questions(10 if chosen.quick else 40)

@@ -19,7 +19,7 @@ import trio
 
 import aiorch
 from aiorchsim.process import Simulator
-from aiorchsim.textwork import text_tokens
+from aiorchsim.textwork import answer, text_tokens
 from rig.meters import LOAD, UNDER_TEST, Disturbance, pinned
 from rig.scene import configuration, daemon, start_simulator
 
@@ -210,6 +210,13 @@ def run(
         told.simulator = simulator.stats()
         told.disturbed = watch.share()
     return told
+
+
+def alone(ticket: str) -> Any:
+    """What the simulated model answers to a ticket that is asked by itself, right as it always is then."""
+    messages = [{"role": "system", "content": RULES}, {"role": "user", "content": f"Sort this ticket:\n{ticket}"}]
+    wish = {"type": "json_schema", "json_schema": {"schema": SCHEMA}}
+    return json.loads(answer(messages, response_format=wish).text)
 
 
 def shape(asked: list[str], told: Told) -> str:
