@@ -135,3 +135,34 @@ async def test_operations_and_catalogues_are_known_again_by_every_provider(tmp_p
     assert stats["tokens"]["cache_read"] == theirs["tokens"]["cache_read"] > 0
     assert stats["tokens"]["cache_write"] == theirs["tokens"]["cache_write"] > 0
     assert stats["spent_usd"] == pytest.approx(theirs["cost_usd"])
+
+
+async def test_questions_that_are_asked_together_begin_alike(tmp_path: Path) -> None:
+    """The operation's instructions stand first in every batch, and each question is told its share of what was read."""
+    tables = apart = ""
+    for dialect in DIALECTS:
+        tables += f'[operations.sum_{dialect}]\nsystem = "{SYSTEM}"\ntemplate = "What is {{{{ input }}}}?"\n'
+        tables += f'models = ["{dialect}"]\nbatch_size = 10\n'
+        apart += f'[[models]]\nname = "{dialect}-1"\nlatency_s = 0.0\n{PRICES}'
+    read: dict[str, list[int]] = {dialect: [] for dialect in DIALECTS}
+    with start_simulator(apart) as simulator:
+        with daemon(tmp_path, configuration(simulator) + tables, environment={"SIM_KEY": "sk-sim"}) as running:
+            async with AsyncClient(running.socket) as client:
+
+                async def ask(dialect: str, number: int, replies: list[Any]) -> None:
+                    reply = await client.complete(operation=f"sum_{dialect}", input=f"{number}+{number}")
+                    assert reply.text == str(2 * number)
+                    replies.append(reply)
+
+                for dialect in DIALECTS:
+                    for turn in range(4):
+                        replies: list[Any] = []
+                        async with trio.open_nursery() as nursery:
+                            for number in range(8 * turn, 8 * turn + 8):
+                                nursery.start_soon(ask, dialect, number, replies)
+                        read[dialect].append(sum(reply.usage.cache_read for reply in replies))
+        theirs = simulator.stats()
+    assert theirs["batches"]["items"] > theirs["batches"]["calls"] > 0
+    assert sum(map(sum, read.values())) == theirs["tokens"]["cache_read"]
+    for dialect in DIALECTS:
+        assert read[dialect][-1] >= LEAST, (dialect, read)
