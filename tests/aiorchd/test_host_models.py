@@ -20,7 +20,7 @@ from aiorchd.calls.host_model import HostModel, HostOffer
 from aiorchd.config.schema import Concurrency, Timeouts
 from aiorchd.doors.callbacks import Callbacks
 from aiorchd.doors.outbox import Outbox
-from aiorchd.doors.session import SessionLimits
+from aiorchd.doors.session_limits import SessionLimits
 from aiorchd.providers.host import HostProvider
 from aiorchd.runtime.host_models import HostModels
 

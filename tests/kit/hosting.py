@@ -31,7 +31,8 @@ from aiorchd.doors.departure import Departure
 from aiorchd.doors.intake import Intake
 from aiorchd.doors.methods import method_table
 from aiorchd.doors.questions import Questions
-from aiorchd.doors.session import Session, SessionLimits
+from aiorchd.doors.session import Session
+from aiorchd.doors.session_limits import SessionLimits
 from aiorchd.pipeline.generation import Pipeline
 from aiorchd.pipeline.lasting import lasting_state
 from aiorchd.pipeline.order import open_pipeline

@@ -27,7 +27,7 @@ from aiorchd.config.schema import Config
 from aiorchd.doors.identity import Access, group_numbers, user_numbers
 from aiorchd.doors.methods import method_table
 from aiorchd.doors.questions import Questions
-from aiorchd.doors.session import SessionLimits
+from aiorchd.doors.session_limits import SessionLimits
 from aiorchd.doors.unix import DoorPolicy, UnixDoor
 from aiorchd.likeness.arrays import open_arrays
 from aiorchd.pipeline.generation import Pipeline

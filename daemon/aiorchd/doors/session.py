@@ -8,9 +8,8 @@ neglects to read reaches beyond its own session.
 from __future__ import annotations
 
 import os
-import select
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
@@ -37,8 +36,13 @@ from aiorchd.calls.leash import Leash
 from aiorchd.doors.callbacks import Callbacks
 from aiorchd.doors.departure import Departure
 from aiorchd.doors.follow_on import AT_ONCE, FollowOn
+from aiorchd.doors.hang_up import hung_up
 from aiorchd.doors.intake import Intake
+from aiorchd.doors.log import Log
 from aiorchd.doors.outbox import Outbox, PeerStalledError
+from aiorchd.doors.recall import Recall, RecallKnown, nothing_known
+from aiorchd.doors.refused import Refused, nobody_counts
+from aiorchd.doors.session_limits import SessionLimits
 from aiorchd.runtime.starting import Starting
 
 _READ_BYTES: Final = 64 * 1024
@@ -74,68 +78,6 @@ class Method(Protocol):
         """Whether it is work that waits its turn and may be turned away; the others are begun at once. Such work heeds the leash
         of its request itself, and raises `Cancelled` when that is cut."""
         ...
-
-
-class Recall(Protocol):
-    """Answers from memory."""
-
-    def __call__(self, caller: Caller, request: Request, received_at: float) -> Packed | object:
-        """Give the answer, or whatever of the work is done already for the method's handler. Never waits or raises."""
-        ...
-
-
-class RecallKnown(Protocol):
-    """Answers from memory to a request that is known by its bytes, before it is decoded."""
-
-    def __call__(self, caller: Caller, argument_bytes: bytes, received_at: float) -> bytes | None:
-        """Give the packed result, or None when these bytes are not known or the answer is not. Never waits or raises."""
-        ...
-
-
-class Refused(Protocol):
-    """Hears of calls that were turned away before anything was begun for them."""
-
-    def __call__(self, caller: Caller, code: str) -> None:
-        """Count one, refused with this error code. Never waits or raises."""
-        ...
-
-
-def nobody_counts(caller: Caller, code: str) -> None:
-    """Do nothing with it."""
-
-
-def nothing_known(caller: Caller, argument_bytes: bytes, received_at: float) -> bytes | None:  # noqa: ARG001
-    """Know no request by its bytes."""
-    return None
-
-
-class Log(Protocol):
-    """As much of a structured logger as a session needs."""
-
-    def exception(self, event: str, /, **fields: Any) -> Any:
-        """Tell of a defect, with its traceback."""
-        ...
-
-    def info(self, event: str, /, **fields: Any) -> Any:
-        """Tell of something."""
-        ...
-
-    def debug(self, event: str, /, **fields: Any) -> Any:
-        """Tell of a detail."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """What one connection may take: see ``[daemon]``."""
-
-    wire: Limits
-    max_in_flight: int = 256
-    max_host_calls: int = 256
-    max_host_models: int = 100
-    max_pending_write_bytes: int = 1024 * 1024
-    write_stall_s: float = 30.0
-    frame_timeout_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -722,45 +664,5 @@ class Session:
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + _PARTING_S)
 
 
-def hung_up(connection: socket.socket) -> bool:
-    """Tell whether the peer closed its side, without reading what it may have sent before."""
-    watch = select.poll()
-    watch.register(connection, select.POLLHUP | select.POLLRDHUP)
-    return bool(watch.poll(0))
-
-
 def _result_head(msgid: int) -> bytes:
     return b"\x94\x01" + pack_unchecked(msgid) + b"\xc0"
-
-
-class Deltas:
-    """Where the pieces of one streamed answer go: notifications on its caller's connection, in order.
-
-    ``notify`` names another method and leading arguments, for clients whose notifications must name a function of theirs;
-    the delta then comes as an array of one, because what Neovim can be told to call takes its arguments so.
-    """
-
-    def __init__(self, outbox: Outbox, call_id: str | int | None, notify: Sequence[Any] | None) -> None:
-        self._outbox = outbox
-        self._call_id = call_id
-        self._method = notify[0] if notify else "delta"
-        self._leading = list(notify[1:]) if notify else None
-        self._index = 0
-
-    @property
-    def started(self) -> bool:
-        """Whether content already left."""
-        return self._index > 0
-
-    async def send(self, *, text: str | None = None, tool_calls: Sequence[Mapping[str, Any]] | None = None) -> None:
-        """Pass one piece on; waits while the caller is behind in reading."""
-        delta: dict[str, Any] = {"call_id": self._call_id, "index": self._index}
-        if text is not None:
-            delta["text"] = text
-        if tool_calls is not None:
-            delta["tool_calls"] = list(tool_calls)
-        self._index += 1
-        params = [delta] if self._leading is None else [*self._leading, [delta]]
-        self._outbox.write(Connection.pack_notification(self._method, params))
-        if self._outbox.full:
-            await self._outbox.room()

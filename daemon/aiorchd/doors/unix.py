@@ -14,17 +14,11 @@ from aiorch.protocol import Connection
 from aiorchd.doors.departure import Departure
 from aiorchd.doors.identity import Access, identify
 from aiorchd.doors.intake import Intake
-from aiorchd.doors.session import (
-    Log,
-    Method,
-    Recall,
-    RecallKnown,
-    Refused,
-    Session,
-    SessionLimits,
-    nobody_counts,
-    nothing_known,
-)
+from aiorchd.doors.log import Log
+from aiorchd.doors.recall import Recall, RecallKnown, nothing_known
+from aiorchd.doors.refused import Refused, nobody_counts
+from aiorchd.doors.session import Method, Session
+from aiorchd.doors.session_limits import SessionLimits
 from aiorchd.runtime.starting import Patience, Starting, StartingStatistics
 
 _OUT_OF_DESCRIPTORS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))

@@ -15,13 +15,10 @@ from sessions import session_with
 from aiorch.errors import Overloaded
 from aiorch.protocol import Connection, Limits, Notification, Request, Response
 from aiorchd.calls.caller import Caller
+from aiorchd.doors.deltas import Deltas
 from aiorchd.doors.follow_on import AT_ONCE
-from aiorchd.doors.session import (
-    Asked,
-    Deltas,
-    Packed,
-    SessionLimits,
-)
+from aiorchd.doors.session import Asked, Packed
+from aiorchd.doors.session_limits import SessionLimits
 
 
 async def test_ping() -> None:

@@ -14,7 +14,8 @@ from aiorch.protocol import Connection, Limits, Response
 from aiorchd.calls.caller import Caller
 from aiorchd.core.start_line import AT_ONCE
 from aiorchd.doors.methods import Row
-from aiorchd.doors.session import Asked, SessionLimits
+from aiorchd.doors.session import Asked
+from aiorchd.doors.session_limits import SessionLimits
 from aiorchd.runtime.starting import Patience, Starting
 
 

@@ -1,0 +1,32 @@
+"""Answering from memory, in the reader: what a session asks before anything else is done for a request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from aiorch.protocol import Request
+from aiorchd.calls.caller import Caller
+
+if TYPE_CHECKING:
+    from aiorchd.doors.session import Packed
+
+
+class Recall(Protocol):
+    """Answers from memory."""
+
+    def __call__(self, caller: Caller, request: Request, received_at: float) -> Packed | object:
+        """Give the answer, or whatever of the work is done already for the method's handler. Never waits or raises."""
+        ...
+
+
+class RecallKnown(Protocol):
+    """Answers from memory to a request that is known by its bytes, before it is decoded."""
+
+    def __call__(self, caller: Caller, argument_bytes: bytes, received_at: float) -> bytes | None:
+        """Give the packed result, or None when these bytes are not known or the answer is not. Never waits or raises."""
+        ...
+
+
+def nothing_known(caller: Caller, argument_bytes: bytes, received_at: float) -> bytes | None:  # noqa: ARG001
+    """Know no request by its bytes."""
+    return None
