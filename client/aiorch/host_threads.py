@@ -110,7 +110,10 @@ class HostThreads:
 
     def begin(self, link: Link) -> None:
         """Tell it, and release the connection."""
-        _begin(lambda: self._move(link), "aiorch-host-move")
+        try:
+            _begin(lambda: self._move(link), "aiorch-host-move")
+        except RuntimeError:  # there are no threads to be had, as when the interpreter ends
+            link.release()
 
     def _move(self, asking: Link) -> None:
         deadline = time.monotonic() + MOVE_S
