@@ -56,6 +56,7 @@ class CompleteOptions(_CallOptions, total=False):
     cache_samples: int
     """With a temperature above 0: keep so many different answers, and give one of them once they are all there."""
     batch: bool
+    """False: not to be asked together with other questions, though its operation allows it."""
     session: str
     key: str
     """Your own name for this question: asked again with the same key within ten minutes, it is answered the same and

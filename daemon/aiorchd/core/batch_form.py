@@ -44,8 +44,10 @@ ENTRY_TOKENS: Final = 24
 _CHARACTERS_PER_TOKEN: Final = 3.0
 """Fewer than usual: what is composed must fit."""
 _CONTEXT_SHARE: Final = 0.8
-_MOST_COMMON: Final = 200_000
-"""Characters of what prompts have in common that are looked at."""
+_MOST_CHARACTERS: Final = 200_000
+"""Of all the prompts together, whatever the model takes: to write more into one document would hold up everybody else."""
+_MOST_TAIL: Final = 4_000
+"""Characters of what prompts end with that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,8 @@ def common_parts(prompts: Sequence[str]) -> Common:
         return Common("", "", tuple(prompts))
     shortest = min(map(len, prompts))
     first = prompts[0]
-    head = first[: _head_end(first, min(_shared(prompts), shortest - 1, _MOST_COMMON))]
-    room = min(shortest - len(head) - 1, _MOST_COMMON)
+    head = first[: _head_end(first, min(_shared(prompts), shortest - 1))]
+    room = min(shortest - len(head) - 1, _MOST_TAIL)
     ended = len(first) - _shared([prompt[len(prompt) - max(0, room) :][::-1] for prompt in prompts])
     tail = _tail(first[ended:], first[:ended])
     texts = tuple(prompt[len(head) : len(prompt) - len(tail)] for prompt in prompts)
@@ -141,7 +143,10 @@ def fits(
     characters: int, items: int, *, answer_tokens: float, context_tokens: int | None, output_tokens: int | None
 ) -> bool:
     """Tell whether so many items, of so many characters in all, are within what a model takes and gives, with room to spare.
-    ``answer_tokens`` is how long one answer may be or is usually. Limits that are None are not known, and not kept."""
+    ``answer_tokens`` is how long one answer may be or is usually. Limits that are None are not known, and not kept, but very
+    much text is never put together."""
+    if characters > _MOST_CHARACTERS:
+        return False
     answers = items * (answer_tokens + ENTRY_TOKENS)
     if output_tokens is not None and answers > output_tokens:
         return False
@@ -191,7 +196,11 @@ def split_answer(text: str, ids: Sequence[str], *, structured: bool) -> Split:
 def _shared(texts: Sequence[str]) -> int:
     """Count the characters that all begin with: those with which the first and the last of them in order do."""
     low, high = min(texts), max(texts)
-    return next((at for at, (one, other) in enumerate(zip(low, high, strict=False)) if one != other), len(low))
+    least, most = 0, min(len(low), len(high))
+    while least < most:  # by halves: comparing is quick, looking at each character is not
+        middle = (least + most + 1) // 2
+        least, most = (middle, most) if low[least:middle] == high[least:middle] else (least, middle - 1)
+    return least
 
 
 class _Doubled(dict[str, Any]):
