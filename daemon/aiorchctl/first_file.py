@@ -113,9 +113,7 @@ class FirstFile:
         """Write it."""
         words = [_OPENING, _MODELS, _MORE]
         if self.key_env is not None or self.key_credential is not None:
-            words.insert(
-                1, "The key of the provider is not in here and never should be: the file only says where it is."
-            )
+            words.insert(1, _KEY)
         comment = "\n#\n".join(
             textwrap.fill(one, 100, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
             for one in words

@@ -430,11 +430,3 @@ class RecordSink(Protocol):
     def record_hit(self, hit: Hit) -> None:
         """Count and keep one answer from memory; the caller waits meanwhile, so the work is done later."""
         ...
-
-
-class Readable(Protocol):
-    """Anything with something to show in ``status``."""
-
-    def statistics(self) -> Any:
-        """Give a frozen record of the present state; reads idle when nothing is going on."""
-        ...

@@ -5,15 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
 Step: TypeAlias = Callable[["Database"], None]
 """One migration: a named function that is applied once, in the transaction that records it."""
-
-MIGRATIONS_TABLE: Final = "_sqlite_migrations"
 
 
 @dataclass(frozen=True, slots=True)

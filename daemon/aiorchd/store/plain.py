@@ -13,11 +13,6 @@ def plain_text(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def plain_texts(text: str | None) -> str | None:
-    """Do the same where there may be nothing."""
-    return None if text is None else plain_text(text)
-
-
 def plain_count(number: int | None) -> int | None:
     """Keep a count within what a column holds."""
     return None if number is None else max(-_LARGEST, min(_LARGEST, int(number)))

@@ -110,8 +110,9 @@ async def test_no_deadline_at_all(autojump_clock: trio.testing.MockClock) -> Non
         asked = ask(nursery, service, a_call(timeout_s=float("inf")))
         received = await inner.next()
         await trio.sleep(1e6)
-        received.reply()
-        await asked.reply()
+        received.reply(text="after eleven days")
+        assert (await asked.reply()).text == "after eleven days"
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=0)
 
 
 async def test_cancelled_anywhere_it_is_idle(autojump_clock: trio.testing.MockClock) -> None:
