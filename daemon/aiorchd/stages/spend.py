@@ -9,7 +9,6 @@ it is counted as where that is an estimate (``cost_estimate_usd``).
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Final
 
@@ -132,7 +131,7 @@ def _believable(reply: Reply, attempt: Attempt) -> Reply:
         most = most if target.context_tokens is None else min(most, target.context_tokens)
         usage = Usage(most, 0, 0, usage.output, usage.reasoning, estimated=True)
     if short_answer:
-        usage = dataclasses.replace(usage, output=most_said, reasoning=0, estimated=True)
+        usage = replace(usage, output=most_said, reasoning=0, estimated=True)
     what = " and ".join(["prompt"] * short_prompt + ["answer"] * short_answer)
     note = f"{target.name}: too few tokens are told of the {what} to be true; the most it can be counts, as an estimate"
     call.journal.note(trio.current_time(), "spend", note)
