@@ -89,7 +89,7 @@ CORE_BANNED = {"time", "random", "datetime", "asyncio", "threading", "socket", "
 BARRIERS: dict[str, int] = {
     "aiorch/hosting.py": 1,  # a function of the host
     "aiorch/on_trio.py": 1,
-    "aiorchd/doors/session.py": 1,  # one request
+    "aiorchd/doors/work.py": 1,  # one request
     "aiorchd/doors/unix.py": 1,  # one connection
     "aiorchd/stages/batch.py": 1,  # a shared flight
     "aiorchd/stages/coalesce.py": 1,

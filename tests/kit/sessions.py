@@ -14,10 +14,11 @@ import trio.testing
 from aiorch.protocol import Connection, Event, Limits, Request, Response
 from aiorchd.calls.caller import Caller
 from aiorchd.doors.intake import Intake
+from aiorchd.doors.method import Asked
 from aiorchd.doors.methods import Row, _hello, _ping
 from aiorchd.doors.recall import nothing_known
 from aiorchd.doors.refused import Refused, nobody_counts
-from aiorchd.doors.session import Asked, Session
+from aiorchd.doors.session import Session
 from aiorchd.doors.session_limits import SessionLimits
 from aiorchd.runtime.starting import Starting
 

@@ -11,7 +11,7 @@ from aiorchd.calls.caller import UNMAPPED_UID
 from aiorchd.calls.host_model import HOST, HostModel, HostOffer
 from aiorchd.calls.target import Price
 from aiorchd.doors.arguments import asked_by, label, named_arguments, number_within, take
-from aiorchd.doors.session import Asked
+from aiorchd.doors.method import Asked
 from aiorchd.runtime.host_models import HostModels
 
 _MOST_AT_ONCE: Final = 1000

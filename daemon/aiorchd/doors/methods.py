@@ -12,8 +12,8 @@ from aiorchd.calls.caller import Caller
 from aiorchd.calls.outcome import rules
 from aiorchd.doors.arguments import COMPLETE_ARGUMENTS, EMBED_ARGUMENTS, named_arguments, plain_input, take
 from aiorchd.doors.host_models import Configured, RegisterModels, RemoveModels
+from aiorchd.doors.method import Asked
 from aiorchd.doors.questions import Questions
-from aiorchd.doors.session import Asked
 from aiorchd.runtime.host_models import HostModels
 
 

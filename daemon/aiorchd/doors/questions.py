@@ -23,7 +23,7 @@ from aiorchd.calls.question import Prepared, Question
 from aiorchd.calls.reply import Reply
 from aiorchd.doors.arguments import named_arguments, parse_complete, parse_embed
 from aiorchd.doors.deltas import Deltas
-from aiorchd.doors.session import Asked, Packed
+from aiorchd.doors.method import Asked, Packed
 from aiorchd.runtime.host_models import HostModels
 
 _REMEMBERED_BYTES: Final = 8192

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from aiorch.protocol import Request
 from aiorchd.calls.caller import Caller
-
-if TYPE_CHECKING:
-    from aiorchd.doors.session import Packed
+from aiorchd.doors.method import Packed
 
 
 class Recall(Protocol):

@@ -15,9 +15,10 @@ from aiorchd.doors.departure import Departure
 from aiorchd.doors.identity import Access, identify
 from aiorchd.doors.intake import Intake
 from aiorchd.doors.log import Log
+from aiorchd.doors.method import Method
 from aiorchd.doors.recall import Recall, RecallKnown, nothing_known
 from aiorchd.doors.refused import Refused, nobody_counts
-from aiorchd.doors.session import Method, Session
+from aiorchd.doors.session import Session
 from aiorchd.doors.session_limits import SessionLimits
 from aiorchd.runtime.starting import Patience, Starting, StartingStatistics
 

@@ -17,7 +17,7 @@ from aiorch.protocol import Connection, Limits, Notification, Request, Response
 from aiorchd.calls.caller import Caller
 from aiorchd.doors.deltas import Deltas
 from aiorchd.doors.follow_on import AT_ONCE
-from aiorchd.doors.session import Asked, Packed
+from aiorchd.doors.method import Asked, Packed
 from aiorchd.doors.session_limits import SessionLimits
 
 

@@ -16,8 +16,8 @@ import trio
 from aiorch.protocol import Connection, Limits, Notification, Response
 from aiorchd.doors.identity import Access, group_numbers, unit_of, user_numbers
 from aiorchd.doors.listener import bound_socket
+from aiorchd.doors.method import Asked
 from aiorchd.doors.methods import Row, _hello, _ping
-from aiorchd.doors.session import Asked
 from aiorchd.doors.session_limits import SessionLimits
 from aiorchd.doors.unix import DoorPolicy, UnixDoor
 

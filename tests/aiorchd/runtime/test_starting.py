@@ -13,8 +13,8 @@ from sessions import Peer, session_with
 from aiorch.protocol import Connection, Limits, Response
 from aiorchd.calls.caller import Caller
 from aiorchd.core.start_line import AT_ONCE
+from aiorchd.doors.method import Asked
 from aiorchd.doors.methods import Row
-from aiorchd.doors.session import Asked
 from aiorchd.doors.session_limits import SessionLimits
 from aiorchd.runtime.starting import Patience, Starting
 

@@ -1,0 +1,53 @@
+"""One row of the table of methods, a request on its way to it, and a result that is packed already."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from aiorchd.calls.leash import Leash
+
+if TYPE_CHECKING:
+    from aiorchd.doors.session import Session
+
+
+class Method(Protocol):
+    """One row of the table of methods: who may call it, and what does it."""
+
+    @property
+    def admin_only(self) -> bool:
+        """Whether only administrators may."""
+        ...
+
+    @property
+    def handler(self) -> Callable[[Asked], Awaitable[Any]]:
+        """Carries it out; returns plain data or, packed already, bytes in `Packed`."""
+        ...
+
+    @property
+    def in_line(self) -> bool:
+        """Whether it is work that waits its turn and may be turned away; the others are begun at once. Such work heeds the leash
+        of its request itself, and raises `Cancelled` when that is cut."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A result that is packed already."""
+
+    body: bytes
+
+
+class Asked(msgspec.Struct, frozen=True, eq=False):
+    """A request on its way to its handler. ``prepared`` is what `Recall` made of it; ``received_at`` is monotonic."""
+
+    session: Session
+    msgid: int
+    params: list[Any]
+    received_at: float
+    prepared: object
+    leash: Leash
+    """By which the caller ends it."""
