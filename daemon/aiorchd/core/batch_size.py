@@ -203,7 +203,9 @@ class BatchSize:
         if self._is_trial(items):
             return max(1, items // 2)
         factor = self.factor
-        if self._short.batch_odd > 0.5 and factor > 1.0:
+        doubtful = self._short.batch_odd > 0.5 and factor > 1.0
+        # Who was worse in larger batches is likely to be so in these, and is to prove more than that nothing was seen.
+        if doubtful or (self._failed_at and factor > _TRIAL_PROVED):
             wanted = max(share, 0.5) * items
         elif factor > SURE:
             wanted = max(share, 1.0 / FIRST_SIZE) * items
