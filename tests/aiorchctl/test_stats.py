@@ -165,3 +165,40 @@ def test_a_model_that_was_asked_and_never_answered_has_its_own_line(stats, ctl):
         "model  asked  made  failed  saved   spent  saved $  p50  429s  errors\n"
         "sick       0     3       3      –  ~$0.02       $0    –     0       0\n"
     )
+
+
+TOGETHER = {
+    "operation": "tag", "model": "", "allowed": 4, "max_size": 10, "batches": 50, "items": 410, "questions": 412,
+    "mean_items": 8.2, "left": {"it is full": 50}, "alone": {}, "checks": 40, "agreed": 38, "agreement": 0.95,
+    "agreement_low": 0.835, "agreement_high": 0.986, "self_agreement": 1.0, "lost": 0.05, "asked_again": 2, "lowered": 1,
+    "raised": 0, "failures": {"missing": 3}, "calls_saved": 320, "tokens_saved": 12000, "usd_saved": None,
+}  # fmt: skip
+
+
+def test_what_was_asked_together(stats, ctl):
+    stats["batching"] = [TOGETHER, {**TOGETHER, "operation": "never", "batches": 0}]
+    shown = ctl("stats").out
+    assert "Asked together" in shown
+    [row] = [line for line in shown.splitlines() if line.startswith("tag ")]
+    for told in (
+        "(usual)",
+        "4 of 10",
+        "50",
+        "412",
+        "320",
+        "about 12,000",
+        "95.0% of 40 (83.5% to 98.6%), 5.0% worse",
+        "3 missing",
+    ):
+        assert told in row
+    assert "never" not in shown
+
+
+def test_nothing_was_compared_or_asked_together(stats, ctl):
+    nothing = {"agreement": None, "agreement_low": None, "agreement_high": None, "lost": None, "tokens_saved": None}
+    stats["batching"] = [{**TOGETHER, **nothing, "failures": {}, "usd_saved": -0.5}]
+    shown = ctl("stats").out
+    assert "nothing was compared yet" in shown
+    assert "about -$0.5" in shown
+    stats["batching"] = []
+    assert "Asked together" not in ctl("stats").out

@@ -175,3 +175,15 @@ def test_any_junk_to_embed_is_taken_or_refused_by_name(arguments: dict[str, Any]
         parse_embed(arguments)
     except CallError as error:
         assert ": " in str(error)
+
+
+@pytest.mark.parametrize(("given", "batch"), [({}, True), ({"batch": True}, True), ({"batch": False}, False)])
+def test_whether_it_may_be_asked_together_with_others(given: dict[str, Any], batch: bool) -> None:
+    assert parse_complete({"prompt": "hi", **given}).batch is batch
+
+
+def test_a_stream_is_not_asked_together_with_others() -> None:
+    with pytest.raises(InvalidRequest, match="batch: a streamed call is never batched"):
+        parse_complete({"prompt": "hi", "stream": True, "call_id": 1, "batch": True})
+    with pytest.raises(InvalidRequest, match="batch: must be true or false"):
+        parse_complete({"prompt": "hi", "batch": "yes"})
