@@ -93,12 +93,14 @@ def static(questions: list[tuple[str, str]], threshold: float) -> tuple[float, f
     from aiorchd.likeness.arrays import open_arrays
 
     arrays = open_arrays()
-    index, known, kept = arrays.nearest(), {}, set()
+    index, known, kept = None, {}, set()
     hits = wrong = 0
     for number, (text, answer) in enumerate(questions):
         vector = arrays.vector(text)
         if vector is None or text in kept:
             continue
+        if index is None:
+            index = arrays.nearest(len(vector) // 4)
         found = index.search(vector, 1)
         if found and found[0][1] >= threshold:
             hits += 1
