@@ -71,7 +71,8 @@ class Split:
 
 
 def common_parts(prompts: Sequence[str]) -> Common:
-    """Find what the prompts have in common. Every text that is left has something in it."""
+    """Find what the prompts have in common. Every text that is left has something in it; and where `TEXT_MARK` stands in what
+    they share, nothing is taken out, since nobody could tell then which of the marks is the text's place."""
     if len(prompts) < 2:
         return Common("", "", tuple(prompts))
     shortest = min(map(len, prompts))
@@ -81,7 +82,8 @@ def common_parts(prompts: Sequence[str]) -> Common:
     ended = len(first) - _shared([prompt[len(prompt) - max(0, room) :][::-1] for prompt in prompts])
     tail = _tail(first[ended:], first[:ended])
     texts = tuple(prompt[len(head) : len(prompt) - len(tail)] for prompt in prompts)
-    return Common(head, tail, texts) if all(map(str.strip, texts)) else Common("", "", tuple(prompts))
+    is_clear = all(map(str.strip, texts)) and TEXT_MARK not in head and TEXT_MARK not in tail
+    return Common(head, tail, texts) if is_clear else Common("", "", tuple(prompts))
 
 
 def new_ids(count: int, texts: Collection[str], draw: Callable[[str], str]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from typing import Any, Final
 from aiorchsim.textwork.words import chance, pick
 
 MOST_ITEMS: Final = 1_000
-TEXT_MARK: Final = "[text of the item]"
+TEXT_MARK: Final = "[text]"
 
 _DOCUMENT: Final = re.compile(r"\{\s*\"items\"\s*:\s*\[")
 _ABOUT_ITEMS: Final = re.compile(r"\"(?:items|answers)\"|`(?:items|answers)`")
