@@ -21,6 +21,7 @@ _HOW: Final[Mapping[str, str]] = {
     "coalesced": "an equal question under way",
     "semantic": "a question of the same meaning",
     "stale": "an answer out of date, while it was asked for anew",
+    "batched": "asked in the provider call of another",
 }
 _NAMELESS: Final[Mapping[str, str]] = {
     "operation": "(none)",

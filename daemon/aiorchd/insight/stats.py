@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from aiorchd.core.histogram import Histogram
 from aiorchd.store.records import Records
-from aiorchd.store.tallies import ATTEMPT, Series, Tally
+from aiorchd.store.tallies import ATTEMPT, BATCHED, Series, Tally
 
 GroupBy: TypeAlias = Literal["operation", "model", "provider", "caller", "unit"]
 
@@ -157,6 +157,7 @@ def line_of(tallies: Mapping[Series, Tally]) -> Line:
         elif series.cache not in ASKED:
             saved[series.cache] = saved.get(series.cache, 0) + tally.calls
     calls = sums.calls
+    kept = saved.keys() - {BATCHED}  # a question that was asked together with others had no answer from before
     return Line(
         calls=calls,
         answered=calls - sum(errors.values()),
@@ -173,8 +174,8 @@ def line_of(tallies: Mapping[Series, Tally]) -> Line:
         cost_estimate_usd=sums.estimated_usd,
         saved_usd=None if sums.savings_unknown and not sums.savings_known else sums.saved_usd,
         saving_unknown_calls=sums.savings_unknown,
-        saved_tokens=sums.saved_tokens if sums.counted_savings or not saved else None,
-        saved_s=sums.saved_s if sums.timed_savings or not saved else None,
+        saved_tokens=sums.saved_tokens if sums.counted_savings or not kept else None,
+        saved_s=sums.saved_s if sums.timed_savings or not kept else None,
         total=_percentiles(sums.total_times()),
         overhead=_percentiles(sums.overhead_times()),
         throttled=sums.throttled,

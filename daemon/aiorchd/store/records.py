@@ -43,6 +43,7 @@ from aiorchd.store.tallies import (
     is_countable,
     raw_series_of,
     raw_series_of_attempt,
+    raw_series_of_call,
     series_of,
     series_without_names,
     without_names,
@@ -146,7 +147,7 @@ class Records:
 
     def record(self, record: CallRecord) -> None:
         """Count and keep one finished call."""
-        raw = raw_series_of(record)
+        raw = raw_series_of_call(record)
         tally = self._tallies.get(raw)
         if tally is None:
             tally = self._tally(raw)

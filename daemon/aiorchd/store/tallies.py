@@ -45,6 +45,20 @@ raw_series_of: Final[Callable[[CallRecord], RawSeries]] = attrgetter(
 )
 """The combination of one record, as quickly as Python can."""
 
+BATCHED: Final = "batched"
+"""Stands for ``cache`` where a question was answered by the provider call of another that it was asked together with."""
+
+
+def asked_by_another(record: CallRecord) -> bool:
+    """Whether the call was answered by a provider that another call asked, for both (stages/batch.py)."""
+    return record.cache == "miss" and not record.attempts and not record.tried and record.error is None
+
+
+def raw_series_of_call(record: CallRecord) -> RawSeries:
+    """Give the combination of a call of any kind; `raw_series_of` does for answers from memory."""
+    raw = raw_series_of(record)
+    return (*raw[:4], BATCHED, *raw[5:]) if asked_by_another(record) else raw
+
 
 def series_of(raw: RawSeries) -> Series:
     """Give the combination as it is stored."""
@@ -150,10 +164,7 @@ class Tally:
         self.context_fallbacks += record.context_fallbacks
         self.filter_fallbacks += record.filter_fallbacks
         self.hedges += record.hedges
-        together = (
-            record.error is None and record.cache == "miss"
-        )  # where another call has the attempts that answered it
-        if record.attempts or record.tried or together:
+        if record.attempts or record.tried or asked_by_another(record):
             if record.cost_usd is None or not math.isfinite(record.cost_usd):
                 self.costs_unknown += 1
             else:

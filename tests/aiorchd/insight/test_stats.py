@@ -196,6 +196,23 @@ async def test_a_file_that_cannot_be_read_is_an_error_and_no_empty_report(record
         await report(records, now=NOON)
 
 
+@pytest.mark.parametrize("written", [False, True])
+async def test_what_was_asked_in_the_call_of_another_is_a_call_saved_but_not_an_answer_from_before(
+    records: Records, written: bool
+) -> None:
+    records.record(a_record(1, cost_usd=0.125))
+    for number in (2, 3):
+        records.record(a_record(number, attempts=0, cost_usd=0.125))
+    records.record(a_record(4, attempts=0, error="deadline_exceeded", cost_usd=None))
+    if written:
+        write(records)
+    line = (await report(records, now=NOON + 1)).all
+    assert (line.calls, line.provider_calls, line.answered) == (4, 1, 3)
+    assert line.saved_calls == {"batched": 2}
+    assert (line.saved_tokens, line.saved_s, line.saved_usd) == (0, 0.0, 0.0)
+    assert line.errors == {"deadline_exceeded": 1}
+
+
 CALLS = st.builds(
     lambda hit, **fields: a_hit(1, **fields) if hit else a_record(1, attempts=1, **fields),
     hit=st.booleans(),
