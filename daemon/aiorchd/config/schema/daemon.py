@@ -11,6 +11,7 @@ from aiorchd.config.key import key, longest, span
 from aiorchd.config.schema.table import MIB, Level, Seconds, Section, UserOrGroup
 
 LOG_AREAS: Final = (
+    "batch",
     "breaker",
     "calls",
     "coalesce",
