@@ -41,7 +41,9 @@ def main() -> None:
             simulator = stack.enter_context(
                 start_simulator(f'[sim]\nreplay = "{folder}/replay.jsonl"\n[[models]]\nlatency_s = 0.0\n')
             )
-        text = configuration(simulator.base_url, more="[cache]\nmax_entries = 2000\nttl_s = 1000000\n")
+        # Room for what is asked anew, or the questions of the first minute, being the oldest, make way for it.
+        room = f"max_entries = 2000\nttl_s = 1000000\ndisk_max_entries = {entries + 10 * ASKED}\n"
+        text = configuration(simulator.base_url, more=f"[cache]\n{room}")
         running = stack.enter_context(daemon(folder, text))
         with aiorch.Client(running.socket) as client:
             for asked in questions:
