@@ -22,7 +22,7 @@ from typing import Final, Protocol
 EDGES_S: Final = tuple(0.004 * 1.6**power for power in range(18))
 """Upper ends of the classes of pauses, 4 ms to 12 s; what is longer has a class of its own."""
 _MEMORY: Final = 64.0
-_WORTH: Final = 0.3
+_WORTH: Final = 0.4
 """The chance of company for which a question waits."""
 _ROOM: Final = 1.5
 """A question leaves while there is as much time as a provider call takes usually, and half of that again."""
