@@ -156,12 +156,13 @@ class Link(Line):
                 with self._lock:
                     self._open_books()
                     moved = pending.moved
-                    if not moved:
-                        if self._reader is None:
-                            self._reader = pending
-                        else:
-                            self._parked[pending] = gate = threading.Lock()
-                            gate.acquire()
+                    if moved:
+                        self._hand_over()  # it may have been woken to read, and answered meanwhile by who wrote (`hear_out`)
+                    elif self._reader is None:
+                        self._reader = pending
+                    else:
+                        self._parked[pending] = gate = threading.Lock()
+                        gate.acquire()
                     self._close_books()
                     done = moved
                 if moved:
