@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -67,3 +68,28 @@ def test_nothing_said_is_a_lost_connection() -> None:
         line.flush()
         assert isinstance(pending.failure, aiorch.ConnectionLost)
         assert not pending.sent
+
+
+def test_who_was_to_read_and_is_answered_by_a_writer_lets_another_read() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours:
+        link, far = Link(ours), time.monotonic() + 30
+        first, second = link.ask(questions.ping(None), far), link.ask(questions.ping(None), far)
+        assert first is not None
+        assert second is not None
+        link._reader = first  # its thread reads, so the other one waits
+        waiting = threading.Thread(target=link.wait, args=(second, far), daemon=True)
+        waiting.start()
+        while not link._parked:
+            waiting.join(0.001)
+        link._reader = None  # the moment between being woken to read and reading
+        theirs.sendall(Connection.pack_result(first.msgid, "pong"))
+        theirs.close()
+        third = link.ask(questions.ping(None), far)  # cannot be written, and hears what was said before
+        assert third is not None
+        assert isinstance(third.failure, aiorch.ConnectionLost)
+        assert first.result == "pong"
+        assert not second.moved
+        link.wait(first, far)
+        waiting.join(10)
+        assert isinstance(second.failure, aiorch.ConnectionLost)
