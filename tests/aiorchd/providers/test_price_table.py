@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import subprocess
+import sys
+from typing import Final
 
 import pytest
 
@@ -108,8 +110,21 @@ def test_every_pattern_of_the_table_can_be_read() -> None:
                 assert rates["input"] >= 0
 
 
+_READING: Final = """
+import time
+
+from aiorchd.providers.price_table import look_up, read_table
+
+began = time.process_time()
+look_up(read_table(), [(%r, "gpt-4o-mini"), (%r, "claude-sonnet-4-5")], %r)
+print(time.process_time() - began)
+"""
+
+
 @pytest.mark.slow
 def test_reading_it_is_quick() -> None:
-    began = time.process_time()
-    look_up(read_table(), [(OPENAI, "gpt-4o-mini"), (ANTHROPIC, "claude-sonnet-4-5")], DAY)
-    assert time.process_time() - began < 0.1
+    """In a process of its own, as at a daemon's start: here the objects of all other tests would be looked through for garbage."""
+    done = subprocess.run(
+        [sys.executable, "-c", _READING % (OPENAI, ANTHROPIC, DAY)], capture_output=True, check=True, text=True
+    )
+    assert float(done.stdout) < 0.1
