@@ -50,7 +50,7 @@ BATCHED: Final = "batched"
 
 
 def asked_by_another(record: CallRecord) -> bool:
-    """Whether the call was answered by a provider that another call asked, for both (stages/batch.py)."""
+    """Whether the call was answered by a provider that another call asked, for both (stages/batch)."""
     return record.cache == "miss" and not record.attempts and not record.tried and record.error is None
 
 
