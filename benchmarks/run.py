@@ -63,24 +63,26 @@ def main() -> int:
 
 
 def _page(when: str) -> str:
-    rows, machines, disturbed = [], {}, []
+    rows, disturbed = [], []
+    machines: dict[str, list[str]] = {}
+    libraries: dict[str, None] = {}  # in order
     for name in (*SCRIPTS, *LONG):
         kept = read(name)
         if kept is None:
             rows.append(f"| {name} was not run | | | | |")
             continue
         document, figures = kept
-        machines[_told(document["machine"])] = document["machine"]
+        machines.setdefault(_told(document["machine"]), []).append(name)
+        versions = document["machine"]["libraries"].items()
+        libraries |= dict.fromkeys(f"{library} {version}" for library, version in versions if version)
         disturbed.append(f"{name} {document['disturbed_median']:.0%}")
         rows += [figure.row() for figure in figures]
-    libraries = "; ".join(
-        ", ".join(f"{name} {version}" for name, version in machine["libraries"].items() if version)
-        for machine in machines.values()
-    )
+    usual = max(machines, key=lambda told: len(machines[told]), default="no machine yet")
+    others = "".join(f"; {', '.join(names)} on {told}" for told, names in machines.items() if told != usual)
     return f"""<!-- Written by benchmarks/run.py; do not edit. -->
 # Figures
 
-Measured{" " + when if when else ""} on {"; ".join(machines) or "no machine yet"}. {libraries}.
+Measured{" " + when if when else ""} on {usual}{others}. {", ".join(libraries)}.
 
 {HEAD}
 {chr(10).join(rows)}
@@ -98,7 +100,7 @@ def _told(machine: dict) -> str:
     kind = "a virtual machine" if machine["virtual"] else "a machine"
     return (
         f"{kind} with {machine['cpus']} CPUs ({machine['cpu']}), {machine['memory_gb']} GB, Linux {machine['kernel']}, "
-        f"Python {machine['python']}"
+        f"Python {machine['python']} ({machine.get('python_build', 'build unknown')})"
     )
 
 
