@@ -12,7 +12,7 @@ import msgpack
 import pytest
 import trio
 from harness import RecordedSink, a_caller, a_reply
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from played_house import CONFIG, Disk, House, Played, Told
@@ -146,7 +146,10 @@ async def ask_all(asked: Sequence[tuple[int, str, str | None, str, bool]], at_on
                 caller = a_caller(uid)
                 prepared = pipeline.prepare(caller, question)
                 packed = pipeline.try_hit(caller, prepared, trio.current_time())
-                packed = packed or await pipeline.fetch_hit(caller, prepared, trio.current_time())
+                if packed is None and len(text) % 2:
+                    packed = pipeline.read_hit(caller, prepared, trio.current_time())
+                elif packed is None:
+                    packed = await pipeline.fetch_hit(caller, prepared, trio.current_time())
                 if packed is None:
                     reply = await pipeline.answer(house.call(question, caller, RecordedSink() if stream else None))
                     found, said = reply.cache, reply.text
@@ -166,6 +169,8 @@ async def ask_all(asked: Sequence[tuple[int, str, str | None, str, bool]], at_on
         background.cancel_scope.cancel()
 
 
+@example([(1, "", None, TEXTS[0], False)] * 4, 4)
+@example([(1, "", "mine", f"2026-01-0{day}T00:00:00Z", False) for day in (1, 2)], 1)
 @settings(max_examples=25, deadline=None)
 @given(steps, st.integers(1, 6))
 def test_no_partition_is_crossed_at_any_depth(

@@ -180,13 +180,17 @@ async def test_what_has_no_key_is_refused_by_name() -> None:
             it.pipeline.prepare(a_caller(), question)
 
 
-async def test_an_answer_on_disk_is_given_as_one_in_memory_and_tells_where_it_was() -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_an_answer_on_disk_is_given_as_one_in_memory_and_tells_where_it_was(at_once: bool) -> None:
     async with house() as it:
         caller = a_caller()
 
         async def fetched(who: Caller = caller, **fields: Any) -> dict[str, Any] | None:
             prepared = it.pipeline.prepare(who, a_question("q", **fields))
-            packed = await it.pipeline.fetch_hit(who, prepared, trio.current_time())
+            now = trio.current_time()
+            packed = (
+                it.pipeline.read_hit(who, prepared, now) if at_once else await it.pipeline.fetch_hit(who, prepared, now)
+            )
             return None if packed is None else msgpack.unpackb(packed)
 
         assert await fetched() is None

@@ -16,7 +16,7 @@ from aiorchd.calls.caller import Caller
 from aiorchd.doors.intake import Intake
 from aiorchd.doors.method import Asked
 from aiorchd.doors.methods import Row, _hello, _ping
-from aiorchd.doors.recall import nothing_known
+from aiorchd.doors.recall import RecallStored, nothing_known, nothing_stored
 from aiorchd.doors.refused import Refused, nobody_counts
 from aiorchd.doors.session import Session
 from aiorchd.doors.session_limits import SessionLimits
@@ -82,6 +82,7 @@ async def session_with(
     admin: bool = False,
     recall: Callable[[Caller, Request, float], Any] = lambda *_: None,
     recall_known: Callable[[Caller, bytes, float], bytes | None] = nothing_known,
+    recall_stored: RecallStored = nothing_stored,
     intake: Intake | None = None,
     starting: Starting | None = None,
     refused: Refused = nobody_counts,
@@ -107,6 +108,7 @@ async def session_with(
         intake=intake or Intake(lambda: 1024 * 1024),
         starting=starting,
         recall_known=recall_known,
+        recall_stored=recall_stored,
         refused=refused,
         admitted=admitted,
     )

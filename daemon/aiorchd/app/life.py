@@ -111,6 +111,7 @@ async def live(launch: Launch) -> int:
             policy.current,
             Log("door"),
             recall_known=questions.recall_known,
+            recall_stored=questions.recall_stored,
             refused_call=store.records.record_refusal,
         )
         host_names = HostNames(store.directory, host_models.places)

@@ -298,6 +298,11 @@ class AnswerStore(Protocol):
         dropped and counted."""
         ...
 
+    def look(self, key: bytes) -> StoredAnswer | None:
+        """Find the same without giving anybody else a turn, for a millisecond at most, where it is very probably there. None
+        says nothing about what `get` would find."""
+        ...
+
     def likely(self, key: bytes) -> bool:
         """Tell, without looking, whether there is very probably something under a key; False also while that is not known."""
         ...

@@ -53,6 +53,10 @@ class Answering(Protocol):
         """Give the packed reply if a fresh exact answer is known to be on disk; counted and journalled like any call."""
         ...
 
+    def read_hit(self, caller: Caller, prepared: Prepared, received_at: float) -> bytes | None:
+        """Do the same without giving anybody else a turn: None also when the disk would let them wait."""
+        ...
+
     def open_call(
         self,
         caller: Caller,
@@ -116,6 +120,13 @@ class Questions:
         prepared = pipeline.recognise(caller, argument_bytes)
         return None if prepared is None else pipeline.try_hit(caller, prepared, received_at)
 
+    def recall_stored(self, caller: Caller, prepared: object, received_at: float) -> bytes | None:
+        """Answer from disk what `recall` could not from memory; see `RecallStored`."""
+        pipeline = self._generations.current
+        if not isinstance(prepared, Prepared) or prepared.owner is not pipeline or not prepared.quick:
+            return None
+        return pipeline.read_hit(caller, prepared, received_at)
+
     async def complete(self, asked: Asked) -> Any:
         """Handle ``complete``."""
         caller = asked.session.caller
@@ -124,8 +135,8 @@ class Questions:
             if not isinstance(prepared, Prepared) or prepared.owner is not pipeline:
                 prepared = pipeline.prepare(caller, parse_complete(named_arguments(asked.params)))
             if prepared.quick:
-                # What is on disk needs none of the stages either, only a thread; it has half a second, after which a caller who
-                # ended this meanwhile is heard.
+                # What is on disk needs none of the stages either, only a thread where it was not read at once; it has half a
+                # second, after which a caller who ended this meanwhile is heard.
                 packed = await pipeline.fetch_hit(caller, prepared, asked.received_at)
                 if packed is not None:
                     return Packed(packed)

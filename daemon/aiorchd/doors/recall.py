@@ -1,4 +1,4 @@
-"""Answering from memory, in the reader: what a session asks before anything else is done for a request."""
+"""Answering what is known, in the reader: what a session asks before anything else is done for a request."""
 
 from __future__ import annotations
 
@@ -25,6 +25,20 @@ class RecallKnown(Protocol):
         ...
 
 
+class RecallStored(Protocol):
+    """Answers from disk, where that makes nobody wait, in the turn in which the request would begin."""
+
+    def __call__(self, caller: Caller, prepared: object, received_at: float) -> bytes | None:
+        """Give the packed result for what `Recall` made of a request; None when it has to begin. Holds everybody up for a
+        millisecond at most; never raises."""
+        ...
+
+
 def nothing_known(caller: Caller, argument_bytes: bytes, received_at: float) -> bytes | None:  # noqa: ARG001
     """Know no request by its bytes."""
+    return None
+
+
+def nothing_stored(caller: Caller, prepared: object, received_at: float) -> bytes | None:  # noqa: ARG001
+    """Find nothing on any disk."""
     return None

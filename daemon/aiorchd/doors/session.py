@@ -1,8 +1,8 @@
 """One connection: reads requests, answers what can be answered at once, and runs the others side by side.
 
 What is known already (a fresh answer in memory) is answered in the reader, without a task, and all answers of one read
-leave in one write. Everything else gets a task. A connection that ends cancels its calls. Nothing a peer sends or
-neglects to read reaches beyond its own session.
+leave in one write. What is on disk and read at once is answered where a task would begin. Everything else gets a task. A
+connection that ends cancels its calls. Nothing a peer sends or neglects to read reaches beyond its own session.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from aiorchd.doors.intake import Intake
 from aiorchd.doors.log import Log
 from aiorchd.doors.method import Asked, Method, Packed
 from aiorchd.doors.outbox import Outbox, PeerStalledError
-from aiorchd.doors.recall import Recall, RecallKnown, nothing_known
+from aiorchd.doors.recall import Recall, RecallKnown, RecallStored, nothing_known, nothing_stored
 from aiorchd.doors.refused import Refused, nobody_counts
 from aiorchd.doors.session_limits import SessionLimits
 from aiorchd.doors.work import Work
@@ -65,6 +65,7 @@ class Session:
         intake: Intake,
         starting: Starting,
         recall_known: RecallKnown = nothing_known,
+        recall_stored: RecallStored = nothing_stored,
         refused: Refused = nobody_counts,
         departure: Departure | None = None,
         admitted: bool = True,
@@ -79,6 +80,7 @@ class Session:
         self._methods = methods
         self._recall = recall
         self._recall_known = recall_known
+        self._recall_stored = recall_stored
         self._limits = limits
         self._log = log
         self._intake = intake
@@ -427,6 +429,11 @@ class Session:
                 GoingAway("the daemon is stopping; connect again to reach its successor", retry_after_s=1.0),
             )
             return
+        if in_line and asked.prepared is not None:
+            stored = self._recall_stored(self.caller, asked.prepared, asked.received_at)
+            if stored is not None and len(stored) <= MAX_ANSWER_BYTES:
+                self.outbox.write(result_head(asked.msgid) + stored)
+                return
         self._work.begin(nursery, asked, method, in_line=in_line)
 
     def _done(self) -> None:

@@ -16,7 +16,7 @@ from aiorchd.doors.identity import Access, identify
 from aiorchd.doors.intake import Intake
 from aiorchd.doors.log import Log
 from aiorchd.doors.method import Method
-from aiorchd.doors.recall import Recall, RecallKnown, nothing_known
+from aiorchd.doors.recall import Recall, RecallKnown, RecallStored, nothing_known, nothing_stored
 from aiorchd.doors.refused import Refused, nobody_counts
 from aiorchd.doors.session import Session
 from aiorchd.doors.session_limits import SessionLimits
@@ -65,12 +65,14 @@ class UnixDoor:
         log: Log,
         *,
         recall_known: RecallKnown = nothing_known,
+        recall_stored: RecallStored = nothing_stored,
         refused_call: Refused = nobody_counts,
     ) -> None:
         self._listening = listening
         self._methods = methods
         self._recall = recall
         self._recall_known = recall_known
+        self._recall_stored = recall_stored
         self._policy = policy
         self._log = log
         self._refused_call = refused_call
@@ -154,6 +156,7 @@ class UnixDoor:
             intake=self._intake,
             starting=self._starting,
             recall_known=self._recall_known,
+            recall_stored=self._recall_stored,
             refused=self._refused_call,
             departure=self._departure,
             admitted=policy.access.may_call(caller.uid, caller.groups),

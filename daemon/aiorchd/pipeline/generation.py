@@ -33,7 +33,7 @@ from aiorchd.pipeline.policies import Policies
 from aiorchd.pipeline.settings import ways_of
 from aiorchd.runtime.operations import Made, Operations
 from aiorchd.runtime.turnstile import TurnstileStatistics
-from aiorchd.stages.cache import FOUND_ON_DISK, Cache, CacheStatistics
+from aiorchd.stages.cache import FOUND_ON_DISK, Cache, CacheStatistics, Wanted
 from aiorchd.stages.observe import Observe
 
 _REMEMBERED_ENTRIES: Final = 4096
@@ -217,22 +217,17 @@ class Pipeline:
     async def fetch_hit(self, caller: Caller, prepared: Prepared, received_at: float) -> bytes | None:
         """Give the packed reply if a fresh exact answer is known to be on disk; counted and journalled like any call. None
         when the call has to go its way. A disk that does not answer is given up after half a second."""
-        if not prepared.quick or prepared.key is None:
-            return None
-        question = prepared.question
-        if question.tier == "memory":
-            return None
-        kept = await self._cache.bring(
-            prepared.key,
-            uid=caller.uid,
-            partition=question.partition,
-            shared=question.shared,
-            max_age_s=question.cache_ttl_s,
-            exact_key=prepared.exact_key,
-            stale_s=question.stale_s,
-        )
-        if kept is None:
-            return None
+        wanted = _wanted(caller, prepared)
+        kept = None if wanted is None else await self._cache.bring(wanted)
+        return None if kept is None else self._brought(caller, prepared.question, kept, received_at)
+
+    def read_hit(self, caller: Caller, prepared: Prepared, received_at: float) -> bytes | None:
+        """Do the same without giving anybody else a turn: None also when the disk would let them wait."""
+        wanted = _wanted(caller, prepared)
+        kept = None if wanted is None else self._cache.bring_at_once(wanted)
+        return None if kept is None else self._brought(caller, prepared.question, kept, received_at)
+
+    def _brought(self, caller: Caller, question: Question, kept: Kept, received_at: float) -> bytes:
         story = {"notes": [[round(self._clock() - received_at, 6), "cache", FOUND_ON_DISK]]}
         return self._packed_hit(caller, question, kept, self._lasting.wall_clock(), received_at, story)
 
@@ -421,6 +416,22 @@ def _repeat_question(uid: int, question: Question) -> bytes:
         policy=policy_form(question.model, ()),
         task=question.task,
         quality_threshold=question.quality_threshold,
+    )
+
+
+def _wanted(caller: Caller, prepared: Prepared) -> Wanted | None:
+    """Say what is wanted from disk; None for a call that has to go its way."""
+    question = prepared.question
+    if not prepared.quick or prepared.key is None or question.tier == "memory":
+        return None
+    return Wanted(
+        prepared.key,
+        caller.uid,
+        question.partition,
+        question.shared,
+        question.cache_ttl_s,
+        prepared.exact_key,
+        question.stale_s,
     )
 
 

@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 
+import msgspec
 import trio
 from msgspec.structs import replace
 
@@ -82,6 +83,20 @@ class CacheStatistics:
     unreadable: int
     memory: MemoryCacheStatistics | None
     disk: Mapping[str, Any] | None
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A fresh exact answer that is wanted from disk: under which key, for whom (``shared``: everybody in the partition), and not
+    older than ``max_age_s``. ``exact_key`` is the question's own where ``key`` is that of it without its noise; ``stale_s`` how
+    long after its time memory shall keep it, when the call says so."""
+
+    key: bytes
+    uid: int
+    partition: str
+    shared: bool
+    max_age_s: float | None
+    exact_key: bytes | None
+    stale_s: float | None
 
 
 class Cache:
@@ -160,36 +175,36 @@ class Cache:
         self._tell_disk(key, kept, now)
         return kept
 
-    async def bring(
-        self,
-        key: bytes,
-        *,
-        uid: int,
-        partition: str,
-        shared: bool,
-        max_age_s: float | None,
-        exact_key: bytes | None,
-        stale_s: float | None,
-    ) -> Kept | None:
+    async def bring(self, wanted: Wanted) -> Kept | None:
         """Find a fresh answer on disk, for such calls as `peek_fresh` serves, where it is known to be there, and keep it in
         memory. None is no answer yet: the call goes its way and looks again."""
         memory, store = self._memory, self._store
-        if memory is None or store is None or not store.likely(key):
+        if memory is None or store is None or not store.likely(wanted.key):
             return None
-        kept = await self._read(memory, store, key)
+        return self._brought(memory, wanted, await self._read(memory, store, wanted.key))
+
+    def bring_at_once(self, wanted: Wanted) -> Kept | None:
+        """Do the same without giving anybody else a turn, where the disk lets nobody wait."""
+        memory, store = self._memory, self._store
+        if memory is None or store is None:
+            return None
+        stored = store.look(wanted.key)
+        return None if stored is None else self._brought(memory, wanted, self._kept_from(stored))
+
+    def _brought(self, memory: MemoryCache[Kept], wanted: Wanted, kept: Kept | None) -> Kept | None:
         now = self._wall_clock()
         if (
             kept is None
-            or not kept.belongs_to(uid, partition, shared=shared)
+            or not kept.belongs_to(wanted.uid, wanted.partition, shared=wanted.shared)
             or not kept.stored_at - CLOCK_TOLERANCE_S <= now < kept.expires_at
-            or (max_age_s is not None and now - kept.stored_at >= max_age_s)
-            or kept.reply.exact_key != exact_key
+            or (wanted.max_age_s is not None and now - kept.stored_at >= wanted.max_age_s)
+            or kept.reply.exact_key != wanted.exact_key
         ):
             return None
         self._disk_hits += 1
-        if memory.get(key, now) is None:  # which counts that it was not there
-            usual_s = self._stale_s if stale_s is None or self._refreshes is None else stale_s
-            self._to_memory(memory, key, kept, usual_s)
+        if memory.get(wanted.key, now) is None:  # which counts that it was not there
+            usual_s = self._stale_s if wanted.stale_s is None or self._refreshes is None else wanted.stale_s
+            self._to_memory(memory, wanted.key, kept, usual_s)
         return kept
 
     async def forget_keys(
@@ -314,6 +329,9 @@ class Cache:
             self._busy -= 1
         if stored is None or (memory is not None and memory.epoch != epoch):
             return None
+        return self._kept_from(stored)
+
+    def _kept_from(self, stored: StoredAnswer) -> Kept | None:
         kept = kept_from_disk(stored)
         self._unreadable += kept is None
         return kept

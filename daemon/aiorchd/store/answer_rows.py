@@ -32,7 +32,8 @@ _COLUMNS: Final = (
 )
 _INSERT: Final = f"INSERT INTO answers ({', '.join(_COLUMNS)})"
 _UPSERT: Final = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
-_SELECT: Final = f"SELECT number, {', '.join(_COLUMNS)} FROM answers WHERE key = ?"  # noqa: S608
+_TAGGED: Final = "EXISTS (SELECT 1 FROM answer_tags WHERE answer = number)"
+_SELECT: Final = f"SELECT number, {', '.join(_COLUMNS)}, {_TAGGED} FROM answers WHERE key = ?"  # noqa: S608
 _NUMBERS: Final = struct.Struct("<ddq?d")
 _UNFIT: Final = (
     sqlite3.DataError,
@@ -125,13 +126,15 @@ def read_answer(connection: sqlite3.Connection, key: bytes) -> Row | None:
     row = connection.execute(_SELECT, (key,)).fetchone()
     if row is None:
         return None
-    tags = connection.execute("SELECT tag FROM answer_tags WHERE answer = ? ORDER BY tag", (row[0],)).fetchall()
-    number, used_at = row[0], row[4]
-    return Row(number, _answer_of(key, row, [tag for (tag,) in tags]), used_at if isinstance(used_at, int) else 0)
+    number, used_at, tags = row[0], row[4], []
+    if row[-1]:
+        found = connection.execute("SELECT tag FROM answer_tags WHERE answer = ? ORDER BY tag", (number,))
+        tags = [tag for (tag,) in found]
+    return Row(number, _answer_of(key, row, tags), used_at if isinstance(used_at, int) else 0)
 
 
 def _answer_of(key: bytes, row: Sequence[Any], tags: Sequence[Any]) -> StoredAnswer | None:
-    _, _, stored_at, expires_at, _, source_id, uid, partition, model, cost_usd, checksum, body = row
+    _, _, stored_at, expires_at, _, source_id, uid, partition, model, cost_usd, checksum, body, _ = row
     try:
         answer = StoredAnswer(
             key=key,  # the one that was asked for: a damaged index that leads to another row is found out, too

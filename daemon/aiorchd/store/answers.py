@@ -25,6 +25,7 @@ from aiorchd.calls.ports import StoredAnswer, WallClock
 from aiorchd.core.memory_cache import CLOCK_TOLERANCE_S
 from aiorchd.store.answer_rows import (
     USED_RESOLUTION_S,
+    Row,
     count_answers,
     drop_expired,
     drop_rows,
@@ -152,13 +153,25 @@ class Answers:
                 self._spared += 1
                 return None
             answer = await self._read(key)
+        return self._of_use(answer)
+
+    def look(self, key: bytes) -> StoredAnswer | None:
+        """Find the same without giving anybody else a turn, where it is very probably there and the disk lets nobody wait. None
+        says nothing about what `get` would find."""
+        answer = self._gathered.get(key) or self._writing.get(key)
         if answer is None:
-            return None
-        now = self._wall_clock()
-        if not answer.stored_at - CLOCK_TOLERANCE_S <= now < answer.expires_at + self._bounds.stale_s:
-            return None
-        self._found += 1
-        return answer
+            if not self._keys.has(key):
+                return None
+            try:
+                row = self._file.read_at_once(partial(read_answer, key=key))
+            except FileFault as fault:
+                self._not_read(fault)
+                return None
+            if row is None:
+                return None
+            answer = self._checked(key, row)
+        self._asked += 1
+        return self._of_use(answer)
 
     def likely(self, key: bytes) -> bool:
         """Tell whether there is very probably an answer, not whether it is fresh; False while the keys are not known."""
@@ -379,17 +392,32 @@ class Answers:
             try:
                 row = await self._file.read(partial(read_answer, key=key), timeout_s=READ_TIMEOUT_S)
             except FileFault as fault:
-                self._read_faults += 1
-                if fault.kind is FaultKind.DAMAGED:
-                    self._writer.wake(hurry=True)
+                self._not_read(fault)
                 return None
             newer = self._gathered.get(key) or self._writing.get(key)
             if newer is not None:
                 return newer
             if changes == self._changes:
                 break
-        if row is None:
+        return None if row is None else self._checked(key, row)
+
+    def _not_read(self, fault: FileFault) -> None:
+        self._read_faults += 1
+        if fault.kind is FaultKind.DAMAGED:
+            self._writer.wake(hurry=True)
+
+    def _of_use(self, answer: StoredAnswer | None) -> StoredAnswer | None:
+        """Give an answer that is not too old, counted."""
+        if answer is None:
             return None
+        now = self._wall_clock()
+        if not answer.stored_at - CLOCK_TOLERANCE_S <= now < answer.expires_at + self._bounds.stale_s:
+            return None
+        self._found += 1
+        return answer
+
+    def _checked(self, key: bytes, row: Row) -> StoredAnswer | None:
+        """Give what was read, unless it is damaged or forgotten."""
         if row.answer is None:
             if row.number not in self._poison and len(self._poison) < _MAX_POISON:
                 self._poisoned += 1

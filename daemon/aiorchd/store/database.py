@@ -2,7 +2,8 @@
 
 There are two connections, one for the writer and one for readers; in WAL mode neither waits for the other. The blocking
 methods run in worker threads, never two writers at once (the `Writer` sees to that) and never two readers (the limiter
-here does). State for people, the faults, is noted on Trio's thread.
+here does), whether they are awaited (`read`) or waited for (`read_at_once`). State for people, the faults, is noted on
+Trio's thread.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import trio
 
 from aiorchd.calls.ports import WallClock
+from aiorchd.core.brief_wait import BriefWait
+from aiorchd.store.brief_reader import BriefReader
 from aiorchd.store.connecting import connect_reader, connect_writer, looking
 from aiorchd.store.errors import SQLITE_ERRORS, FaultKind, FileFault, StateError, fault_of, fault_of_system
 from aiorchd.store.inspection import prepare_file, version_of
@@ -58,6 +62,8 @@ class DatabaseFile:
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._reader_limit = trio.CapacityLimiter(1)
+        self._brief_reader = BriefReader()
+        self._brief_wait = BriefWait()
         self._gave_up_waiting = False
         self._identity: tuple[int, int] | None = None
         self._renewed_at = -math.inf
@@ -143,7 +149,7 @@ class DatabaseFile:
         gone = not os.path.lexists(self.path)  # nothing says that a new one would be damaged, too
         if keep and not gone and now - self._renewed_at < _RENEWALS_APART_S:
             return False
-        self.close()
+        self._close_both()
         try:
             if keep and not gone:
                 self._renewed_at = now
@@ -158,6 +164,10 @@ class DatabaseFile:
 
     def close(self) -> None:
         """Close both connections; the last one folds the write-ahead log into the file."""
+        self._brief_reader.close()
+        self._close_both()
+
+    def _close_both(self) -> None:
         if self._reader is not None:
             with suppress(*SQLITE_ERRORS):
                 self._reader.close()
@@ -194,6 +204,44 @@ class DatabaseFile:
         fault = FileFault(FaultKind.SLOW, f"no answer within {timeout_s:g} s")
         self.note(fault, reading=True)
         raise fault
+
+    def read_at_once(self, question: Callable[[sqlite3.Connection], ResultT]) -> ResultT | None:
+        """Ask the file something and wait for the answer, for a millisecond at most: for what is nearly always in memory, since
+        it holds up everybody. None when there is no answer by then, or lately was none, or others are asking: then `read`
+        is the way. Raises `FileFault`.
+        """
+        if self._gave_up_waiting or not self._brief_wait.worth_it(trio.current_time()):
+            return None
+        try:
+            self._reader_limit.acquire_on_behalf_of_nowait(self)
+        except trio.WouldBlock:
+            return None
+        results = self._brief_reader.ask(partial(self._look, question), self._brief_wait.limit_s, self._looked)
+        if results is None:
+            self._brief_wait.was_late(trio.current_time())
+            return None
+        self._brief_wait.came()
+        self._looked(results)
+        result = results[0] if results else None
+        if isinstance(result, FileFault):
+            raise result
+        return result
+
+    def _look(self, question: Callable[[sqlite3.Connection], ResultT]) -> ResultT | FileFault:
+        try:
+            return self._read(question)
+        except SQLITE_ERRORS as error:
+            return fault_of(error)
+
+    def _looked(self, results: list[Any]) -> None:
+        """A look has ended, on Trio's thread: others may read."""
+        self._reader_limit.release_on_behalf_of(self)
+        for result in results:
+            fault = result if isinstance(result, FileFault) else None
+            if fault is not None and fault.kind is FaultKind.DAMAGED:
+                self.damaged = True
+            if fault is not None or self._read_fault is not None:
+                self.note(fault, reading=True)
 
     @property
     def readers_held(self) -> trio.CapacityLimiter:

@@ -15,9 +15,11 @@ from sessions import session_with
 from aiorch.errors import Overloaded
 from aiorch.protocol import Connection, Limits, Notification, Request, Response
 from aiorchd.calls.caller import Caller
+from aiorchd.core.start_line import AT_ONCE as AT_ONCE_IN_LINE
 from aiorchd.doors.deltas import Deltas
 from aiorchd.doors.follow_on import AT_ONCE
 from aiorchd.doors.method import Asked, Packed
+from aiorchd.doors.methods import Row
 from aiorchd.doors.session_limits import SessionLimits
 
 
@@ -284,6 +286,48 @@ async def test_what_is_known_by_its_bytes_is_answered_undecoded_under_any_msgid(
         assert isinstance(event, Response)
         assert (event.msgid, event.result) == (3, "decoded")
         assert seen == ["hit"] * 5
+
+
+async def test_what_is_on_disk_is_answered_where_it_would_begin_some_in_each_turn() -> None:
+    turn, turn_of_answer, begun = 0, list[int](), list[int]()
+
+    def recall_stored(_: Caller, prepared: object, __: float) -> bytes | None:
+        if prepared == "on no disk":
+            return None
+        turn_of_answer.append(turn)
+        return msgpack.packb(f"found {prepared}")
+
+    async def call(asked: Asked) -> Any:
+        begun.append(asked.msgid)
+        return "asked"
+
+    async def turns() -> None:
+        nonlocal turn
+        while True:
+            await trio.lowlevel.checkpoint()
+            turn += 1
+
+    def recall(_: Caller, request: Request, __: float) -> object:
+        return request.params[0]["n"]
+
+    rows = {"call": Row(call, in_line=True), "other": Row(call)}
+    async with session_with(rows, recall=recall, recall_stored=recall_stored) as (peer, _, _), trio.open_nursery() as n:
+        n.start_soon(turns)
+        assert (await peer.call("call", n=0)).result == "found 0"
+        assert (await peer.call("call", n="on no disk")).result == "asked"
+        assert (await peer.call("other", n=1)).result == "asked"  # which is no question
+        assert len(begun) == 2
+        # Of many at once a few are looked for in each turn of the loop, and nobody waits for all of them.
+        many = [peer.wire.pack_request("call", {"n": number}) for number in range(40)]
+        await peer.stream.send_all(b"".join(packed for _, packed in many))
+        found = {
+            event.msgid: event.result for event in [await peer.next() for _ in many] if isinstance(event, Response)
+        }
+        assert found == {msgid: f"found {number}" for number, (msgid, _) in enumerate(many)}
+        assert len(begun) == 2
+        # Trio goes through the tasks of a turn in any order: what is counted as one may be parts of two.
+        assert max(Counter(turn_of_answer).values()) <= 2 * AT_ONCE_IN_LINE
+        n.cancel_scope.cancel()
 
 
 async def test_who_asks_on_and_on_is_answered_at_once_and_others_have_their_turn() -> None:

@@ -34,7 +34,7 @@ from aiorchd.calls.replay import pieces
 from aiorchd.calls.reply import Reply
 from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.core.s3_fifo import S3FifoCache
-from aiorchd.stages.cache import MAX_TTL_S, Cache
+from aiorchd.stages.cache import MAX_TTL_S, Cache, Wanted
 from aiorchd.stages.coalesce import Coalesce
 from aiorchd.stages.relay import Relay
 
@@ -61,6 +61,10 @@ class Disk:
 
     def likely(self, key: bytes) -> bool:
         return key in self.rows
+
+    def look(self, key: bytes) -> StoredAnswer | None:
+        self.reads += 1
+        return self.rows.get(key)
 
     async def get(self, key: bytes) -> StoredAnswer | None:
         self.reads += 1
@@ -493,20 +497,19 @@ async def test_the_disk_answers_after_a_restart_and_memory_after_that(house: Hou
     assert kept.tags == ("a",)
 
 
-FETCHED: dict[str, Any] = {
-    "uid": 1000,
-    "partition": "",
-    "shared": False,
-    "max_age_s": None,
-    "exact_key": None,
-    "stale_s": None,
-}
+WANTED = Wanted(KEY, 1000, "", False, None, None, None)
+"""What is kept under `KEY`, for whom it is kept."""
 
 
-async def test_what_is_known_to_be_on_disk_is_brought_into_memory(house: House) -> None:
+async def bring(cache: Cache, wanted: Wanted, at_once: bool) -> Kept | None:
+    return cache.bring_at_once(wanted) if at_once else await cache.bring(wanted)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_what_is_known_to_be_on_disk_is_brought_into_memory(house: House, at_once: bool) -> None:
     await house.ask(id="c1")
     house.memory.clear()
-    kept = await house.cache.bring(KEY, **FETCHED)
+    kept = await bring(house.cache, WANTED, at_once)
     assert kept is not None
     assert kept.source_id == "c1"
     assert house.memory.peek(KEY, house.clock.now) is kept
@@ -526,22 +529,35 @@ async def test_what_is_known_to_be_on_disk_is_brought_into_memory(house: House) 
         ({}, 3600.0),
     ],
 )
-async def test_what_does_not_suit_is_not_brought(house: House, fields: dict[str, Any], later_s: float) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_what_does_not_suit_is_not_brought(
+    house: House, fields: dict[str, Any], later_s: float, at_once: bool
+) -> None:
     house.cache = house.rebuilt(stale_s=100.0, refreshes=Refreshes())
     await house.ask()
     house.memory.clear()
     house.clock.now += later_s
-    assert await house.cache.bring(KEY, **{**FETCHED, **fields}) is None
+    assert await bring(house.cache, structs.replace(WANTED, **fields), at_once) is None
     assert house.memory.peek(KEY, house.clock.now) is None
 
 
-async def test_what_is_not_known_to_be_there_is_not_waited_for(house: House) -> None:
-    assert await house.cache.bring(KEY, **FETCHED) is None
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_what_is_not_known_to_be_there_is_not_waited_for(house: House, at_once: bool) -> None:
+    assert await bring(house.cache, WANTED, at_once) is None
     await house.ask()
     reads = house.disk.reads
     for strategy in ("memory", "disk", "off"):
-        assert await house.rebuilt(strategy).bring(KEY, **FETCHED) is None
+        assert await bring(house.rebuilt(strategy), WANTED, at_once) is None
     assert house.disk.reads == reads
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_body_that_makes_no_sense_is_not_brought(house: House, at_once: bool) -> None:
+    await house.ask()
+    house.memory.clear()
+    house.disk.rows[KEY] = replace(house.disk.rows[KEY], body=b"nonsense")
+    assert await bring(house.cache, WANTED, at_once) is None
+    assert house.cache.statistics().unreadable == 1
 
 
 async def test_what_is_forgotten_while_it_is_brought_does_not_come_back(house: House) -> None:
@@ -550,11 +566,11 @@ async def test_what_is_forgotten_while_it_is_brought_does_not_come_back(house: H
     house.disk.hold = trio.Event()
     found: list[Kept | None] = []
 
-    async def bring() -> None:
-        found.append(await house.cache.bring(KEY, **FETCHED))
+    async def bring_it() -> None:
+        found.append(await house.cache.bring(WANTED))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(bring)
+        nursery.start_soon(bring_it)
         await trio.testing.wait_all_tasks_blocked()
         await house.cache.forget(everything=True)
         house.disk.hold.set()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from store_values import NOON, StandingClock, StillWriter, a_key, an_answer
 
 from aiorchd.calls.ports import StoredAnswer
+from aiorchd.core.brief_wait import BriefWait
 from aiorchd.store.answer_rows import checksum_of
 from aiorchd.store.answers import MAX_QUEUED, MAX_QUEUED_BYTES, AnswerBatch, AnswerBounds, Answers
 from aiorchd.store.cache_schema import CACHE
@@ -629,6 +630,60 @@ async def test_what_nobody_asked_before_does_not_wait_for_the_disk(opened: Opene
         assert await store.answers.get(digest_of(1)) == under_digest(1)
         assert await store.answers.delete(source_id="call-1") == [digest_of(1)]
         assert await store.answers.get(digest_of(1)) is None
+
+
+def patient(answers: Answers) -> None:
+    """Let the disk be waited for as long as this machine takes, however much others do on it."""
+    answers.file._brief_wait = BriefWait(10.0)
+
+
+async def test_what_is_known_to_be_there_is_read_at_once(opened: Opener, clock: StandingClock) -> None:
+    async with opened() as store:
+        store.answers.put(under_digest(1))
+        store.answers.put(an_answer(2, key=digest_of(2), expires_at=NOON + 10, tags=("b", "a")))
+        store.answers.put(under_digest(3))
+    async with opened() as store:
+        patient(store.answers)
+        assert store.answers.look(digest_of(1)) is None  # which is not known yet
+        await absence_known(store)
+        asked = told(store)["asked"]
+        assert store.answers.look(digest_of(1)) == under_digest(1)
+        found = store.answers.look(digest_of(2))
+        assert found is not None
+        assert found.tags == ("a", "b")
+        assert (told(store)["asked"] - asked, told(store)["found"]) == (2, 2)
+        assert store.answers.look(digest_of(4)) is None
+        # What was forgotten is not found, also before it is gone from the file; what is put is found before it is there.
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await store.answers.delete(source_id="call-1")
+        assert told(store)["deletions_pending"] == 1
+        assert store.answers.look(digest_of(1)) is None
+        store.answers.put(an_answer(3, key=digest_of(3), body=b"new"))
+        found = store.answers.look(digest_of(3))
+        assert found is not None
+        assert found.body == b"new"
+        clock.now += 20
+        assert store.answers.look(digest_of(2)) is None
+
+
+async def test_a_disk_that_fails_or_lies_is_none_at_once(opened: Opener, state_dir: Path) -> None:
+    async with opened() as store:
+        for number in (1, 2):
+            store.answers.put(under_digest(number))
+    alter(state_dir, "UPDATE answers SET model = 'another' WHERE key = ?", digest_of(1))
+    async with opened() as store:
+        patient(store.answers)
+        await absence_known(store)
+        assert store.answers.look(digest_of(1)) is None
+        assert told(store)["poisoned"] == 1
+        broken = store.answers.file._reader
+        assert broken is not None
+        broken.execute("PRAGMA query_only = OFF")
+        broken.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+        assert store.answers.look(digest_of(2)) is None
+        assert told(store)["read_faults"] == 1
+        assert store.answers.look(digest_of(2)) == under_digest(2)  # over a new connection
 
 
 async def test_what_is_put_while_the_keys_are_read_is_not_missed(opened: Opener) -> None:

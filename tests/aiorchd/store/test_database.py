@@ -6,14 +6,17 @@ import logging
 import sqlite3
 import stat
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from sqlite_utils import Database
 from store_values import StandingClock
 
+from aiorchd.core.brief_wait import BriefWait
 from aiorchd.store.bulk import insert_many
 from aiorchd.store.cache_schema import CACHE
 from aiorchd.store.database import DatabaseFile
@@ -244,6 +247,99 @@ async def test_a_disk_that_hangs_costs_one_wait_and_not_one_a_call(tmp_path: Pat
     assert await file.read(lambda _: 1) == 1  # without a limit it waits its turn
     assert await file.read(lambda _: 2, timeout_s=10) == 2
     assert file.statistics().state == "ok"
+    file.close()
+
+
+def patient(file: DatabaseFile) -> None:
+    """Let it be waited for as long as this machine takes, however much others do on it."""
+    file._brief_wait = BriefWait(10.0)
+
+
+async def test_what_is_read_at_once_gives_nobody_else_a_turn(tmp_path: Path) -> None:
+    file = opened(tmp_path, THINGS)
+    patient(file)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        await trio.lowlevel.checkpoint()
+        before = turns
+        for number in range(20):
+            assert file.read_at_once(lambda _, number=number: number) == number
+        assert turns == before
+        nursery.cancel_scope.cancel()
+    assert file.statistics().state == "ok"
+    file.close()
+
+
+async def test_a_disk_that_is_slow_is_not_stood_still_for(tmp_path: Path) -> None:
+    file = opened(tmp_path, THINGS)
+    leave = threading.Event()
+    began = time.monotonic()
+    assert file.read_at_once(lambda _: leave.wait(10)) is None
+    assert time.monotonic() - began < 5.0  # the limit is a millisecond; this machine may be busy
+    # Nobody is asked twice, and who would be refused by a disk that hangs still is, after one wait.
+    assert file.read_at_once(lambda _: 1) is None
+    with pytest.raises(FileFault, match="no answer within 0.01 s"):
+        await file.read(lambda _: 1, timeout_s=0.01)
+    assert file.read_at_once(lambda _: 1) is None
+    leave.set()
+    assert await file.read(lambda _: 2) == 2
+    patient(file)
+    assert await file.read(lambda _: 3, timeout_s=10) == 3
+    assert file.read_at_once(lambda _: 4) == 4
+    file.close()
+
+
+async def test_what_others_read_is_not_stood_still_for(tmp_path: Path) -> None:
+    file = opened(tmp_path, THINGS)
+    patient(file)
+    leave = threading.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(file.read, lambda _: leave.wait(10))
+        await trio.testing.wait_all_tasks_blocked()
+        assert file.read_at_once(lambda _: 1) is None
+        leave.set()
+    async with file.readers_held:
+        assert file.read_at_once(lambda _: 1) is None
+    assert file.read_at_once(lambda _: 1) == 1
+    file.close()
+
+
+async def test_what_is_wrong_is_told_at_once_and_when_it_comes_late(tmp_path: Path) -> None:
+    file = opened(tmp_path, THINGS)
+    patient(file)
+    leave = threading.Event()
+
+    def damaged(_: sqlite3.Connection) -> None:
+        leave.wait(10)
+        error = sqlite3.DatabaseError("database disk image is malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+    leave.set()
+    with pytest.raises(FileFault) as caught:
+        file.read_at_once(damaged)
+    assert caught.value.kind is FaultKind.DAMAGED
+    assert file.damaged
+    assert file.statistics().state == "damaged"
+    assert file.read_at_once(lambda _: 1) == 1
+    assert file.statistics().state == "ok"
+    file.damaged = False
+    leave.clear()
+    file._brief_wait = BriefWait()
+    assert file.read_at_once(damaged) is None
+    leave.set()
+    async with file.readers_held:
+        await trio.testing.wait_all_tasks_blocked()
+        assert file.damaged
+    assert file.statistics().state == "damaged"
     file.close()
 
 
