@@ -43,7 +43,7 @@ def parse_json(body: bytes | str, *, depth: int = DEEPEST) -> Any:
     name here are passed on to people whose packers have limits.
     """
     try:
-        value = json.loads(body)
+        value = _decode(body)
     except RecursionError:
         raise Unreadable("with JSON that is nested too deeply") from None
     except ValueError as error:  # malformed, not UTF-8, or a number of thousands of digits
@@ -53,6 +53,15 @@ def parse_json(body: bytes | str, *, depth: int = DEEPEST) -> Any:
     if brackets > depth and _is_deeper(value, depth):
         raise Unreadable("with JSON that is nested too deeply")
     return value
+
+
+def _decode(body: bytes | str) -> Any:
+    """Decode by the quick reader what it takes, which is nearly everything, and all else by the standard library's: halves of
+    characters, numbers beyond a double, what other encodings than UTF-8 hold, and the reasons why something is no JSON."""
+    try:
+        return msgspec.json.decode(body)
+    except ValueError:
+        return json.loads(body)
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
@@ -72,7 +81,7 @@ def _is_deeper(value: Any, depth: int) -> bool:
 def packable(value: Any) -> Any:
     """Write integers beyond 64 bits as text and mend halves of characters: JSON has both, MessagePack has neither."""
     if isinstance(value, str):
-        return whole_text(value)
+        return value if value.isascii() else whole_text(value)
     if isinstance(value, dict):
         return {whole_text(name): packable(part) for name, part in value.items()}
     if isinstance(value, list):
@@ -96,9 +105,8 @@ def whole_text(text: str) -> str:
 
 def unnamed(raw: Mapping[str, Any], named: frozenset[str]) -> dict[str, Any]:
     """Give the fields that have no name here and say something."""
-    if raw.keys() <= named:
-        return {}
-    return {name: value for name, value in raw.items() if name not in named and value is not None}
+    rest = raw.keys() - named
+    return {name: value for name in sorted(rest) if (value := raw[name]) is not None} if rest else {}
 
 
 def _place(error: ValueError) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from aiorchd.calls.reply import Usage
 from aiorchd.calls.target import Target
@@ -15,18 +17,20 @@ from aiorchd.providers.transport import Endpoint
 from aiorchd.providers.transport.channel import Headers
 
 
-@dataclass(frozen=True, slots=True)
-class WireRequest:
+class WireRequest(msgspec.Struct, frozen=True):
     """One request, written. ``headers`` are further ones, which replace fixed ones of the same name. ``not_sent`` names
     what the call asked for and this dialect has no field for, where leaving it out breaks no promise: the caller is told.
     ``answer_tool`` says that the answer is asked for as the call of a tool of ours.
     """
 
     endpoint: Endpoint
-    body: bytes = field(repr=False)
+    body: bytes
     headers: Headers = ()
     not_sent: tuple[str, ...] = ()
     answer_tool: bool = False
+
+    def __repr__(self) -> str:
+        return f"WireRequest({self.endpoint!r}, <{len(self.body)} bytes>)"  # the body holds the prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ def complaint_in(payload: Any, key: Secret | None, *, status: int = 0) -> Compla
     """Find the error in a JSON value, None when it holds none. A status that the error names counts where 0 is given."""
     if isinstance(payload, list) and len(payload) == 1:  # Google, where a stream was asked for
         payload = payload[0]
-    if not isinstance(payload, Mapping):
+    if not (type(payload) is dict or isinstance(payload, Mapping)):
         return None
     error: Any = payload.get("error")
     if not error:
@@ -195,7 +195,10 @@ def error_for(
 
 def request_id(headers: Mapping[str, str]) -> str | None:
     """Find the provider's own name for the request: OpenAI and most, Anthropic, Azure."""
-    return next((headers[name][:100] for name in _REQUEST_ID if headers.get(name)), None)
+    for name in _REQUEST_ID:
+        if given := headers.get(name):
+            return given[:100]
+    return None
 
 
 def _judge(complaint: Complaint, model: str) -> tuple[type[CallError], str, bool]:

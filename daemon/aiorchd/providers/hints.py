@@ -68,12 +68,17 @@ _CLOCKS_AGREE_S: Final = 2.0
 """The ``date`` header has whole seconds: a wall clock this near to it is the better one."""
 
 
+def tells_limits(headers: Mapping[str, str]) -> bool:
+    """Whether the headers of an answer may say anything of the limits: of most providers' they do not."""
+    return not _NAMES.isdisjoint(headers)
+
+
 def limits_told(headers: Mapping[str, str], *, now: float, wall_time: float) -> LimitsTold | None:
     """Read what the headers of an answer (names in lower case) say of the limits, None when they say nothing.
 
     ``now`` is Trio's clock and ``wall_time`` the wall clock, both at the moment the headers came. Nonsense is nothing.
     """
-    if _NAMES.isdisjoint(headers):
+    if not tells_limits(headers):
         return None
     quotas: list[QuotaTold] = []
     for limit, remaining, reset, quota, window_s in _OPENAI_NAMES:

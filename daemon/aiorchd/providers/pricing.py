@@ -19,6 +19,10 @@ def cost_usd(usage: Usage | None, price: Price) -> float | None:
         return None
     if price.tiers:
         price = price.for_prompt(usage.input + usage.cache_read + usage.cache_write)
+    if not (usage.cache_read or usage.cache_write):  # as most answers
+        into, out = price.input_usd_per_1m, price.output_usd_per_1m
+        if into is not None and out is not None:
+            return (usage.input * into + (usage.output + usage.reasoning) * out) / 1_000_000
     read = price.cache_read_usd_per_1m if price.cache_read_usd_per_1m is not None else price.input_usd_per_1m
     parts = (
         (usage.input, price.input_usd_per_1m),

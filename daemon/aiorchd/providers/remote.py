@@ -24,7 +24,7 @@ from aiorchd.providers.errors import (
     request_id,
 )
 from aiorchd.providers.google_quota import quotas_violated
-from aiorchd.providers.hints import limits_told
+from aiorchd.providers.hints import limits_told, tells_limits
 from aiorchd.providers.listing import Listing, check_listing
 from aiorchd.providers.pricing import cost_usd
 from aiorchd.providers.secret import MissingKey, Secret
@@ -257,7 +257,8 @@ class RemoteProvider:
         given = request_id(headers)
         if given:
             notes["provider_request_id"] = given
-        attempt.heard(limits_told(headers, now=trio.current_time(), wall_time=self._wall_clock()))
+        if tells_limits(headers):
+            attempt.heard(limits_told(headers, now=trio.current_time(), wall_time=self._wall_clock()))
 
     def _refusal(self, attempt: Attempt, complaint: Complaint, response: Response | StreamedResponse) -> CallError:
         attempt.heard(quotas_violated(complaint.raw, now=trio.current_time()))

@@ -25,30 +25,35 @@ def read_chat(payload: Any) -> ChatAnswer:
     message = choice.get("message")
     if not isinstance(message, dict):
         raise Unreadable("with a choice that holds no message")
-    extra = unnamed(payload, _PAYLOAD_FIELDS)
-    extra.update(unnamed(choice, _CHOICE_FIELDS))
-    extra.update(unnamed(message, _MESSAGE_FIELDS))
-    if len(choices) > 1:
-        extra["choices"] = choices
-    usage = payload.get("usage")
-    if isinstance(usage, dict):
-        rest = unnamed(usage, KNOWN_FIELDS)
-        if rest:
-            extra["usage"] = rest
-    content = message.get("content")
-    if isinstance(content, list):
-        extra["content"] = content
+    usage, content = payload.get("usage"), message.get("content")
+    extra = _passed_on(payload, choice, message, usage)
     model, finish_reason = payload.get("model"), choice.get("finish_reason")
-    if extra:
-        extra = packable(extra)
+    tool_calls = message.get("tool_calls")
     return ChatAnswer(
-        text=whole_text(text_of(content)),
-        tool_calls=_tool_calls(message.get("tool_calls")),
+        text=whole_text(content if isinstance(content, str) else text_of(content)),
+        tool_calls=() if tool_calls is None else _tool_calls(tool_calls),
         finish_reason=whole_text(finish_reason) if isinstance(finish_reason, str) else None,
         provider_model=whole_text(model) if isinstance(model, str) else None,
         usage=read_usage(usage),
-        extra=extra,
+        extra=packable(extra) if extra else extra,
     )
+
+
+def _passed_on(
+    payload: Mapping[str, Any], choice: Mapping[str, Any], message: Mapping[str, Any], usage: Any
+) -> dict[str, Any]:
+    """Give what has no name here."""
+    extra = unnamed(payload, _PAYLOAD_FIELDS)
+    extra.update(unnamed(choice, _CHOICE_FIELDS))
+    extra.update(unnamed(message, _MESSAGE_FIELDS))
+    choices, content = payload["choices"], message.get("content")
+    if len(choices) > 1:
+        extra["choices"] = choices
+    if isinstance(usage, dict) and (rest := unnamed(usage, KNOWN_FIELDS)):
+        extra["usage"] = rest
+    if isinstance(content, list):
+        extra["content"] = content
+    return extra
 
 
 def text_of(content: Any) -> str:
@@ -69,8 +74,6 @@ def text_of(content: Any) -> str:
 
 
 def _tool_calls(raw: Any) -> tuple[Mapping[str, Any], ...]:
-    if raw is None:
-        return ()
     if not isinstance(raw, list) or not all(isinstance(call, Mapping) for call in raw):
         raise Unreadable("with tool calls that are not a list of objects")
     return tuple(packable(_tool_call(call)) for call in raw)

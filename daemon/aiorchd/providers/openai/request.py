@@ -27,24 +27,27 @@ def encode_chat(request: Mapping[str, Any], target: Target, options: OpenAiOptio
     Lowest first: what the configuration says of the model (``target.extra``), the call's own fields, the call's
     ``extra``, which may add and change anything but the model, the messages and the mode.
     """
-    body: dict[str, Any] = dict(target.extra)
-    body["model"] = target.provider_model
-    body["messages"] = request["messages"]
-    for name in _SAME_NAME:
-        if request.get(name) is not None:
-            body[name] = request[name]
-    if request.get("max_tokens") is not None:
-        body[max_tokens_field(target, options)] = request["max_tokens"]
-    if request.get("output_schema") is not None:
-        response_format = _response_format(request["output_schema"], request["messages"], options)
-        if response_format is not None:
-            body["response_format"] = response_format
-    body.update(checked_extra(request.get("extra"), _NOT_IN_EXTRA))
+    body: dict[str, Any] = {**target.extra, "model": target.provider_model, "messages": request["messages"]}
+    if len(request) > 1:
+        body |= _wishes(request, target, options)
     if stream:
         body["stream"] = True
         wished = body.get("stream_options")
         body["stream_options"] = {**(wished if isinstance(wished, Mapping) else {}), "include_usage": True}
     return to_json(body)
+
+
+def _wishes(request: Mapping[str, Any], target: Target, options: OpenAiOptions) -> dict[str, Any]:
+    """Give what a call asks for besides its messages."""
+    wishes = {name: request[name] for name in _SAME_NAME if request.get(name) is not None}
+    if request.get("max_tokens") is not None:
+        wishes[max_tokens_field(target, options)] = request["max_tokens"]
+    if request.get("output_schema") is not None:
+        response_format = _response_format(request["output_schema"], request["messages"], options)
+        if response_format is not None:
+            wishes["response_format"] = response_format
+    wishes.update(checked_extra(request.get("extra"), _NOT_IN_EXTRA))
+    return wishes
 
 
 def encode_embeddings(request: Mapping[str, Any], target: Target, options: OpenAiOptions) -> bytes:

@@ -9,7 +9,6 @@ gateways send -1 or null.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from aiorchd.calls.reply import Usage
@@ -34,12 +33,12 @@ def read_usage(raw: Any) -> Usage | None:
         if total is None or total < prompt:
             return None
         completion = total - prompt
-    cached = _detail(raw, "prompt_tokens_details", "cached_tokens")
+    cached, written = _details(raw.get("prompt_tokens_details"), "cached_tokens", "cache_write_tokens")
     if cached is None:
         cached = token_count(raw.get("prompt_cache_hit_tokens")) or 0
     cache_read = min(cached, prompt)
-    cache_write = min(_detail(raw, "prompt_tokens_details", "cache_write_tokens") or 0, prompt - cache_read)
-    reasoning = _detail(raw, "completion_tokens_details", "reasoning_tokens") or 0
+    cache_write = min(written or 0, prompt - cache_read)
+    reasoning = _details(raw.get("completion_tokens_details"), "reasoning_tokens")[0] or 0
     beyond = total - prompt - completion if total is not None else 0
     if beyond > 0 and (reasoning == 0 or beyond == reasoning):
         # More in all than prompt and completion: reasoning that was counted beside the completion.
@@ -50,6 +49,8 @@ def read_usage(raw: Any) -> Usage | None:
     return Usage(prompt - cache_read - cache_write, cache_read, cache_write, output, reasoning)
 
 
-def _detail(raw: Mapping[str, Any], group: str, name: str) -> int | None:
-    details = raw.get(group)
-    return token_count(details.get(name)) if isinstance(details, dict) else None
+def _details(details: Any, *names: str) -> list[int | None]:
+    """Read these counts out of a group of them; None for what is missing."""
+    if not isinstance(details, dict):
+        return [None] * len(names)
+    return [None if (told := details.get(name)) is None else token_count(told) for name in names]

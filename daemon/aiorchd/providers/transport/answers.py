@@ -18,9 +18,11 @@ import h11
 from aiorchd.providers.transport.channel import Head
 
 _HEAD: Final = re.compile(
-    rb"HTTP/1\.1 [2-5][0-9][0-9](?: [\t\x20-\x7e\x80-\xff]*)?\r\n"
-    rb"(?:[-!#$%&'*+.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)*"
+    rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n"
+    rb"((?:[-!#$%&'*+.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)*)"
 )
+_FIELD: Final = re.compile(r"([^:]+):[ \t]*(.*?)[ \t]*\r\n")
+"""One header of such a head."""
 _CHUNK_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _BODILESS: Final = (204, 304)
 _LENGTH_DIGITS: Final = 18
@@ -113,13 +115,13 @@ class Answers:
     def _quick_head(self) -> Head | None:
         data = self._data
         end = data.find(b"\r\n\r\n")
-        if end < 0 or _HEAD.fullmatch(data, 0, end + 2) is None:
+        head = _HEAD.fullmatch(data, 0, end + 2) if end >= 0 else None
+        if head is None:
             return None
-        lines = data[:end].decode("latin-1").split("\r\n")
-        status = int(lines[0][9:12])
-        pairs = [line.partition(":") for line in lines[1:]]
-        fields = {name.lower(): value.strip(" \t") for name, _, value in pairs}
-        if len(fields) != len(pairs) and _is_doubled([name.lower() for name, _, _ in pairs]):
+        status = int(head[1])
+        pairs = _FIELD.findall(head[2].decode("latin-1"))
+        fields = {name.lower(): value for name, value in pairs}
+        if len(fields) != len(pairs) and _is_doubled([name.lower() for name, _ in pairs]):
             return None
         if status in _BODILESS or fields.get("connection", "keep-alive").lower() != "keep-alive":
             return None
@@ -145,7 +147,8 @@ class Answers:
         if not piece:
             return None
         self._at = at + len(piece)
-        self._left = left - len(piece)
+        self._left = left = left - len(piece)
+        self._ended = not left
         return piece
 
     def _chunks(self) -> bytes | None:

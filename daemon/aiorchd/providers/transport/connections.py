@@ -75,8 +75,8 @@ class Connections:
         """Tell what is going on."""
         sites = self.pool.sites.values()
         return TransportStatistics(
-            in_use=sum(site.places.borrowed_tokens for site in sites),
-            waiting=sum(site.places.statistics().tasks_waiting for site in sites),
+            in_use=sum(site.places.taken for site in sites),
+            waiting=sum(site.places.waiting for site in sites),
             dialling=self._dialling,
             idle=sum(len(site.idle) for site in sites),
             shared=sum(len(site.shared) for site in sites),

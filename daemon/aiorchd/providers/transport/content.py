@@ -27,7 +27,7 @@ class Meter:
         self._left -= len(data)
         if self._left < 0:
             raise AnswerTooLarge(f"sent an answer of more than {self._max_bytes} bytes")
-        yield data
+        return iter((data,))
 
     def finish(self) -> None:
         """Tell the end of the answer."""
@@ -81,8 +81,7 @@ def _window_bits(data: bytes) -> int:
 
 def decoder(encoding: str, max_bytes: int) -> Meter:
     """Choose by the Content-Encoding header; raises `Malformed` for one that was not asked for."""
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
+    if not encoding or (encoding := encoding.strip().lower()) in ("", "identity"):
         return Meter(max_bytes)
     if encoding in ("gzip", "x-gzip", "deflate"):
         return Inflater(max_bytes)

@@ -39,7 +39,7 @@ class Exchange:
         self._total_at = now + timeouts.attempt_s
         self._phase: Phase | None = None
         """None until a place was found."""
-        self._placed = self._takes_place()
+        self._placed = self._site.places.take_free()
         # What is open already spares the deadline a move.
         self._channel: Channel | None = connections.open_already(self._site) if self._placed else None
         limit_s = timeouts.connect_s if self._channel is None else timeouts.first_byte_s
@@ -47,27 +47,27 @@ class Exchange:
         self._limit_s = min(timeouts.attempt_s, limit_s)
         self.scope = trio.CancelScope(deadline=now + self._limit_s)
         """Around everything; its deadline moves from phase to phase."""
-        self._decoder = Meter(0)
-        self._decoded: Iterator[bytes] = iter(())
+        self._decoder: Meter
+        self._decoded: Iterator[bytes]
 
     async def begin(self, method: str, headers: Headers, body: bytes) -> tuple[int, dict[str, str]]:
         """Send the request; give status and headers of the answer."""
         endpoint = self._endpoint
         if not self._placed:
-            await self._site.places.acquire_on_behalf_of(self)
+            await self._site.places.take()
             self._placed = True
-        question = Question(method.encode(), endpoint.target, endpoint.origin.authority.encode(), headers, body)
-        head = await self._ask(question)
-        if head.status < 200:
+        head = await self._ask(Question(method.encode(), endpoint.target, self._site.authority, headers, body))
+        status, fields = head.status, head.fields
+        if status < 200:
             raise explain(Malformed("answered without a status"), origin=endpoint.origin, phase="reading")
-        fields = head.fields
-        if 300 <= head.status < 400:
-            raise _redirected(endpoint.origin, head.status, fields.get("location", ""))
+        if 300 <= status < 400:
+            raise _redirected(endpoint.origin, status, fields.get("location", ""))
         try:
             self._decoder = decoder(fields.get("content-encoding", ""), self._connections.pool.limits.max_body_bytes)
         except Fault as error:
             raise explain(error, origin=endpoint.origin, phase="reading") from error
-        return head.status, fields
+        self._decoded = iter(())
+        return status, fields
 
     async def receive(self) -> bytes:
         """Wait for the next piece of the answer; ``b""`` at its end, when the connection is already given back."""
@@ -150,17 +150,10 @@ class Exchange:
         self._limit_s = seconds
         self.scope.deadline = at
 
-    def _takes_place(self) -> bool:
-        try:
-            self._site.places.acquire_on_behalf_of_nowait(self)
-        except trio.WouldBlock:
-            return False
-        return True
-
     def _leave(self) -> None:
         if self._placed:
             self._placed = False
-            self._site.places.release_on_behalf_of(self)
+            self._site.places.leave()
 
 
 def _redirected(origin: Origin, status: int, location: str) -> ProviderError:

@@ -211,10 +211,10 @@ class Http1Connection:
 
     async def _receive_head(self) -> Head:
         while True:
+            await self._fill()  # first: nothing of the answer can be here yet
             head = self._read(self._answers.head)
             if head is not None:
                 return head
-            await self._fill()
 
     async def _fill(self) -> None:
         data = await self._stream.receive_some(_READ_BYTES)

@@ -16,6 +16,7 @@ import trio
 from aiorchd.providers.transport.endpoint import Origin
 from aiorchd.providers.transport.http1 import Http1Connection
 from aiorchd.providers.transport.limits import PoolLimits
+from aiorchd.providers.transport.places import Places
 
 if TYPE_CHECKING:
     from aiorchd.providers.transport.http2 import Http2Connection, Http2Stream
@@ -26,7 +27,9 @@ class Site:
     """What is open to one origin. ``places`` counts the requests under way and queues those that must wait."""
 
     origin: Origin
-    places: trio.CapacityLimiter
+    places: Places
+    authority: bytes
+    """What requests say whom they are for."""
     idle: deque[tuple[float, Http1Connection]] = field(default_factory=deque)
     """(since when, connection), the longest idle first."""
     shared: list[Http2Connection] = field(default_factory=list)
@@ -49,7 +52,8 @@ class Pool:
         """Give the site of an origin."""
         site = self.sites.get(origin)
         if site is None:
-            site = self.sites[origin] = Site(origin, trio.CapacityLimiter(self.limits.max_connections))
+            places = Places(self.limits.max_connections)
+            site = self.sites[origin] = Site(origin, places, origin.authority.encode())
         return site
 
     def take(self, site: Site) -> Http1Connection | Http2Stream | None:
@@ -92,7 +96,7 @@ class Pool:
                         self.expired_count += 1
                     else:
                         oldest.append(connection.idle_since)
-            if not (site.idle or site.shared or site.places.borrowed_tokens or site.places.statistics().tasks_waiting):
+            if not (site.idle or site.shared or site.places.taken or site.places.waiting):
                 del self.sites[origin]
         return min(oldest) + self.limits.idle_s if oldest else None
 
@@ -100,7 +104,7 @@ class Pool:
         """Take other bounds; what is over a lower one ends with its present work, or at once when it has none."""
         self.limits = limits
         for site in self.sites.values():
-            site.places.total_tokens = limits.max_connections
+            site.places.resize(limits.max_connections)
             while len(site.idle) > limits.max_keepalive:
                 site.idle.popleft()[1].abandon()
 
