@@ -96,9 +96,12 @@ class Journal(msgspec.Struct):
         if flown.notes is not self.notes:
             self.notes.extend((at_s + later_s, stage, what) for at_s, stage, what in flown.notes)
             self.notes.sort(key=lambda note: note[0])
-        self.attempts.extend(
-            msgspec.structs.replace(attempt, began_s=attempt.began_s + later_s) for attempt in flown.attempts
-        )
+        if later_s:
+            self.attempts.extend(
+                msgspec.structs.replace(attempt, began_s=attempt.began_s + later_s) for attempt in flown.attempts
+            )
+        else:
+            self.attempts.extend(flown.attempts)
         self.queue_s += flown.queue_s
         self.provider_s += flown.provider_s
         self.throttled += flown.throttled

@@ -124,6 +124,8 @@ def relevant(
     left out are ``top_p: 1`` and its like: servers of the same dialect have defaults of their own (a model's
     generation_config), so there the argument and its absence are different questions.
     """
+    if len(request) == 1 and task is None and quality_threshold is None and type(request.get("messages")) is list:
+        return dict(request)  # as most are
     kept = {name: value for name, value in request.items() if value is not None and name not in IRRELEVANT}
     extra = kept.get("extra")
     if task is not None:
@@ -147,6 +149,9 @@ def relevant(
     return kept
 
 
+_CHANCES: Final = frozenset(("temperature", "n", "best_of"))
+
+
 def samples(request: Mapping[str, Any]) -> bool:
     """Tell whether a request asks for chance: a temperature above 0, or several answers to choose from.
 
@@ -157,7 +162,7 @@ def samples(request: Mapping[str, Any]) -> bool:
 
 
 def _asks_for_chance(source: Mapping[str, Any]) -> bool:
-    return (
+    return not _CHANCES.isdisjoint(source) and (
         _is_more_than(source.get("temperature"), 0)
         or _is_more_than(source.get("n"), 1)
         or _is_more_than(source.get("best_of"), 1)
@@ -239,6 +244,11 @@ def _write_list(append: _Append, items: Sequence[Any], depth: int) -> None:
 def _write_map(append: _Append, members: dict[Any, Any], depth: int) -> None:
     if depth >= MAX_DEPTH:
         raise UncanonicalError(f"nested deeper than {MAX_DEPTH} levels")
+    if len(members) == 2:  # as most messages have
+        role, content = members.get("role"), members.get("content")
+        if type(role) is str and type(content) is str and role.isascii() and content.isascii():
+            append(f"m2:s7:contents{len(content)}:{content}s4:roles{len(role)}:{role}")
+            return
     for name in members:
         if type(name) is not str or not name.isascii():
             members = _normalised_names(members)

@@ -50,6 +50,9 @@ class TokenBound(NamedTuple):
 def token_bound(request: Mapping[str, Any], added: Mapping[str, Any]) -> TokenBound:
     """Bound a request (see `Call.request`); ``added`` are the fields that the configuration puts into every one."""
     walk = _Walk()
+    if len(request) == 1 and not added and (messages := request.get("messages")) is not None:  # as most are
+        walk.over(messages)
+        return TokenBound(min(_PREAMBLE_TOKENS + walk.tokens, _MOST_TOKENS), None, 1, walk.hour)
     for name in _ASKED:
         if (value := request.get(name)) is not None:
             walk.over(value)

@@ -34,16 +34,15 @@ _MOST_TOKENS: Final = 10_000_000
 
 def prompt_tokens(request: Mapping[str, Any]) -> int:
     """Guess the tokens of a request by its text (see `Call.request`); never more than ten million."""
-    tokens = 0.0
-    if (inputs := request.get("input")) is not None:
-        tokens += _each(
-            inputs if isinstance(inputs, Sequence) and not isinstance(inputs, str) else [inputs], _structure
-        )
-    if isinstance(messages := request.get("messages"), Sequence):
-        tokens += _each(messages, _message)
-    for name in ("tools", "output_schema"):
-        if (value := request.get(name)) is not None:
-            tokens += _structure(value)
+    messages = request.get("messages")
+    tokens = _each(messages, _message) if type(messages) is list or isinstance(messages, Sequence) else 0.0
+    if len(request) > 1 or messages is None:
+        if (inputs := request.get("input")) is not None:
+            several = isinstance(inputs, Sequence) and not isinstance(inputs, str)
+            tokens += _each(inputs if several else [inputs], _structure)
+        for name in ("tools", "output_schema"):
+            if (value := request.get(name)) is not None:
+                tokens += _structure(value)
     return min(int(tokens) + 1, _MOST_TOKENS)
 
 
@@ -57,7 +56,7 @@ class TokenEstimator:
 
     def output_tokens(self, target: str, task: str | None, request: Mapping[str, Any]) -> int:
         """Guess the tokens of a chat answer: what the caller allows, else what this target usually gives to such a task."""
-        for place in (request, request.get("extra")):
+        for place in (request, request.get("extra")) if len(request) > 1 else ():
             if place is not None and isinstance(place, Mapping):
                 for name in ("max_tokens", "max_completion_tokens"):
                     allowed = place.get(name)
@@ -97,7 +96,7 @@ def _each(values: Sequence[Any], guess: Any) -> float:
 
 
 def _message(message: Any) -> float:
-    if not isinstance(message, Mapping):
+    if not (type(message) is dict or isinstance(message, Mapping)):
         return _TOKENS_PER_MESSAGE
     content = message.get("content")
     tokens = _TOKENS_PER_MESSAGE

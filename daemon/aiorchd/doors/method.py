@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -12,6 +11,10 @@ from aiorchd.calls.leash import Leash
 
 if TYPE_CHECKING:
     from aiorchd.doors.session import Session
+
+
+Handler: TypeAlias = "Callable[[Asked], Awaitable[Any]]"
+"""Carries a request out; returns plain data or, packed already, bytes in `Packed`."""
 
 
 class Method(Protocol):
@@ -23,8 +26,8 @@ class Method(Protocol):
         ...
 
     @property
-    def handler(self) -> Callable[[Asked], Awaitable[Any]]:
-        """Carries it out; returns plain data or, packed already, bytes in `Packed`."""
+    def handler(self) -> Handler:
+        """Carries it out."""
         ...
 
     @property
@@ -34,8 +37,7 @@ class Method(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(msgspec.Struct, frozen=True):
     """A result that is packed already."""
 
     body: bytes

@@ -21,7 +21,7 @@ from aiorchd.calls.caller import Caller
 from aiorchd.calls.leash import Leash
 from aiorchd.doors.answers import MAX_ANSWER_BYTES, packed_error, result_head
 from aiorchd.doors.log import Log
-from aiorchd.doors.method import Asked, Method, Packed
+from aiorchd.doors.method import Asked, Handler, Method, Packed
 from aiorchd.doors.outbox import Outbox
 
 _STAY_SMOOTHING: Final = 0.05
@@ -110,8 +110,9 @@ class Work:
                     self.refuse(msgid, Cancelled("cancelled by the caller"))
         finally:
             del self.running[msgid]
-            for call_id in [known for known, owner in self._call_ids.items() if owner == msgid]:
-                del self._call_ids[call_id]
+            if self._call_ids:
+                for call_id in [known for known, owner in self._call_ids.items() if owner == msgid]:
+                    del self._call_ids[call_id]
             if in_line:
                 self.calls -= 1
                 self.mean_stay_s += _STAY_SMOOTHING * (self._clock() - began_at - self.mean_stay_s)
@@ -120,7 +121,7 @@ class Work:
     async def _try_to_answer(self, asked: Asked, method: str) -> None:
         msgid = asked.msgid
         try:
-            result = await self._carry_out(asked, method)
+            result = await self._handler(method)(asked)
             packed = (
                 result_head(msgid) + result.body if type(result) is Packed else Connection.pack_result(msgid, result)
             )
@@ -138,7 +139,7 @@ class Work:
             self._log.exception("request_failed", method=method[:60], uid=self._caller.uid)
             self.refuse(msgid, InternalError("a defect in the daemon; its log has the details (journalctl -u aiorchd)"))
 
-    async def _carry_out(self, asked: Asked, name: str) -> Any:
+    def _handler(self, name: str) -> Handler:
         if not self._admitted:
             raise Forbidden(
                 f"user {self._caller.uid} may not use this daemon; its administrator can add you to [daemon] allow_users "
@@ -152,4 +153,4 @@ class Work:
                 f"{name} is for administrators: root, the daemon's own user, or [daemon] admin_users / admin_groups; "
                 f"you are user {self._caller.uid}"
             )
-        return await method.handler(asked)
+        return method.handler

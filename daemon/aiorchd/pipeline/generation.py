@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from hashlib import blake2b
 from struct import Struct
 from typing import Any, Final
@@ -325,9 +325,9 @@ class Pipeline:
             leash=leash,
         )
 
-    async def answer(self, call: Call) -> Reply:
+    def answer(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Send a call down the stages."""
-        return await self._observe(call)
+        return self._observe(call)
 
     async def forget(
         self, *, uid: int | None, request_id: str | None, tag: str | None, operation: str | None = None

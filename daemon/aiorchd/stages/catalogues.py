@@ -12,7 +12,7 @@ beginnings only when they are asked to, and their dialect asks.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,7 +47,7 @@ class Catalogues:
         self._recurrence = recurrence
         self._settled = 0
 
-    async def __call__(self, call: Call) -> Reply:
+    def __call__(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Answer ``call``."""
         tools = call.request.get("tools")
         if tools:
@@ -56,10 +56,11 @@ class Catalogues:
                 self._settled += 1
                 call = replace(call, request={**call.request, "tools": first})
         beginning = _beginning_of(call.request) if call.kind == "chat" else ""
-        asked = f"{call.model or call.models}\n{beginning}"
-        if len(beginning) >= LEAST_CHARACTERS and self._recurrence.comes_again(asked, trio.current_time()):
-            call = replace(call, recurring=True)
-        return await self._inner(call)
+        if len(beginning) >= LEAST_CHARACTERS:
+            asked = f"{call.model or call.models}\n{beginning}"
+            if self._recurrence.comes_again(asked, trio.current_time()):
+                call = replace(call, recurring=True)
+        return self._inner(call)
 
     def statistics(self) -> CataloguesStatistics:
         """Tell how many forms are known."""
@@ -70,7 +71,9 @@ def _beginning_of(request: Mapping[str, Any]) -> str:
     """Write down the tools and the system messages that stand first; empty where that is no JSON."""
     first: list[Any] = [request["tools"]] if request.get("tools") else []
     for message in request["messages"]:
-        if not isinstance(message, Mapping) or message.get("role") not in ("system", "developer"):
+        if not (type(message) is dict or isinstance(message, Mapping)):
+            break
+        if message.get("role") not in ("system", "developer"):
             break
         first.append(message.get("content"))
     try:

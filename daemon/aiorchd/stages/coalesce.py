@@ -172,13 +172,10 @@ class Coalesce:
             force_setattr(flight.call, "deadline", deadline)
 
     async def _fly(self, key: bytes, flight: _Flight) -> None:
-        error: CallError | None = GoingAway(
-            "the daemon is stopping; connect again to reach its successor", retry_after_s=1.0, stage="coalesce"
-        )
+        error: CallError | None = None
         try:
             with flight.scope:
                 flight.reply = await self._inner(flight.call)
-                error = None
             if flight.scope.cancelled_caught:
                 error = DeadlineExceeded("the call it shared with others ran out of time", stage="coalesce")
         except CallError as raised:
@@ -189,6 +186,10 @@ class Coalesce:
                 "a defect in the daemon; its log has the details (journalctl -u aiorchd)", stage="coalesce"
             )
         finally:
+            if flight.reply is None and error is None:
+                error = GoingAway(
+                    "the daemon is stopping; connect again to reach its successor", retry_after_s=1.0, stage="coalesce"
+                )
             flight.error = error
             self._land(key, flight)
 

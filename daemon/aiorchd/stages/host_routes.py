@@ -7,8 +7,9 @@ configured models after it, and this stage sends its calls there. All others go 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from aiorchd.calls.call import Call
 from aiorchd.calls.ports import Service
@@ -32,11 +33,12 @@ class HostRoutes:
         self._find = find
         self._inside = self._sent = self._answered = 0
 
-    async def __call__(self, call: Call) -> Reply:
+    def __call__(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Answer ``call``."""
         route = self._find(call)
-        if route is None:
-            return await self._inner(call)
+        return self._inner(call) if route is None else self._answer(call, route)
+
+    async def _answer(self, call: Call, route: Service[Call]) -> Reply:
         self._inside += 1
         self._sent += 1
         try:

@@ -14,6 +14,7 @@ while it runs waits, and asks in its place if it fails.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -121,11 +122,12 @@ class Repeats:
         self._tell_end = tell_end
         self._repeated = 0
 
-    async def __call__(self, call: Call) -> Reply:
+    def __call__(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Answer ``call``, or give again what its key was answered with."""
         name = call.repeat_key
-        if name is None:
-            return await self._inner(call)
+        return self._inner(call) if name is None else self._answer(name, call)
+
+    async def _answer(self, name: bytes, call: Call) -> Reply:
         while True:
             kept = self._kept.get(name, self._clock())
             if kept is not None:

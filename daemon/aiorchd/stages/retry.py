@@ -61,11 +61,12 @@ class Retry:
     async def __call__(self, attempt: Attempt) -> Reply:
         """Answer ``attempt``, asking again under new numbers. Raises the last error."""
         failures = 0
+        began_at = self._now()
         if self._budget is not None:
-            self._budget.call(self._now())
+            self._budget.call(began_at)
         while True:
             attempt.budget.take()
-            result = await self._try(attempt)
+            result = await self._try(attempt, began_at)
             if isinstance(result, Reply):
                 self._recovered += failures > 0
                 return result
@@ -78,6 +79,7 @@ class Retry:
                     del result  # its traceback refers to this frame: no cycle that would keep the prompt
             await self._sleep(attempt, result, delay_s)
             self._retries += 1
+            began_at = self._now()
             attempt = replace(attempt, number=attempt.call.journal.next_number(), notes=_again(attempt.notes))
 
     def statistics(self) -> RetryStatistics:
@@ -93,9 +95,8 @@ class Retry:
             budget_left=None if self._budget is None else self._budget.left(self._now()),
         )
 
-    async def _try(self, attempt: Attempt) -> Reply | CallError:
+    async def _try(self, attempt: Attempt, began_at: float) -> Reply | CallError:
         """Ask once and write down how it went, however it went."""
-        began_at = self._now()
         result: Reply | CallError | None = None
         self._inside += 1
         try:
@@ -107,7 +108,7 @@ class Retry:
             if attempt.notes.get("unsent") or (isinstance(result, CallError) and result.code in REFUSED_BY_US):
                 attempt.budget.give_back()
             else:
-                _record(attempt, began_at, result)
+                _record(attempt, began_at, self._now() - began_at, result)
         try:
             return result
         finally:
@@ -167,19 +168,18 @@ def _again(notes: dict[str, Any]) -> dict[str, Any]:
     return {"hedge": True} if notes.get("hedge") else {}
 
 
-def _record(attempt: Attempt, began_at: float, result: Reply | CallError | None) -> None:
+def _record(attempt: Attempt, began_at: float, ran_s: float, result: Reply | CallError | None) -> None:
     """Add the attempt to the journal. No result: the caller went away, or a defect is on its way to the door."""
     journal, notes, target = attempt.call.journal, attempt.notes, attempt.target
-    ran_s = trio.current_time() - began_at
     queue_s = notes.get("queue_s", 0.0)
-    verdict, error, reply = Verdict.IGNORED, None, None
+    told = {name: notes[name] for name in notes.keys() & _TOLD}
     if isinstance(result, Reply):
-        verdict, reply = Verdict.OK, result
-    elif result is not None:
-        verdict, error = judge(result).verdict, result
+        verdict, cost_usd, usage = Verdict.OK, _cost_usd(notes, result), result.usage
+    else:
+        verdict = Verdict.IGNORED if result is None else judge(result).verdict
+        cost_usd, usage = _cost_usd(notes, None), notes.get("usage")
         journal.throttled += verdict is Verdict.THROTTLED
-    details = error.details if error is not None else {}
-    usage = reply.usage if reply is not None else notes.get("usage")
+        told |= _went_wrong(attempt, result)
     journal.attempts.append(
         AttemptRecord(
             number=attempt.number,
@@ -188,25 +188,30 @@ def _record(attempt: Attempt, began_at: float, result: Reply | CallError | None)
             began_s=began_at - journal.started,
             queue_s=queue_s,
             provider_s=notes.get("provider_s", ran_s - queue_s),
-            verdict=str(verdict),
-            code=None if reply is not None else "cancelled" if error is None else error.code,
-            message=None if error is None else _message(error, attempt),
-            status=details.get("status", notes.get("status")),
-            sent=False if _stayed_here(notes, result) else None,
+            verdict=verdict.value,
             tokens=None if usage is None else usage.total,
-            cost_usd=_cost_usd(notes, reply),
-            cost_estimate_usd=notes.get("cost_estimate_usd"),
+            cost_usd=cost_usd,
             usage=None if usage is None else usage.to_wire(),
-            first_token_s=notes.get("first_token_s"),
-            retry_after_s=None if error is None else error.retry_after_s,
-            key=notes.get("key"),
-            hedge=notes.get("hedge"),
-            reserved_usd=notes.get("reserved_usd"),
-            settled_usd=notes.get("settled_usd"),
-            settled_by_estimate=notes.get("settled_by_estimate"),
-            price_source=notes.get("price_source"),
+            **told,
         )
     )
+
+
+_TOLD: Final = frozenset(
+    (
+        "status first_token_s key hedge cost_estimate_usd reserved_usd settled_usd settled_by_estimate price_source"
+    ).split()
+)
+"""What stands in the notes of an attempt by the names that its record has for it."""
+
+
+def _went_wrong(attempt: Attempt, error: CallError | None) -> dict[str, Any]:
+    """Give what the record of an attempt that gave no answer has besides."""
+    stayed = {"sent": False} if _stayed_here(attempt.notes, error) else {}
+    if error is None:
+        return {"code": "cancelled", **stayed}
+    told = {"code": error.code, "message": _message(error, attempt), "retry_after_s": error.retry_after_s, **stayed}
+    return told if "status" not in error.details else {**told, "status": error.details["status"]}
 
 
 def _cost_usd(notes: dict[str, Any], reply: Reply | None) -> float | None:

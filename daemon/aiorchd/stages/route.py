@@ -25,6 +25,7 @@ from aiorch.errors import CallError, ContextExceeded, NoModels, UnknownModel
 from aiorchd.calls.bill import Bill
 from aiorchd.calls.call import Attempt, AttemptBudget, Call
 from aiorchd.calls.failures import Failures
+from aiorchd.calls.journal import AttemptRecord
 from aiorchd.calls.outcome import judge
 from aiorchd.calls.ports import Service
 from aiorchd.calls.reply import Reply
@@ -175,15 +176,20 @@ class Route:
                 f"the prompt has some {prompt} tokens, {target.name} takes {target.context_tokens}", stage="route"
             )
         output = self._estimator.output_tokens(target.name, call.task, call.request) if call.kind == "chat" else 0
-        now = self._now()
+        if remaining:
+            now = self._now()
+            start_by = now + (call.deadline - now) / 2
+            alternatives = tuple(self._targets[each] for each in remaining)
+        else:
+            start_by, alternatives = call.deadline, ()
         attempt = Attempt(
             call=call,
             target=target,
             number=call.journal.next_number(),
             estimated_tokens=prompt + output,
             estimated_output_tokens=output,
-            alternatives=tuple(self._targets[name] for name in remaining) if remaining else (),
-            start_by=call.deadline if not remaining else now + (call.deadline - now) / 2,
+            alternatives=alternatives,
+            start_by=start_by,
             forced=forced,
             budget=budget,
         )
@@ -199,19 +205,16 @@ class Route:
         if usage is not None and not usage.estimated and call.kind == "chat":
             self._estimator.learn(target.name, call.task, usage.output + usage.reasoning)
         self._answered_by[target.name] += 1
-        spent = _Spent.of(call)
-        records = call.journal.attempts[before.attempts :]
-        # An answer that was withheld is paid for like any other, and of who was cut off nobody knows.
-        bill = Bill.of((attempt.cost_usd, attempt.cost_estimate_usd) for attempt in records)
-        if all(attempt.code is not None for attempt in records):  # nobody below keeps a journal
-            bill = bill.plus(Bill.of([(reply.cost_usd, None)]))
+        journal = call.journal
+        records = journal.attempts[before.attempts :] if before.attempts else journal.attempts
+        bill = _bill(records, reply)
         return replace(
             reply,
             cost_usd=None if reply.cost_usd is None else bill.known_usd,
             bill=bill,
-            attempts=spent.attempts - before.attempts,
-            queue_s=spent.queue_s - before.queue_s,
-            provider_s=spent.provider_s - before.provider_s,
+            attempts=len(records),
+            queue_s=journal.queue_s - before.queue_s,
+            provider_s=journal.provider_s - before.provider_s,
         )
 
     def _go_on(self, call: Call, why: str, following: str, kind: FallbackKind) -> None:
@@ -269,6 +272,18 @@ class Route:
         message += f" Models: {', '.join(known[:_NAMES_SHOWN])}{' …' if len(known) > _NAMES_SHOWN else ''}"
         message += " (aiorchctl models list)"
         return UnknownModel(message, stage="route", details={"models": known[:_NAMES_SHOWN]})
+
+
+def _bill(records: Sequence[AttemptRecord], reply: Reply) -> Bill:
+    """Add up what the attempts for an answer cost. One that was withheld is paid for like any other, and of who was cut off
+    nobody knows."""
+    only = records[0] if len(records) == 1 else None
+    if only is not None and only.code is None and only.cost_usd is not None:  # as nearly always
+        return Bill(only.cost_usd)
+    bill = Bill.of((attempt.cost_usd, attempt.cost_estimate_usd) for attempt in records)
+    if all(attempt.code is not None for attempt in records):  # nobody below keeps a journal
+        bill = bill.plus(Bill.of([(reply.cost_usd, None)]))
+    return bill
 
 
 class _Spent(NamedTuple):

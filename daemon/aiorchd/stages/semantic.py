@@ -16,7 +16,7 @@ message is not plain text of a user, or longer than the configuration says; ``re
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -178,10 +178,13 @@ class Semantic:
         self._nursery = nursery
         self._busy = self._skipped = 0
 
-    async def __call__(self, call: Call) -> Reply:
+    def __call__(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Answer ``call``."""
         if call.key is None or call.samples or call.cache not in ("use", "refresh") or not self._memory.ready:
-            return await self._inner(call)
+            return self._inner(call)
+        return self._look(call)
+
+    async def _look(self, call: Call) -> Reply:
         scoped = self._scope_of(call)
         if scoped is None:
             return await self._inner(call)

@@ -13,7 +13,7 @@ calls tools is no answer yet, and is passed on as it is. What bad answers cost i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -79,16 +79,10 @@ class Validate:
         self._max_reasks = max_reasks
         self._inside = self._checked = self._bad = self._reasked = self._repaired = 0
 
-    async def __call__(self, call: Call) -> Reply:
+    def __call__(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Answer ``call`` with ``data`` as asked."""
         wanted = self._wanted(call)
-        if wanted is None:
-            return await self._inner(call)
-        self._inside += 1
-        try:
-            return await self._answer(call, wanted)
-        finally:
-            self._inside -= 1
+        return self._inner(call) if wanted is None else self._check(call, wanted)
 
     def statistics(self) -> ValidateStatistics:
         """Tell what was checked."""
@@ -99,6 +93,13 @@ class Validate:
             reasked=self._reasked,
             repaired=self._repaired,
         )
+
+    async def _check(self, call: Call, wanted: _Wanted) -> Reply:
+        self._inside += 1
+        try:
+            return await self._answer(call, wanted)
+        finally:
+            self._inside -= 1
 
     async def _answer(self, call: Call, wanted: _Wanted) -> Reply:
         reply = await self._inner(call)
@@ -142,6 +143,8 @@ class Validate:
         return _Verdict(data=answer.value, repaired=answer.repaired)
 
     def _wanted(self, call: Call) -> _Wanted | None:
+        if len(call.request) < 2:  # as most: nothing but messages
+            return None
         schema = call.request.get("output_schema")
         if schema is not None:
             return _Wanted(self._schemas.check(schema, "output_schema"))

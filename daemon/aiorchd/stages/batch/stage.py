@@ -10,7 +10,7 @@ It stands below Validate, so that each answer is checked, and asked again, by it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -96,11 +96,12 @@ class Batch:
         self._closed = False
         self._abandoned = 0
 
-    async def __call__(self, call: Call) -> Reply:
+    def __call__(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Answer ``call``, together with others or alone."""
         scope = self._scope_of(call)
-        if scope is None:
-            return await self._inner(call)
+        return self._inner(call) if scope is None else self._answer(call, scope)
+
+    async def _answer(self, call: Call, scope: BatchScope | str) -> Reply:
         now = trio.current_time()
         if isinstance(scope, str):
             call.journal.note(now, "batch", f"is asked alone: {scope}")
