@@ -289,7 +289,7 @@ def pack_around(message: Any, foreign: list[Any]) -> bytes:
         packed: bytes = msgpack.packb(message)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LocalProtocolError(_unsendable(message, "", 0) or str(error)) from error
-    if _suspect(foreign, 1) and (wrong := _unsendable(message, "", 0)) is not None:
+    if foreign and _suspect(foreign, 1) and (wrong := _unsendable(message, "", 0)) is not None:
         raise LocalProtocolError(wrong)
     return packed
 

@@ -40,7 +40,7 @@ def fixed_fields(reply: Reply) -> dict[str, Any]:
 def foreign_parts(reply: Reply) -> list[Any]:
     """Give what of a wire reply may be what no wire carries: what was read out of the text of an answer. Of what providers
     answer beside it they see themselves that it can be packed (`Reply`)."""
-    return [reply.data, reply.validation]
+    return [] if reply.data is None and reply.validation is None else [reply.data, reply.validation]
 
 
 def own_fields(reply: Reply) -> dict[str, Any]:

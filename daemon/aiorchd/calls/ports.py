@@ -303,6 +303,10 @@ class AnswerStore(Protocol):
         says nothing about what `get` would find."""
         ...
 
+    def absent(self, key: bytes) -> bool:
+        """Tell, without looking, whether there is surely nothing under a key: then it counts as asked for and not found."""
+        ...
+
     def likely(self, key: bytes) -> bool:
         """Tell, without looking, whether there is very probably something under a key; False also while that is not known."""
         ...

@@ -157,10 +157,12 @@ class CircuitBreaker:
             elif ticket.probe:
                 self._open(now, 1.0)
             return
-        answered, failed = self._count(now, outcome)
-        self._failed_in_a_row = self._failed_in_a_row + 1 if outcome is Outcome.FAILED else 0
+        self._count(now, outcome)
         if outcome is Outcome.ANSWERED:
+            self._failed_in_a_row = 0
             return
+        self._failed_in_a_row += 1
+        answered, failed = self._sums(now)
         total = answered + failed
         least = self._policy.min_calls if self._state is State.CLOSED else min(_RECOVERY_SAMPLE, self._policy.min_calls)
         if min(self._failed_in_a_row, failed) >= least:
@@ -264,18 +266,18 @@ class CircuitBreaker:
         self._failed_in_a_row = 0
         self._window.clear()
 
-    def _count(self, now: float, outcome: Outcome) -> tuple[int, int]:
-        """Add an outcome to the window; gives what is in it now."""
-        length_s = self._policy.window_s / _SLICES
-        if not self._window or now >= self._window[-1][0] + length_s:
-            self._window.append([now, 0, 0])
+    def _count(self, now: float, outcome: Outcome) -> None:
+        """Add an outcome to the window. What is too old for it leaves with each new slice, and before it is looked at."""
+        window = self._window
+        if not window or now >= window[-1][0] + self._policy.window_s / _SLICES:
+            self._sums(now)
+            window.append([now, 0, 0])
         if outcome is Outcome.ANSWERED:
-            self._window[-1][1] += 1
+            window[-1][1] += 1
             self._answered += 1
         else:
-            self._window[-1][2] += 1
+            window[-1][2] += 1
             self._failed += 1
-        return self._sums(now)
 
     def _sums(self, now: float) -> tuple[int, int]:
         while self._window and self._window[0][0] <= now - self._policy.window_s:

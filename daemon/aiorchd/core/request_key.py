@@ -244,6 +244,14 @@ def _write_list(append: _Append, items: Sequence[Any], depth: int) -> None:
 def _write_map(append: _Append, members: dict[Any, Any], depth: int) -> None:
     if depth >= MAX_DEPTH:
         raise UncanonicalError(f"nested deeper than {MAX_DEPTH} levels")
+    if len(members) == 1 and "messages" in members:  # as most requests have
+        append("m1:s8:messages")
+        try:
+            _write(append, members["messages"], depth + 1)
+        except UncanonicalError as error:
+            error.path = f".messages{error.path}"
+            raise
+        return
     if len(members) == 2:  # as most messages have
         role, content = members.get("role"), members.get("content")
         if type(role) is str and type(content) is str and role.isascii() and content.isascii():

@@ -65,9 +65,16 @@ def parse_complete(arguments: dict[str, Any]) -> Question:
         elif (treated := _TREATMENT.get(name)) is not None:
             field, check = treated
             treatment[field] = check(name, value)
-    for name in ("user", "metadata"):
-        if arguments.get(name) is not None:
-            request["extra"] = {name: _plain(name, arguments[name]), **request.get("extra", {})}
+    if not _DELIVERY.isdisjoint(arguments):
+        for name in ("user", "metadata"):
+            if arguments.get(name) is not None:
+                request["extra"] = {name: _plain(name, arguments[name]), **request.get("extra", {})}
+        treatment |= _delivery(arguments)
+    return Question(kind="chat", request=request, operation=operation, input=given, **treatment)
+
+
+def _delivery(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Read how the answer is to come, by whom and with what, as the fields of `Question`."""
     stream = _flag("stream", arguments.get("stream"))
     notify = arguments.get("notify")
     host = asked_by(arguments.get("host"))
@@ -87,18 +94,7 @@ def parse_complete(arguments: dict[str, Any]) -> Question:
     batch = arguments.get("batch")
     if _flag("batch", batch) and stream:
         raise InvalidRequest("batch: a streamed call is never batched; leave out one of the two")
-    return Question(
-        kind="chat",
-        request=request,
-        stream=stream,
-        call_id=call_id,
-        notify=notify,
-        host=host,
-        operation=operation,
-        input=given,
-        batch=batch is not False,
-        **treatment,
-    )
+    return {"stream": stream, "call_id": call_id, "notify": notify, "host": host, "batch": batch is not False}
 
 
 def parse_embed(arguments: dict[str, Any]) -> Question:
@@ -438,6 +434,9 @@ _TREATMENT: Final[Mapping[str, tuple[str, Callable[[str, Any], Any]]]] = {
     "cost_limit": ("cost_limit_usd", _not_negative),
 }
 """How to treat a call: the field of `Question` for each such argument, and what checks it."""
+
+_DELIVERY: Final = frozenset(("user", "metadata", "stream", "notify", "host", "call_id", "batch"))
+"""What most calls say nothing of."""
 
 COMPLETE_ARGUMENTS: Final = frozenset(
     (

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
+import msgspec
 import trio
 
 from aiorch.errors import Overloaded
@@ -85,50 +86,29 @@ class TurnstileStatistics:
     """How often the provider refused because of a rate or an overload."""
 
 
-class Turn:
+class Turn(msgspec.Struct, eq=False):
     """One attempt's way through: an async context manager and, inside, the `Passage`. Used once."""
 
-    __slots__ = (
-        "_alarm_at",
-        "_asked_at",
-        "_parked",
-        "_scope",
-        "_task",
-        "_turnstile",
-        "_used",
-        "attempt",
-        "entry",
-        "granted_at",
-        "grants",
-        "need",
-        "reason",
-        "reasons",
-        "refusal",
-        "went_well",
-    )
-
-    def __init__(self, turnstile: TargetTurnstile, attempt: Attempt) -> None:
-        self._turnstile = turnstile
-        self.attempt = attempt
-        self.entry: Entry[Turn] | None = None
-        """Its place while it waits."""
-        self.grants: tuple[tuple[QuotaAccount, Grant], ...] | None = None
-        """What it was given of each account; set by the turnstile."""
-        output = attempt.estimated_output_tokens
-        self.need = Need(attempt.estimated_tokens - output, output)
-        self.reason = ""
-        """What it waits for just now; set by the turnstile when it is its turn."""
-        self.reasons: list[str] = []
-        self.went_well = False
-        self.granted_at = 0.0
-        self.refusal: Overloaded | None = None
-        """Why it is not let through; set by the turnstile."""
-        self._asked_at = 0.0
-        self._used: Need | None = None
-        self._task: trio.lowlevel.Task | None = None
-        self._parked = False
-        self._scope: trio.CancelScope | None = None
-        self._alarm_at = math.inf
+    _turnstile: TargetTurnstile
+    attempt: Attempt
+    need: Need
+    entry: Entry[Turn] | None = None
+    """Its place while it waits."""
+    grants: tuple[tuple[QuotaAccount, Grant], ...] | None = None
+    """What it was given of each account; set by the turnstile."""
+    reason: str = ""
+    """What it waits for just now; set by the turnstile when it is its turn."""
+    reasons: list[str] = []
+    went_well: bool = False
+    granted_at: float = 0.0
+    refusal: Overloaded | None = None
+    """Why it is not let through; set by the turnstile."""
+    _asked_at: float = 0.0
+    _used: Need | None = None
+    _task: trio.lowlevel.Task | None = None
+    _parked: bool = False
+    _scope: trio.CancelScope | None = None
+    _alarm_at: float = math.inf
 
     @property
     def ticket(self) -> Ticket:
@@ -277,7 +257,8 @@ class TargetTurnstile:
         Does not yield when it is granted at once. Raises `Overloaded` with ``retry_after_s`` when too many wait, or when it is
         known that the turn would come after the call's deadline (or the attempt's ``start_by``).
         """
-        return Turn(self, attempt)
+        output = attempt.estimated_output_tokens
+        return Turn(self, attempt, Need(attempt.estimated_tokens - output, output))
 
     def cool_down(self, now: float, seconds: float) -> None:
         """Grant nothing for ``seconds`` (at most an hour): the provider said not now.

@@ -305,7 +305,7 @@ class Cache:
                     return kept
                 memory.take_back_hit()
                 return None  # nor is there a younger one on disk
-        if store is None:
+        if store is None or store.absent(key):
             return None
         kept = await self._read(memory, store, key)
         now = self._wall_clock()

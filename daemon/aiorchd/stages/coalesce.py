@@ -63,24 +63,21 @@ class _Seat(msgspec.Struct):
     parked: bool
 
 
-class _Flight:
+class _Flight(msgspec.Struct, eq=False):
     """One call that several wait for."""
 
-    __slots__ = ("call", "error", "landed", "left", "passengers", "payer", "relay", "reply", "scope")
-
-    def __init__(self, call: Call, relay: Relay | None) -> None:
-        self.call = call
-        self.relay = relay
-        """What its passengers listen to; None when it is not streamed."""
-        self.scope = trio.CancelScope(deadline=call.deadline)
-        self.passengers: dict[trio.lowlevel.Task, _Seat] = {}
-        """In order of boarding; the first of them pays."""
-        self.left: Callable[[], NoReturn] | None = None
-        """Raises the cancellation of the last passenger, who waits for the flight to unwind."""
-        self.landed = False
-        self.payer: trio.lowlevel.Task | None = None
-        self.reply: Reply | None = None
-        self.error: CallError | None = None
+    call: Call
+    relay: Relay | None
+    """What its passengers listen to; None when it is not streamed."""
+    scope: trio.CancelScope
+    passengers: dict[trio.lowlevel.Task, _Seat] = {}
+    """In order of boarding; the first of them pays."""
+    left: Callable[[], NoReturn] | None = None
+    """Raises the cancellation of the last passenger, who waits for the flight to unwind."""
+    landed: bool = False
+    payer: trio.lowlevel.Task | None = None
+    reply: Reply | None = None
+    error: CallError | None = None
 
 
 class Log(Protocol):
@@ -157,7 +154,8 @@ class Coalesce:
         # attempts is handed over at the end, to whoever pays.
         journal = Journal(started=call.journal.started, at=call.journal.at, notes=call.journal.notes)
         relay = None if call.sink is None else self._new_relay()
-        flight = _Flight(replace(call, journal=journal, sink=relay, leash=None), relay)
+        flown = replace(call, journal=journal, sink=relay, leash=None)
+        flight = _Flight(flown, relay, trio.CancelScope(deadline=call.deadline))
         self._nursery.start_soon(self._fly, key, flight)
         self._boarding[key] = flight
         self._started += 1

@@ -103,6 +103,7 @@ def record_end(
 def _answered(call: Call, reply: Reply, total_s: float) -> CallRecord:
     journal, caller, usage = call.journal, call.caller, reply.usage
     shared = reply.cache != "miss"
+    bill = Bill() if shared else reply.bill or Bill.of([(reply.cost_usd, None)])
     return CallRecord(
         id=call.id,
         at=journal.at,
@@ -128,7 +129,10 @@ def _answered(call: Call, reply: Reply, total_s: float) -> CallRecord:
         cache_write_tokens=usage.cache_write if usage is not None else None,
         output_tokens=usage.output if usage is not None else None,
         reasoning_tokens=usage.reasoning if usage is not None else None,
-        **_cost(Bill() if shared else reply.bill or Bill.of([(reply.cost_usd, None)])),
+        cost_usd=bill.cost_usd,
+        cost_known_usd=bill.known_usd,
+        cost_unknown_attempts=bill.unknown,
+        cost_estimate_usd=bill.estimate_usd,
         saved_usd=reply.cost_usd if shared else 0.0,
         saved_s=reply.saved_s if shared else None,
         queue_s=reply.queue_s,
@@ -145,6 +149,7 @@ def _ended(call: Call, error: CallError | None, total_s: float, *, cancelled: bo
     """Make the record of a call without an answer; what its attempts cost was spent all the same."""
     journal, caller = call.journal, call.caller
     last = journal.attempts[-1] if journal.attempts else None
+    bill = _bill(journal)
     code = "cancelled" if cancelled else "internal" if error is None else error.code
     story = _story(journal) or {}
     if error is not None:
@@ -169,7 +174,10 @@ def _ended(call: Call, error: CallError | None, total_s: float, *, cancelled: bo
         context_fallbacks=journal.context_fallbacks,
         filter_fallbacks=journal.filter_fallbacks,
         hedges=journal.hedges,
-        **_cost(_bill(journal)),
+        cost_usd=bill.cost_usd,
+        cost_known_usd=bill.known_usd,
+        cost_unknown_attempts=bill.unknown,
+        cost_estimate_usd=bill.estimate_usd,
         saved_usd=0.0,
         queue_s=journal.queue_s,
         provider_s=journal.provider_s,
@@ -192,16 +200,6 @@ def _message(call: Call, error: CallError) -> str:
 def _bill(journal: Journal) -> Bill:
     """Add up what the attempts cost."""
     return Bill.of((attempt.cost_usd, attempt.cost_estimate_usd) for attempt in journal.attempts)
-
-
-def _cost(bill: Bill) -> dict[str, Any]:
-    """Give the fields of a record that tell what the call cost."""
-    return {
-        "cost_usd": bill.cost_usd,
-        "cost_known_usd": bill.known_usd,
-        "cost_unknown_attempts": bill.unknown,
-        "cost_estimate_usd": bill.estimate_usd,
-    }
 
 
 def _story(journal: Journal) -> dict[str, Any] | None:

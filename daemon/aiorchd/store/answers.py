@@ -146,14 +146,10 @@ class Answers:
     async def get(self, key: bytes) -> StoredAnswer | None:
         """Find an answer that is fresh, or out of date by at most the bounds' ``stale_s``; one that fails its checksum is
         dropped and counted."""
+        if self.absent(key):
+            return None
         self._asked += 1
-        answer = self._gathered.get(key) or self._writing.get(key)
-        if answer is None:
-            if self._keys.lacks(key):
-                self._spared += 1
-                return None
-            answer = await self._read(key)
-        return self._of_use(answer)
+        return self._of_use(self._gathered.get(key) or self._writing.get(key) or await self._read(key))
 
     def look(self, key: bytes) -> StoredAnswer | None:
         """Find the same without giving anybody else a turn, where it is very probably there and the disk lets nobody wait. None
@@ -172,6 +168,14 @@ class Answers:
             answer = self._checked(key, row)
         self._asked += 1
         return self._of_use(answer)
+
+    def absent(self, key: bytes) -> bool:
+        """Tell whether there is surely nothing: then it counts as asked for, and nothing was read for it."""
+        if key in self._gathered or key in self._writing or not self._keys.lacks(key):
+            return False
+        self._asked += 1
+        self._spared += 1
+        return True
 
     def likely(self, key: bytes) -> bool:
         """Tell whether there is very probably an answer, not whether it is fresh; False while the keys are not known."""

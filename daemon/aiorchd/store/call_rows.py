@@ -72,9 +72,11 @@ def write_calls(connection: sqlite3.Connection, records: Sequence[CallRecord]) -
 
 def bounded(record: CallRecord) -> CallRecord:
     """Cut what a caller may have made long or odd, so that waiting to be written costs a known amount of memory."""
-    long = [name for name, text in zip(_TEXTS, _texts_of(record), strict=True) if text and len(text) > _LONGEST_TEXT]
-    if not long and len(record.tags) <= _MOST_TAGS and not any(map(_is_long, record.tags)):
+    texts = _texts_of(record)
+    longest = max(map(len, filter(None, (*texts, *record.tags))), default=0)
+    if longest <= _LONGEST_TEXT and len(record.tags) <= _MOST_TAGS:
         return record
+    long = [name for name, text in zip(_TEXTS, texts, strict=True) if text and len(text) > _LONGEST_TEXT]
     changes: dict[str, Any] = {name: getattr(record, name)[:_LONGEST_TEXT] for name in long}
     changes["tags"] = tuple(tag[:_LONGEST_TEXT] for tag in record.tags[:_MOST_TAGS])
     return replace(record, **changes)

@@ -198,11 +198,13 @@ class Tally:
         usage = attempt.usage
         if usage is not None:
             self.usage_known += 1
-            self.input_tokens += _tokens(usage["input"])
-            self.cache_read_tokens += _tokens(usage["cache_read"])
-            self.cache_write_tokens += _tokens(usage["cache_write"])
-            self.output_tokens += _tokens(usage["output"])
-            self.reasoning_tokens += _tokens(usage["reasoning"])
+            if min(usage.values()) < 0 or max(usage.values()) > _MOST_TOKENS:
+                usage = {name: _tokens(count) for name, count in usage.items()}
+            self.input_tokens += usage["input"]
+            self.cache_read_tokens += usage["cache_read"]
+            self.cache_write_tokens += usage["cache_write"]
+            self.output_tokens += usage["output"]
+            self.reasoning_tokens += usage["reasoning"]
 
     def _add_attempts(self, record: CallRecord) -> None:
         """Count what all attempts of a call took by what its record says of them together."""

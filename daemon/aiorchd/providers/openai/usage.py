@@ -33,12 +33,13 @@ def read_usage(raw: Any) -> Usage | None:
         if total is None or total < prompt:
             return None
         completion = total - prompt
-    cached, written = _details(raw.get("prompt_tokens_details"), "cached_tokens", "cache_write_tokens")
+    details = raw.get("prompt_tokens_details")
+    cached = _told(details, "cached_tokens")
     if cached is None:
         cached = token_count(raw.get("prompt_cache_hit_tokens")) or 0
     cache_read = min(cached, prompt)
-    cache_write = min(written or 0, prompt - cache_read)
-    reasoning = _details(raw.get("completion_tokens_details"), "reasoning_tokens")[0] or 0
+    cache_write = min(_told(details, "cache_write_tokens") or 0, prompt - cache_read)
+    reasoning = _told(raw.get("completion_tokens_details"), "reasoning_tokens") or 0
     beyond = total - prompt - completion if total is not None else 0
     if beyond > 0 and (reasoning == 0 or beyond == reasoning):
         # More in all than prompt and completion: reasoning that was counted beside the completion.
@@ -49,8 +50,6 @@ def read_usage(raw: Any) -> Usage | None:
     return Usage(prompt - cache_read - cache_write, cache_read, cache_write, output, reasoning)
 
 
-def _details(details: Any, *names: str) -> list[int | None]:
-    """Read these counts out of a group of them; None for what is missing."""
-    if not isinstance(details, dict):
-        return [None] * len(names)
-    return [None if (told := details.get(name)) is None else token_count(told) for name in names]
+def _told(details: Any, name: str) -> int | None:
+    """Read a count out of a group of them; None where there is none."""
+    return token_count(details[name]) if isinstance(details, dict) and name in details else None
