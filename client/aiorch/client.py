@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack, cast
 
 from aiorch import questions
 from aiorch.address import candidates
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aiorch.hosting import ModelOptions
 
 T = TypeVar("T")
+_NEVER: Final = math.inf
 
 
 class Client:
@@ -237,18 +238,29 @@ class Client:
 
     def _ask(self, question: Question[T]) -> T:
         connections = self._connections
-        deadline = connections.deadline(question)
+        deadline = _NEVER if question.timeout_s is None else connections.deadline(question)
+        try:
+            answered = connections.ask_alone(question, deadline)
+            if isinstance(answered, tuple):
+                return question.parse(answered[0])
+            return self._ask_on(question, deadline, answered)
+        except TimeoutError:
+            raise too_late(question) from None
+
+    def _ask_on(self, question: Question[T], deadline: float, pending: Pending | None) -> T:
+        """Go on where the shortest way does not lead: ask beside others or on a new connection, and again what failed. Raises
+        TimeoutError."""
+        connections = self._connections
         resending: Resending | None = None
         while True:
-            try:
+            if pending is None:
                 pending = connections.ask(question, deadline)
-            except TimeoutError:
-                raise too_late(question) from None
             if pending.failure is None:
                 return question.parse(pending.result)
             if resending is None:
                 resending = Resending(question)
             question = connections.again(question, pending, resending, deadline)
+            pending = None
 
 
 class Stream:

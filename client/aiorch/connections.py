@@ -118,12 +118,14 @@ class Connections:
                 link.forget(pending)
         return pending
 
-    def ask(self, question: Question[Any], deadline: float) -> Pending:
-        """Send a question that does not stream and wait until it is over; raises what `send` and `Link.wait` raise."""
+    def ask_alone(self, question: Question[Any], deadline: float) -> tuple[Any] | Pending | None:
+        """Do as `Link.ask_alone` on the connection there is, if any."""
         home = self._homes.get(os.getpid())
         link = home.link if home is not None else None
-        if link is not None and (pending := link.ask_alone(question, deadline)) is not None:
-            return pending
+        return link.ask_alone(question, deadline) if link is not None else None
+
+    def ask(self, question: Question[Any], deadline: float) -> Pending:
+        """Send a question that does not stream and wait until it is over; raises what `send` and `Link.wait` raise."""
         link, pending = self.send(question, deadline)
         try:
             link.wait(pending, deadline)

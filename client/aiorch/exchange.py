@@ -107,7 +107,7 @@ class Exchange:
     """The state of one connection. Not thread-safe: its shell has a lock, or is a single thread."""
 
     def __init__(self, *, careful: bool = False, held: bool = False) -> None:
-        self._connection = Connection(RECEIVE_LIMITS, trusted=True)
+        self.wire = Connection(RECEIVE_LIMITS, trusted=True)
         # This is all the mutable state: what waits to be written, whose it is, and who waits for what.
         self._queue: deque[tuple[bytes, Pending | None]] = deque()
         self._held: deque[tuple[bytes, Pending | None]] | None = None
@@ -117,8 +117,8 @@ class Exchange:
         self._streams_made = 0
         self._taken = Limits()
         """What the daemon takes."""
-        self._surely_taken_bytes = SMALL_FRAME_BYTES
-        """So many need no closer look."""
+        self.surely_taken_bytes = SMALL_FRAME_BYTES
+        """A question of so many bytes is no more than the daemon takes."""
         self._callbacks: dict[int, Callback] = {}
         """What the daemon has asked and was not answered yet."""
         self.serving: Serving | None = None
@@ -171,9 +171,9 @@ class Exchange:
         return pending
 
     def _ask(self, question: Question[Any], arguments: Mapping[str, Any], call_id: str | int | None = None) -> Pending:
-        msgid, data = self._connection.pack_request(question.method, arguments)
+        msgid, data = self.wire.pack_request(question.method, arguments)
         while msgid in self._waiting:  # ids have come round to one that is still in flight
-            msgid, data = self._connection.pack_request(question.method, arguments)
+            msgid, data = self.wire.pack_request(question.method, arguments)
         if (wrong := self._too_large(data)) is not None:
             raise TooLarge(f"{wrong}; split the input, or raise its limit", stage="client")
         pending = Answering(msgid, call_id) if arguments.get("host") else Pending(msgid, call_id)
@@ -181,17 +181,21 @@ class Exchange:
         (self._queue if self._held is None else self._held).append((data, pending))
         return pending
 
-    def ask_only(self, question: Question[Any]) -> tuple[Pending, bytes] | None:
-        """Make a question that does not stream when nothing else is going on; the caller writes it at once, and says by
-        `not_written` how much of it the kernel did not take. None when something is, or it is for `ask` to refuse.
-        """
-        if self._waiting or self._queue or self.retiring or question.streams:
-            return None
-        msgid, data = self._connection.pack_request(question.method, question.arguments)
-        if len(data) > self._surely_taken_bytes and self._too_large(data) is not None:
-            return None
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is going on, nothing is held back and questions are taken: then one may be asked past these books, and
+        answered too, by whoever sees to it that nobody else comes between; see `enter`."""
+        return not (self._waiting or self._queue or self.retiring or self.wire.unfinished_bytes)
+
+    def enter(self, msgid: int, data: bytes = b"", written: int = 0) -> Pending:
+        """Enter in the books the question that was asked past them, since something comes between after all. Of ``data``, if
+        that was not all written, the rest is queued."""
         pending = self._waiting[msgid] = Pending(msgid, None)
-        return pending, data
+        pending.sent = written == len(data)
+        if not pending.sent:
+            self._queue.append((data, pending))
+            self._head_written = written
+        return pending
 
     def _too_large(self, data: bytes) -> str | None:
         """Say why the daemon would close the connection over a request, and with it lose every other call; else None."""
@@ -201,11 +205,6 @@ class Exchange:
         if len(data) > max(taken.max_elements, SMALL_FRAME_BYTES) and holds_more(data, taken.max_elements):
             return f"the request holds more than the {taken.max_elements} values that the daemon takes"
         return None
-
-    def not_written(self, pending: Pending, data: bytes, written: int) -> None:
-        """Queue the rest of what `ask_only` gave."""
-        self._queue.append((data, pending))
-        self._head_written = written
 
     def forget(self, pending: Pending) -> None:
         """Lose interest: unqueue the question if none of it has left, else tell the daemon to cancel it."""
@@ -311,23 +310,11 @@ class Exchange:
     def receive(self, data: bytes) -> list[Mover]:
         """Take what was read; gives the questions that moved on. Afterwards there may be something new to write."""
         try:
-            events = self._connection.receive_data(data)
+            events = self.wire.receive_data(data)
         except RemoteProtocolError as error:
             moved = self._handle(error.events)
             return moved + self.lost(f"the daemon broke the protocol: {error}")
         return self._handle(events)
-
-    def receive_only(self, pending: Pending, data: bytes) -> bool:
-        """Take what was read when it is just the answer to ``pending``; False, and nothing taken, when it is not."""
-        if pending.call_id is not None or self._waiting.get(pending.msgid) is not pending:
-            return False
-        result = self._connection.receive_answer(data, pending.msgid)
-        if result is None:
-            return False
-        pending.result = result[0]
-        pending.answered = True
-        self._waiting.pop(pending.msgid, None)
-        return True
 
     def lost(self, reason: str) -> list[Mover]:
         """The connection is over; gives the questions that ended with it. What was interrupted in it can be repeated."""
@@ -392,7 +379,7 @@ class Exchange:
                 bytes_ if type(bytes_) is int and bytes_ > 0 else self._taken.max_frame_bytes,
                 elements if type(elements) is int and elements > 0 else self._taken.max_elements,
             )
-            self._surely_taken_bytes = min(self._taken.max_frame_bytes, SMALL_FRAME_BYTES)
+            self.surely_taken_bytes = min(self._taken.max_frame_bytes, SMALL_FRAME_BYTES)
         self.greeting.answered = True
         if self._released:
             self._let_go()

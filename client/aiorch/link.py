@@ -13,6 +13,12 @@ blocked in ``recv`` nothing is lost by that: `deque.extend` takes what ``recv`` 
 interpreter in between. Where books are kept, which is always between ``_open_books`` and ``_close_books`` and takes a few
 microseconds, something may be; the next thread finds the books open, gives the connection up rather than trust them, and
 wakes everybody.
+
+Who is alone. Nearly every question is asked when nothing else goes on on its connection, and then keeping books costs more
+than all the rest. So `ask_alone` keeps none: it only leaves word that somebody is alone on the connection. Whoever comes
+meanwhile, another thread or a signal, finds that when opening the books and enters the question as that of the reader,
+which it is; from there on everything goes its usual way. Only the thread whose question it is takes that word back, so
+it is never another's that it finds.
 """
 
 from __future__ import annotations
@@ -25,7 +31,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiorch.callbacks import Callback, Serving
 from aiorch.errors import AiorchError, CallError
@@ -40,6 +46,13 @@ _LONG_READ_S: Final = 60.0
 """Reads that end early are no trouble when they are this rare."""
 
 _READ_SIZES: Final = (READ_BYTES,)
+_NEVER: Final = math.inf
+
+# How the books stand. Quiet: closed, and nothing goes on; alone: closed, and one question is on its way that they do not hold.
+_CLOSED: Final = 0
+_OPEN: Final = 1
+_QUIET: Final = 2
+_ALONE: Final = 3
 
 
 class Link(Line):
@@ -50,13 +63,13 @@ class Link(Line):
         connection.setblocking(True)
         self._lock = threading.Lock()
         # This is all the mutable state besides the exchange; the lock guards it.
-        self._open = False
+        self._books = _CLOSED
         self._reader: Pending | Serving | None = None
         self._parked: dict[Pending | Serving, threading.Lock] = {}
         self._abandoned: deque[Pending] = deque()
         self._inbox: deque[bytes] = deque()
         self._pushing: set[Pending | Serving] = set()
-        self._read_limit_s = math.inf  # what SO_RCVTIMEO says
+        self._read_limit_s = _NEVER  # what SO_RCVTIMEO says
 
     def ask(self, question: Question[Any], deadline: float) -> Pending | None:
         """Send a question; gives None when this connection takes none any more.
@@ -89,63 +102,57 @@ class Link(Line):
             if not done:
                 self._visit(lambda: None if pending is None else self._drop(pending))
 
-    def ask_alone(self, question: Question[Any], deadline: float) -> Pending | None:
-        """Ask and wait in one go when no other thread uses the connection, as is nearly always so: half the steps of
-        `ask` and `wait`. Gives None when others do, or when the connection takes no questions; nothing has happened then.
+    def ask_alone(self, question: Question[Any], deadline: float) -> tuple[Any] | Pending | None:
+        """Ask and wait in one go, past the books, when nothing else is going on on the connection, as is nearly always so.
 
-        Raises what those two raise; the question is forgotten then.
+        Gives the result in a tuple. When something came between, gives the question, which is over then like one that was
+        waited for by `wait`. None when something is going on already, or for what `ask` may have to refuse; nothing has
+        happened then. Raises what those two raise; the question is forgotten then.
         """
-        pending: Pending | None = None
-        done = False
-        exchange = self.exchange
+        msgid = 0
+        over = False
+        exchange, inbox = self.exchange, self._inbox
+        wire = exchange.wire
         try:
             with self._lock:
-                if self._open or self._abandoned or self._reader is not None:
-                    done = True
+                if self._books != _QUIET:
+                    over = True
                     return None
-                self._open = True
-                try:
-                    made = exchange.ask_only(question)
-                except AiorchError:
-                    self._open = False
-                    raise
-                if made is None:
-                    self._open = False
-                    done = True
+                msgid, data = wire.pack_request(question.method, question.arguments, question.plain)
+                size = len(data)
+                if size > exchange.surely_taken_bytes:
+                    over = True
                     return None
-                pending, data = made
+                self._books = _OPEN
                 try:
                     written = self.connection.send(data, NOW_OR_NOT)
                 except OSError:
                     written = 0  # what is the matter, the usual way will find
-                if written == len(data):
-                    pending.sent = True
-                    self._reader = pending
+                if written == size:
+                    self._books = _ALONE
                 else:
-                    exchange.not_written(pending, data, written)
-                self._open = False
-            if not pending.sent:
-                self._push(pending, deadline)
-                self.wait(pending, deadline)
-                done = True
-                return pending
-            self._read(deadline)
-            with self._lock:
-                if not self._open and not self._parked and len(self._inbox) == 1 and not exchange.retiring:
-                    self._open = True
-                    if exchange.receive_only(pending, self._inbox[0]):
-                        self._inbox.popleft()
-                        self._reader = None
-                        self._open = False
-                        done = True
-                        return pending
-                    self._open = False
-            self._lead(pending, deadline, read=False)
-            done = True
+                    self._reader = exchange.enter(msgid, data, written)
+                    self._close_books()
+            if written == size:
+                if deadline != _NEVER or self._read_limit_s != _NEVER:
+                    self._limit_reads(deadline)
+                try:
+                    inbox.extend(map(self.connection.recv, _READ_SIZES))
+                except OSError as error:
+                    self._not_read(error)
+                with self._lock:
+                    if self._books == _ALONE and inbox and (result := wire.receive_answer(inbox[0], msgid)) is not None:
+                        inbox.clear()
+                        self._books = _QUIET
+                        over = True
+                        return result
+            pending = self._taken_for_reader()
+            self._lead(pending, deadline, read=written != size)
+            over = True
             return pending
         finally:
-            if not done:
-                self._visit(lambda: None if pending is None else self._give_up(pending))
+            if not over:
+                self._visit(lambda: self._give_up_alone(msgid))
 
     def wait(self, pending: Pending | Serving, deadline: float) -> None:
         """Wait until the question has moved on. Raises TimeoutError; the question then still stands."""
@@ -196,7 +203,7 @@ class Link(Line):
 
         self._visit(queue)
         if sent and (pending := sent[0]) is not None and not pending.sent:
-            self._push(pending, math.inf)
+            self._push(pending, _NEVER)
 
     def release(self) -> None:
         """Let the questions leave that were held back. Waits while the daemon takes nothing."""
@@ -207,7 +214,7 @@ class Link(Line):
 
         self._visit(let_go)
         if not self.exchange.written:
-            self._push(Pending(-1, None), math.inf)
+            self._push(Pending(-1, None), _NEVER)
 
     def cancel(self, call_id: str | int) -> None:
         """Have a call cancelled that some thread waits for, if it is on this connection."""
@@ -234,20 +241,22 @@ class Link(Line):
         return super().hear_out() if self._reader is None and not self._inbox else []
 
     def _open_books(self) -> None:
-        if self._open:
+        if self._books == _ALONE:
+            self._reader = self.exchange.enter(self.exchange.wire.last_msgid)
+        elif self._books == _OPEN:
             self._lose("a signal interrupted it")
             for pending in tuple(self._parked):
                 self._release(pending)
-        self._open = True
+        self._books = _OPEN
         while self._abandoned:
             self._drop(self._abandoned.popleft())
 
     def _close_books(self) -> None:
-        if (
-            self.exchange.unneeded and self._reader is None and not self._pushing
-        ):  # nobody is inside a system call on it either
+        exchange, idle = self.exchange, self._reader is None and not self._pushing
+        if exchange.unneeded and idle:  # nobody is inside a system call on it either
             self.connection.close()
-        self._open = False
+        quiet = idle and exchange.quiet and not (self._parked or self._inbox or self._abandoned)
+        self._books = _QUIET if quiet else _CLOSED
 
     def _wake(self, moved: Sequence[Pending | Serving]) -> None:
         if self._parked:
@@ -292,6 +301,12 @@ class Link(Line):
         self._leave(pending)
         if not pending.answered:
             self._drop(pending)
+
+    def _give_up_alone(self, msgid: int) -> None:
+        """Do as `_give_up` for what was asked by `ask_alone`, if it is not over: it has been entered as the reader's then."""
+        reader = self._reader
+        if isinstance(reader, Pending) and reader.msgid == msgid:
+            self._give_up(reader)
 
     def _lose(self, reason: str) -> None:
         """End the connection, also under whoever is blocked in reading it."""
@@ -350,28 +365,43 @@ class Link(Line):
                     self._open_books()
                     self._close_books()
 
+    def _taken_for_reader(self) -> Pending:
+        """Give the question of `ask_alone` as it stands in the books, where whoever opens them first enters it."""
+        with self._lock:
+            self._open_books()
+            reader = self._reader
+            self._close_books()
+        return cast("Pending", reader)
+
     def _read(self, deadline: float) -> None:
         """Block until something came and is in the inbox, or an early end of the wait. Raises TimeoutError."""
-        if deadline != math.inf:
+        self._limit_reads(deadline)
+        try:
+            self._inbox.extend(map(self.connection.recv, _READ_SIZES))
+        except OSError as error:
+            self._not_read(error)
+
+    def _not_read(self, error: OSError) -> None:
+        if isinstance(error, BlockingIOError):
+            return  # the limit: look at the clock again
+        reason = error.strerror or str(error)
+        self._visit(lambda: self._lose(reason))
+
+    def _limit_reads(self, deadline: float) -> None:
+        """See to it that reading ends in time. Raises TimeoutError when there is none left."""
+        if deadline != _NEVER:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
             if left < self._read_limit_s or min(left, _LONG_READ_S) > 4 * self._read_limit_s:
                 # A little less than is left, so that the next call with the same timeout finds it short enough.
-                self._limit_reads(left if left < 1.0 else 0.9 * left)
+                self._set_read_limit(left if left < 1.0 else 0.9 * left)
         elif self._read_limit_s < _LONG_READ_S / 4:
-            self._limit_reads(math.inf)
-        try:
-            self._inbox.extend(map(self.connection.recv, _READ_SIZES))
-        except BlockingIOError:
-            pass  # the limit: look at the clock again
-        except OSError as error:
-            reason = error.strerror or str(error)
-            self._visit(lambda: self._lose(reason))
+            self._set_read_limit(_NEVER)
 
-    def _limit_reads(self, seconds: float) -> None:
+    def _set_read_limit(self, seconds: float) -> None:
         self._read_limit_s = seconds
-        whole, part = divmod(max(1, math.ceil(seconds * 1e6)), 1_000_000) if seconds != math.inf else (0, 0)
+        whole, part = divmod(max(1, math.ceil(seconds * 1e6)), 1_000_000) if seconds != _NEVER else (0, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", whole, part))
 
     def _push(self, pending: Pending, deadline: float) -> None:

@@ -142,19 +142,18 @@ class Connection:
             raise
 
     def receive_answer(self, data: bytes, msgid: int) -> tuple[Any] | None:
-        """Take ``data`` when it is, as nearly always, one small whole answer to request ``msgid`` and no error.
+        """Take ``data`` when it is, as nearly always, one whole answer to request ``msgid`` and no error.
 
-        Gives the result in a tuple, or None when it is anything else: then nothing was taken.
+        For no more than `SMALL_FRAME_BYTES` that came when no message was unfinished. Gives the result in a tuple, or None
+        when it is anything else: then nothing was taken.
         """
-        if self._unfinished is not None or self._dead is not None or len(data) > self._chunk_bytes or b"\xff" in data:
+        if not data.startswith(_ANSWER_HEAD) or b"\xff" in data:
             return None
         try:
-            kind, answered, error, result = self._unpack_quickly(data)
-        except (TypeError, *_DECODE_ERRORS):
+            _, answered, error, result = self._unpack_quickly(data)
+        except _DECODE_ERRORS:
             return None
-        if error is not None or answered != msgid or kind != 1 or type(answered) is not int or type(kind) is not int:
-            return None
-        return (result,)
+        return (result,) if answered == msgid and error is None and type(answered) is int else None
 
     def split_request(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Cut what may be one small request into its packed msgid and its argument bytes, before it is taken.
@@ -233,8 +232,16 @@ class Connection:
 
     # sending
 
-    def pack_request(self, method: str, params: Mapping[str, Any] | list[Any]) -> tuple[int, bytes]:
-        """Make a request; returns its id and its bytes. A map of named arguments is wrapped in the params array.
+    @property
+    def last_msgid(self) -> int:
+        """The id of the request that was made last."""
+        return self._next_msgid
+
+    def pack_request(
+        self, method: str, params: Mapping[str, Any] | list[Any], plain: bool = False
+    ) -> tuple[int, bytes]:
+        """Make a request; returns its id and its bytes. A map of named arguments is wrapped in the params array. ``plain`` says
+        that these are texts and nothing else, which spares a look at each.
 
         Raises `LocalProtocolError` naming the argument that cannot be sent.
         """
@@ -245,6 +252,8 @@ class Connection:
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             said = _unsendable(method, "method", 0) or _unsendable(params, "", 0) or str(error)
             raise LocalProtocolError(said) from error
+        if plain:
+            return msgid, packed
         if type(params) is dict:  # flat, as nearly all are
             for name, item in params.items():
                 if type(name) is not str or type(item) not in _SCALARS:
@@ -338,6 +347,7 @@ def _suspect(value: Any, depth: int) -> bool:
 
 
 _Packer: Final = msgpack.Packer
+_ANSWER_HEAD: Final = b"\x94\x01"
 _SCALARS: Final = frozenset((str, bytes, float, bool, type(None)))
 
 

@@ -93,6 +93,8 @@ class Question(NamedTuple, Generic[T]):
     keyed: bool = False
     """Whether the daemon recognises it when it is sent again."""
     streams: bool = False
+    plain: bool = False
+    """Whether its arguments are known to be texts and nothing else."""
 
     def patience_s(self, grace_s: float) -> float:
         """Give how long an answer is awaited: somewhat longer than the daemon was told, since it answers by then.
@@ -128,6 +130,9 @@ def complete(
     streams: bool = False,
 ) -> Question[Reply]:
     """Ask for one answer. ``method`` is the name a wrong option is reported under. Raises TypeError for unknown options."""
+    # The shortest way to a named tuple: one is made for every call.
+    if not options and default_timeout_s is None and type(prompt) is str and not streams:
+        return _new_question(Question, ("complete", {"prompt": prompt}, _read_reply, None, True, 0, False, False, True))
     if options:
         arguments, retries = _sendable(method, options, _COMPLETE, default_timeout_s)
         if (
@@ -140,18 +145,18 @@ def complete(
         arguments["prompt"] = prompt
     if streams:
         arguments["stream"] = True
-    # The shortest way to a named tuple: one is made for every call.
     return _new_question(
         Question,
         (
             "complete",
             arguments,
-            Reply.from_wire,
+            _read_reply,
             arguments.get("timeout_s"),
             True,
             retries,
             "key" in arguments,
             streams,
+            False,
         ),
     )
 
@@ -312,6 +317,7 @@ def _removed(result: Any) -> int:
 
 
 _new_question: Final = tuple.__new__
+_read_reply: Final = Reply.from_wire
 _COMPLETE: Final = frozenset(CompleteOptions.__annotations__)
 _EMBED: Final = frozenset(EmbedOptions.__annotations__)
 _NOTHING: Final[Mapping[str, Any]] = {}

@@ -56,7 +56,9 @@ class Reply:
         """Take the result of ``complete``. Raises `RemoteProtocolError` when it is no map."""
         if type(result) is not dict:
             raise RemoteProtocolError(f"complete: the result must be a map, got {type(result).__name__}")
-        return cls(result)
+        reply = _new_reply(cls)  # the shortest way to a frozen record: one is made for every call
+        _set_raw(reply, result)
+        return reply
 
     @property
     def id(self) -> str:
@@ -193,6 +195,10 @@ class Reply:
             f"<Reply {self.id} text={text!r} model={self.model!r} cache={self.cache!r} cost_usd={self.cost_usd} "
             f"finish_reason={self.finish_reason!r}>"
         )
+
+
+_new_reply: Final = object.__new__
+_set_raw: Final = vars(Reply)["raw"].__set__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

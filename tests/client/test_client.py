@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -210,6 +211,47 @@ def test_an_interrupted_reader_hands_its_role_over(daemon: FakeDaemon, client: a
         assert waiting.result(PATIENCE_S).text == "there"
     other.shutdown()
     assert daemon.connections_made == 1
+
+
+def test_an_interruption_at_any_step_of_a_lone_call_leaves_the_client_as_it_was(daemon: FakeDaemon) -> None:
+    """Python looks for signals when it calls a function and when a built-in one has returned: raise there, at one after another."""
+    package = os.path.dirname(aiorch.__file__)
+    with no_descriptor_leaks(), aiorch.Client(daemon.socket) as client:
+
+        def interrupted_at(step: int) -> bool:
+            steps = 0
+
+            def look(frame: Any, event: str, _: object) -> None:
+                nonlocal steps
+                if event in ("call", "c_return") and frame.f_code.co_filename.startswith(package):
+                    steps += 1
+                    if steps == step:
+                        sys.setprofile(None)
+                        raise Interrupted
+
+            sys.setprofile(look)
+            try:
+                assert client.complete(f"lone {step}").text == f"lone {step}"
+            except Interrupted:
+                return True
+            finally:
+                sys.setprofile(None)
+            return False
+
+        client.ping()
+        step = 1
+        with within(PATIENCE_S):
+            while interrupted_at(step):
+                assert client.complete(f"next {step}", timeout_s=SOON_S).text == f"next {step}"
+                link = client._connections._homes[os.getpid()].link
+                assert link is not None
+                assert link.exchange.in_flight == 0
+                assert client.complete("alone again").text == "alone again"
+                assert (link._reader, link._parked, len(link._inbox)) == (None, {}, 0)
+                step += 1
+        assert step > 10
+        assert daemon.connections_made < 4, "only what is interrupted in sending is given up"
+        daemon.wait_until(lambda daemon: daemon.in_flight == 0)
 
 
 # A signal between making a socket and anything else leaves it to the garbage collector.
