@@ -34,7 +34,8 @@ _OTHER_PARTS: Final = frozenset(
 _LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")
 _NESTED: Final = ("generationConfig", "generation_config")
 _CHOICES: Final = ("n", "best_of", "candidateCount")
-_ASKED: Final = ("messages", "input", "tools", "output_schema", "tool_choice")
+_ASKED: Final = ("input", "tools", "output_schema", "tool_choice")
+"""Beside the messages."""
 
 
 class TokenBound(NamedTuple):
@@ -50,9 +51,10 @@ class TokenBound(NamedTuple):
 def token_bound(request: Mapping[str, Any], added: Mapping[str, Any]) -> TokenBound:
     """Bound a request (see `Call.request`); ``added`` are the fields that the configuration puts into every one."""
     walk = _Walk()
-    if len(request) == 1 and not added and (messages := request.get("messages")) is not None:  # as most are
-        walk.over(messages)
-        return TokenBound(min(_PREAMBLE_TOKENS + walk.tokens, _MOST_TOKENS), None, 1, walk.hour)
+    if (messages := request.get("messages")) is not None:
+        walk.over_messages(messages)
+        if len(request) == 1 and not added:  # as most are
+            return TokenBound(min(_PREAMBLE_TOKENS + walk.tokens, _MOST_TOKENS), None, 1, walk.hour)
     for name in _ASKED:
         if (value := request.get(name)) is not None:
             walk.over(value)
@@ -124,6 +126,20 @@ class _Walk:
         self.tokens = 0
         self.hour = False
 
+    def over_messages(self, messages: Any) -> None:
+        """The same as `over`, quicker for messages of a role and a text."""
+        if type(messages) is not list:
+            self.over(messages)
+            return
+        self.tokens += _TOKENS_PER_VALUE
+        for message in messages:
+            if type(message) is dict and len(message) == 2:
+                role, content = message.get("role"), message.get("content")
+                if type(role) is str and type(content) is str:
+                    self.tokens += _TOKENS_PER_VALUE + _PLAIN_MESSAGE_TOKENS + _bytes_of(role) + _bytes_of(content)
+                    continue
+            self.over(message)
+
     def over(self, value: Any) -> None:
         waiting = [value]
         tokens = 0
@@ -133,11 +149,6 @@ class _Walk:
             if isinstance(one, str):
                 tokens += _bytes_of(one)
             elif isinstance(one, dict):
-                if len(one) == 2:  # as most messages are
-                    role, content = one.get("role"), one.get("content")
-                    if type(role) is str and type(content) is str:
-                        tokens += _PLAIN_MESSAGE_TOKENS + _bytes_of(role) + _bytes_of(content)
-                        continue
                 kind = one.get("type")
                 if isinstance(kind, str) and kind in _PICTURES:
                     tokens += _TOKENS_PER_PICTURE

@@ -205,7 +205,7 @@ class Session:
                 return
             if not data:
                 return
-            received_at = trio.current_time()
+            received_at = self._clock()
             # Who was just refused is looked up once, when what came was decoded: it is hardly ever one hit.
             if self._open and not refused and (known := self._known(data, received_at)) is not None:
                 self.outbox.write(known)

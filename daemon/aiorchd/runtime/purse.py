@@ -276,7 +276,9 @@ class Purse:
             else:
                 tokens = min(tokens, cap)
         usd = case.usd(tokens)
-        wish = _Wish(usd, to_nano(usd), None if tokens == case.answer_tokens else tokens, min(counted_usd, usd))
+        wish = _Wish(
+            usd, to_nano(usd) if limits else 0, None if tokens == case.answer_tokens else tokens, min(counted_usd, usd)
+        )
         if not limits:
             attempt.notes["wish"] = (self._call_limit_usd, call.journal.committed_usd, wish)
         return wish

@@ -150,7 +150,7 @@ class Turn(msgspec.Struct, eq=False):
 
     async def __aenter__(self) -> Self:
         """Wait for the turn. Raises `Overloaded`; a cancellation leaves the queue as if it had never been entered."""
-        now = self._asked_at = trio.current_time()
+        now = self._asked_at = self._turnstile.now()
         if not self._turnstile.admit(self, now):
             await self._wait()
         return self
@@ -159,7 +159,7 @@ class Turn(msgspec.Struct, eq=False):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Give the permit back and settle the tokens. Never waits."""
-        self._turnstile.leave(self, trio.current_time(), self._used)
+        self._turnstile.leave(self, self._turnstile.now(), self._used)
 
     def set_alarm(self, at: float) -> None:
         """Have the turnstile decide again at that time; infinity takes the alarm back."""
@@ -228,6 +228,8 @@ class TargetTurnstile:
         share_of: ShareOf = by_uid,
     ) -> None:
         self._name = name
+        self.now = trio.lowlevel.current_clock().current_time
+        """Trio's clock."""
         # This is all the mutable state, and the accounts.
         self._accounts = tuple(accounts)
         self._queue: PriorityQueue[Turn] = PriorityQueue(max_waiting, trickle)

@@ -2,8 +2,7 @@
 
 The keys that are in the file are read step by step in the writer's thread, from their index alone; until all are read, none is
 known to be absent. Keys put meanwhile and since are added on Trio's thread. The two threads never share a filter, since
-adding is not atomic. When more keys were put than their filter was made for, all are read anew; that also forgets those
-that were deleted.
+adding is not atomic. When many keys were put, all are read anew; that also forgets those that were deleted.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ _KEYS_AT_ONCE: Final = 50
 _PAUSE_S: Final = 1e-6
 """After so many keys the interpreter is let go for a moment, for which Trio's thread would wait up to 5 ms otherwise. A pause
 of no length will not do: whoever lets go and asks again at once gets it before the other has woken up."""
-_PUT_AT_FIRST: Final = 1 << 16
+_MOST_PUT: Final = 1 << 16
+"""So many are remembered one by one, in some 6 MB; to put a key takes a tenth of what a filter's six bits do."""
 
 
 class _Reading:
@@ -31,9 +31,7 @@ class _Reading:
         self.found: KeyFilter | None = None
         self.last = b""
         self.done = False
-        self.put = KeyFilter(_PUT_AT_FIRST)
-        for key in waiting:
-            self.put.add(key)
+        self.put = set(waiting)
 
 
 class KnownKeys:
@@ -43,19 +41,26 @@ class KnownKeys:
         # This is all the mutable state: what is relied upon, and what will be.
         self._whole: _Reading | None = None
         self._reading: _Reading | None = None
+        self._lacked: bytes | None = None
+        """What was found to be absent last, and not put since: who asks for what nobody has asks again on its way."""
 
     def lacks(self, key: bytes) -> bool:
         """Tell whether a key is surely neither in the file nor was put since."""
         if self._reading is not None and self._reading.done:
             self._whole, self._reading = self._reading, None
+        if key == self._lacked:
+            return True
         whole = self._whole
-        return (
+        lacks = (
             whole is not None
             and whole.found is not None
             and len(key) >= KEY_BYTES
-            and whole.put.lacks(key)
+            and key not in whole.put
             and whole.found.lacks(key)
         )
+        if lacks:
+            self._lacked = key
+        return lacks
 
     def has(self, key: bytes) -> bool:
         """Tell whether a key is very probably in the file; False while that is not known."""
@@ -63,20 +68,22 @@ class KnownKeys:
 
     def add(self, key: bytes) -> None:
         """A key was put, and is not in the file yet."""
-        if len(key) >= KEY_BYTES:
-            for reading in (self._whole, self._reading):
-                if reading is not None:
-                    reading.put.add(key)
+        if key == self._lacked:
+            self._lacked = None
+        if self._whole is not None:
+            self._whole.put.add(key)
+        if self._reading is not None:
+            self._reading.put.add(key)
 
     def read_if_due(self, waiting: Iterable[bytes]) -> None:
         """Begin a reading, on Trio's thread while the writer's rests, when there was none or too many were put since the
         last. ``waiting`` are keys that were put and may not be in the file yet."""
-        if self._reading is None and (self._whole is None or self._whole.put.added > self._whole.put.keys):
+        if self._reading is None and (self._whole is None or len(self._whole.put) > _MOST_PUT):
             self.read_anew(waiting)
 
     def read_anew(self, waiting: Iterable[bytes]) -> None:
         """Begin a reading, as above, whatever was read before."""
-        self._reading = _Reading(key for key in waiting if len(key) >= KEY_BYTES)
+        self._reading = _Reading(waiting)
 
     def read_on(self, connection: sqlite3.Connection) -> bool:
         """Read some keys, in the writer's thread; tells whether there are more."""

@@ -713,11 +713,11 @@ async def test_after_everything_was_forgotten_what_is_put_is_found(opened: Opene
 
 
 async def test_keys_are_read_anew_when_many_were_put(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiorchd.store.known_keys._PUT_AT_FIRST", 1)
+    monkeypatch.setattr("aiorchd.store.known_keys._MOST_PUT", 4096)
     async with opened() as store:
         await absence_known(store)
         first = store.answers._keys._whole
-        for number in range(4100):  # the least that a filter is made for is 4 096
+        for number in range(4100):
             store.answers.put(under_digest(number))
             if number % 500 == 0:
                 await store.flush()
