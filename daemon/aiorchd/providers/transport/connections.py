@@ -18,6 +18,7 @@ from aiorchd.providers.transport.limits import PoolLimits
 from aiorchd.providers.transport.pool import Pool, Site
 from aiorchd.providers.transport.proxy import Proxies
 from aiorchd.providers.transport.tls import TlsContexts
+from aiorchd.providers.transport.watch import Watch
 
 if TYPE_CHECKING:
     from aiorchd.providers.transport.http2 import Http2Connection
@@ -55,6 +56,8 @@ class Connections:
         self.pool = Pool(limits)
         self.now = trio.lowlevel.current_clock().current_time
         """Trio's clock, which every exchange reads several times."""
+        self.watch = Watch()
+        """Gives up requests that take too long."""
         self._nursery = nursery
         self._proxies = Proxies(environ)
         self._tls = TlsContexts(environ)

@@ -1,7 +1,8 @@
 """One request, from the wait for a connection to the end of its answer.
 
 One `trio.CancelScope` does all the timing: its deadline is moved from phase to phase (1 us each) instead of a new scope
-being opened around every read (8 us).
+being opened around every read (8 us). The usual request needs none: it finds an HTTP/1.1 connection open, is sent at once, and
+waits for nothing but its whole answer, so that closing the connection ends it (see `watch`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from aiorchd.providers.transport.connections import Connections
 from aiorchd.providers.transport.content import Meter, decoder
 from aiorchd.providers.transport.endpoint import Endpoint, Origin
 from aiorchd.providers.transport.failures import FOREIGN, Fault, Malformed, Phase, explain, timed_out
+from aiorchd.providers.transport.http1 import Http1Connection
 from aiorchd.providers.transport.limits import Timeouts
 
 
@@ -26,11 +28,14 @@ class Exchange:
     it may hold a connection from the beginning."""
 
     __slots__ = (
-        "_channel", "_connections", "_decoded", "_decoder", "_endpoint", "_in_total", "_limit_s", "_phase", "_placed", "_site",
-        "_timeouts", "_total_at", "scope",
+        "_channel", "_connections", "_decoded", "_decoder", "_endpoint", "_expired", "_in_total", "_limit_s", "_phase",
+        "_placed", "_row_s", "_site", "_timeouts", "_total_at", "scope",
     )  # fmt: skip
 
-    def __init__(self, connections: Connections, endpoint: Endpoint, timeouts: Timeouts) -> None:
+    def __init__(
+        self, connections: Connections, endpoint: Endpoint, timeouts: Timeouts, *, closing_ends_it: bool = False
+    ) -> None:
+        """``closing_ends_it``: nothing is done in the time of this request but to send at once and to wait for its answer."""
         now = connections.now()
         self._connections = connections
         self._site = connections.pool.site(endpoint.origin)
@@ -45,8 +50,14 @@ class Exchange:
         limit_s = timeouts.connect_s if self._channel is None else timeouts.first_byte_s
         self._in_total = timeouts.attempt_s <= limit_s
         self._limit_s = min(timeouts.attempt_s, limit_s)
-        self.scope = trio.CancelScope(deadline=now + self._limit_s)
-        """Around everything; its deadline moves from phase to phase."""
+        self._expired = False
+        self._row_s = self._limit_s
+        self.scope: trio.CancelScope | None = None
+        """Around everything; its deadline moves from phase to phase. None where the watch does that."""
+        if closing_ends_it and type(self._channel) is Http1Connection:
+            connections.watch.begin(self, self._row_s)
+        else:
+            self.scope = trio.CancelScope(deadline=now + self._limit_s)
         self._decoder: Meter
         self._decoded: Iterator[bytes]
 
@@ -84,25 +95,39 @@ class Exchange:
                 if not chunk:
                     self._decoder.finish()
                     self._channel = None
-                    self._connections.give_back(self._site, channel)
+                    if self._expired:  # in the same moment, and the connection is closed
+                        self._connections.give_up(channel, timed_out=True)
+                    else:
+                        self._connections.give_back(self._site, channel)
                     self._leave()
                     return b""
                 self._decoded = self._decoder.feed(chunk)
                 piece = next(self._decoded, b"")
         except FOREIGN as error:
-            raise explain(error, origin=self._endpoint.origin, phase="reading") from error
+            raise self._explained(error, "reading") from error
         return piece
 
     def leave_to_consumer(self) -> None:
         """Let only the total run while the consumer works on a piece, and nothing once the answer is complete."""
+        assert self.scope is not None
         self.scope.deadline = math.inf if self._channel is None else self._total_at
         self._in_total, self._limit_s = True, self._timeouts.attempt_s
 
-    def end(self) -> None:
-        """Let go of everything; an answer that was not read to its end is given up."""
+    def expire(self) -> None:
+        """The time that the watch allowed is over."""
+        self._expired = True
         if self._channel is not None:
             self._phase = self._channel.phase
-            self._connections.give_up(self._channel, timed_out=self.scope.cancel_called)
+            self._channel.abandon(timed_out=True)
+
+    def end(self) -> None:
+        """Let go of everything; an answer that was not read to its end is given up."""
+        if self.scope is None:
+            self._connections.watch.end(self, self._row_s)
+        if self._channel is not None:
+            timed_out = self._expired or (self.scope is not None and self.scope.cancel_called)
+            self._phase = self._channel.phase
+            self._connections.give_up(self._channel, timed_out=timed_out)
             self._channel = None
         self._leave()
 
@@ -123,7 +148,7 @@ class Exchange:
             if channel is None:
                 self._phase = "connecting"
                 try:
-                    channel, reused = await self._connections.connect(self._site, fresh=resent)
+                    channel, reused = await self._connect(fresh=resent)
                 except FOREIGN as error:
                     raise explain(error, origin=origin, phase="connecting") from error
                 self._channel = channel
@@ -131,24 +156,41 @@ class Exchange:
             try:
                 return await channel.ask(question)
             except FOREIGN as error:
-                again = reused and not resent and channel.unprocessed(error)
+                again = reused and not resent and not self._expired and channel.unprocessed(error)
                 phase = channel.phase
                 self._channel = None
                 channel.abandon()
                 if not again:
-                    raise explain(error, origin=origin, phase=phase) from error
+                    raise self._explained(error, phase) from error
             resent = True
             self._connections.count_resent()
             self._allow(self._timeouts.connect_s)
 
+    async def _connect(self, *, fresh: bool) -> tuple[Channel, bool]:
+        """Open a connection, in a scope of its own where there is none around everything: nothing can be closed yet."""
+        if self.scope is not None:
+            return await self._connections.connect(self._site, fresh=fresh)
+        self._connections.watch.end(self, self._row_s)
+        with trio.CancelScope(deadline=self._connections.now() + self._row_s):
+            return await self._connections.connect(self._site, fresh=fresh)
+        raise self.timed_out()
+
     def _allow(self, seconds: float) -> None:
         """Move the deadline: so long from now, but no longer than the total."""
-        at = self._connections.now() + seconds
-        self._in_total = at >= self._total_at
-        if self._in_total:
-            at, seconds = self._total_at, self._timeouts.attempt_s
-        self._limit_s = seconds
-        self.scope.deadline = at
+        now = self._connections.now()
+        self._in_total = now + seconds >= self._total_at
+        self._limit_s = self._timeouts.attempt_s if self._in_total else seconds
+        if self.scope is not None:
+            self.scope.deadline = self._total_at if self._in_total else now + seconds
+            return
+        watch = self._connections.watch
+        watch.end(self, self._row_s)
+        self._row_s = self._total_at - now if self._in_total else seconds
+        watch.begin(self, self._row_s)
+
+    def _explained(self, error: BaseException, phase: Phase) -> ProviderError | Overloaded:
+        """Make the error for what a connection raised, which is nothing but our own closing when the time is over."""
+        return self.timed_out() if self._expired else explain(error, origin=self._endpoint.origin, phase=phase)
 
     def _leave(self) -> None:
         if self._placed:

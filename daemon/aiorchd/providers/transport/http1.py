@@ -21,8 +21,8 @@ from aiorchd.providers.transport.failures import Malformed, PeerClosed, Phase, U
 T = TypeVar("T")
 
 _READ_BYTES: Final = 65_536
-# Up to here a request fits into the buffers of the two kernels, so that sending it ends even when nobody reads it.
-_SENT_AT_ONCE_BYTES: Final = 65_536
+SENT_AT_ONCE_BYTES: Final = 65_536
+"""Up to here a request fits into the buffers of the two kernels, so that sending it ends even when nobody reads it."""
 _USUAL_METHODS: Final = (b"GET", b"POST")
 _NO_LENGTH: Final = b"0\r\n\r\n"
 _TCP_INFO_BYTES_ACKED: Final = struct.Struct("=120xQ")
@@ -62,7 +62,7 @@ class Http1Connection:
         head, body = self._encode(question)
         self.phase, self._heard, self._sent = "sending", False, False
         self._acknowledged = acknowledged_bytes(self._socket)
-        if len(body) > _SENT_AT_ONCE_BYTES:
+        if len(body) > SENT_AT_ONCE_BYTES:
             return await self._ask_at_length(head, body)
         failure: trio.BrokenResourceError | None = None
         try:

@@ -295,6 +295,7 @@ class Http2Stream:
         if timed_out and not self._released and self._connection.last_heard <= self._asked_at:
             self._connection.drain()
         self._let_go()
+        self.fail(StreamReset("was given up", unprocessed=False))  # to whoever waits for it all the same
 
     def take(self, event: h2.events.Event) -> None:
         """Take what the reader found for this stream."""

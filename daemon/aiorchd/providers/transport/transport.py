@@ -13,6 +13,7 @@ from aiorchd.providers.transport.channel import Headers
 from aiorchd.providers.transport.connections import Connections, TransportStatistics
 from aiorchd.providers.transport.endpoint import Endpoint
 from aiorchd.providers.transport.exchange import Exchange
+from aiorchd.providers.transport.http1 import SENT_AT_ONCE_BYTES
 from aiorchd.providers.transport.limits import PoolLimits, Timeouts
 
 _USUAL: Final = Timeouts()
@@ -77,16 +78,12 @@ class Transport:
         self, method: str, endpoint: Endpoint, headers: Headers, body: bytes = b"", timeouts: Timeouts = _USUAL
     ) -> Response:
         """Ask and read the whole answer."""
-        exchange = Exchange(self._connections, endpoint, timeouts)
+        at_once = len(body) <= SENT_AT_ONCE_BYTES
+        exchange = Exchange(self._connections, endpoint, timeouts, closing_ends_it=at_once)
+        if exchange.scope is None:
+            return await _whole(exchange, method, headers, body)
         with exchange.scope:
-            try:
-                status, fields = await exchange.begin(method, headers, body)
-                parts = []
-                while chunk := await exchange.receive():
-                    parts.append(chunk)
-                return Response(status, fields, parts[0] if len(parts) == 1 else b"".join(parts))
-            finally:
-                exchange.end()
+            return await _whole(exchange, method, headers, body)
         raise exchange.timed_out()
 
     @asynccontextmanager
@@ -95,6 +92,7 @@ class Transport:
     ) -> AsyncIterator[StreamedResponse]:
         """Ask and give the answer as it comes. Leaving the block before its end gives the rest up."""
         exchange = Exchange(self._connections, endpoint, timeouts)
+        assert exchange.scope is not None
         with exchange.scope:
             try:
                 status, fields = await exchange.begin(method, headers, body)
@@ -123,6 +121,18 @@ class Transport:
         return self._connections.pool.limits.max_body_bytes
 
 
+async def _whole(exchange: Exchange, method: str, headers: Headers, body: bytes) -> Response:
+    """Carry an exchange out to the end of its answer."""
+    try:
+        status, fields = await exchange.begin(method, headers, body)
+        parts = []
+        while chunk := await exchange.receive():
+            parts.append(chunk)
+        return Response(status, fields, parts[0] if len(parts) == 1 else b"".join(parts))
+    finally:
+        exchange.end()
+
+
 @asynccontextmanager
 async def open_transport(limits: PoolLimits, environ: Mapping[str, str]) -> AsyncIterator[Transport]:
     """Have a transport for the length of the block; leaving it closes every connection.
@@ -132,6 +142,7 @@ async def open_transport(limits: PoolLimits, environ: Mapping[str, str]) -> Asyn
     async with trio.open_nursery() as nursery:
         connections = Connections(nursery, limits, environ)
         nursery.start_soon(connections.expire_idle)
+        nursery.start_soon(connections.watch.run)
         try:
             yield Transport(connections)
         finally:
