@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -585,3 +586,58 @@ async def test_a_message_that_never_began_is_waited_for(autojump_clock: trio.tes
     async with session_with(limits=SessionLimits(Limits(), frame_timeout_s=5.0)) as (peer, _, _):
         await trio.sleep(3600)
         assert (await peer.call("ping")).result == "pong"
+
+
+async def test_a_task_that_has_answered_takes_what_comes_next() -> None:
+    tasks: list[trio.lowlevel.Task] = []
+
+    async def who(_: Asked) -> Any:
+        tasks.append(trio.lowlevel.current_task())
+        await trio.lowlevel.checkpoint()
+        return len(tasks)
+
+    async with session_with({"who": who}) as (peer, _, _):
+        for number in range(5):
+            assert (await peer.call("who")).result == number + 1
+    assert len(set(tasks)) == 1
+
+
+async def test_of_many_tasks_some_rest_and_all_end_with_the_session() -> None:
+    go = trio.Event()
+
+    async def wait(_: Asked) -> Any:
+        await go.wait()
+        return "done"
+
+    before = trio.lowlevel.current_statistics().tasks_living
+    async with session_with({"wait": wait}) as (peer, _, _):
+        await trio.testing.wait_all_tasks_blocked()
+        idle = trio.lowlevel.current_statistics().tasks_living
+        await peer.stream.send_all(b"".join(msgpack.packb([0, number, "wait", [{}]]) for number in range(30)))
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().tasks_living == idle + 30
+        go.set()
+        answered = {(await peer.next()).msgid for _ in range(30)}  # type: ignore[union-attr]
+        assert answered == set(range(30))
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().tasks_living == idle + 8
+        assert (await peer.call("ping")).result == "pong"
+    assert trio.lowlevel.current_statistics().tasks_living == before
+
+
+async def test_a_task_at_rest_holds_nothing_of_what_it_answered() -> None:
+    class Result(dict[str, str]):
+        """What a weak reference may be had of."""
+
+    given: list[weakref.ref[Result]] = []
+
+    async def give(asked: Asked) -> Any:
+        asked.params.append(Result(prompt="secret"))
+        given.append(weakref.ref(asked.params[-1]))
+        return "given"
+
+    async with session_with({"give": give}) as (peer, _, _):
+        for _ in range(2):
+            assert (await peer.call("give")).result == "given"
+        await trio.testing.wait_all_tasks_blocked()
+        assert [one() for one in given] == [None, None]
