@@ -12,7 +12,8 @@ from typing import Final
 from aiorchd.calls.reply import Usage
 from aiorchd.config.schema import Batch, Config
 from aiorchd.core.batch_departure import Pauses
-from aiorchd.core.batch_size import BatchSize, Outcome
+from aiorchd.core.batch_loss import LossCurves, Outcome
+from aiorchd.core.batch_size import BatchSize
 from aiorchd.core.semantic_model import wilson_interval
 
 _MOST_GROUPS: Final = 1000
@@ -63,11 +64,11 @@ class BatchStatistics:
 class Learned:
     """What is known of one operation and model."""
 
-    def __init__(self, operation: str, model: str, section: Batch) -> None:
+    def __init__(self, operation: str, model: str, section: Batch, curves: LossCurves) -> None:
         self._operation = operation
         self._model = model
         self._section = section
-        self._size = BatchSize(tolerated=1.0 - section.target_agreement)
+        self._size = BatchSize(curves)
         self._most = section.max_size
         self._took_s: float | None = None
         self._single_tokens: float | None = None
@@ -92,10 +93,10 @@ class Learned:
         """How long the answer to one question is, smoothed; None while that is not known."""
         return self._answer_tokens
 
-    def reconfigure(self, section: Batch) -> None:
+    def reconfigure(self, section: Batch, curves: LossCurves) -> None:
         """Follow the configuration."""
         self._section = section
-        self._size.reconfigure(1.0 - section.target_agreement)
+        self._size.reconfigure(curves)
 
     def allowed(self, most: int) -> int:
         """Give how many may be asked together, of at most ``most``."""
@@ -215,22 +216,26 @@ class BatchMemory:
 
     def __init__(self, section: Batch) -> None:
         self._section = section
+        self._curves = LossCurves(1.0 - section.target_agreement)
+        """Shared, for they are large."""
         self._learned: dict[tuple[str, str], Learned] = {}
         self._pauses: dict[bytes, Pauses] = {}
 
     def reconfigure(self, config: Config) -> None:
         """Follow a configuration that came into force."""
+        if config.batch.target_agreement != self._section.target_agreement:
+            self._curves = LossCurves(1.0 - config.batch.target_agreement)
         self._section = config.batch
         for place in [place for place in self._learned if place[0] not in config.operations]:
             del self._learned[place]
         for learned in self._learned.values():
-            learned.reconfigure(config.batch)
+            learned.reconfigure(config.batch, self._curves)
 
     def of(self, operation: str, model: str) -> Learned:
         """Find or make what is known of an operation and the model that is asked for."""
         learned = self._learned.pop((operation, model), None)
         if learned is None:
-            learned = Learned(operation, model, self._section)
+            learned = Learned(operation, model, self._section, self._curves)
             if len(self._learned) >= _MOST_LEARNED:
                 del self._learned[next(iter(self._learned))]
         self._learned[operation, model] = learned
