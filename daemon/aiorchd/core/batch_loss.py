@@ -112,15 +112,22 @@ class LossCurves:
 
 
 class Evidence:
-    """What checks said, of about the last ``window``: what is older counts less."""
+    """What checks said, of about the last ``window``: what is older counts less. Begins with ``counts``, if there are any."""
 
-    def __init__(self, curves: LossCurves, window: float) -> None:
+    def __init__(
+        self, curves: LossCurves, window: float, counts: Mapping[int, tuple[float, float, float]] | None = None
+    ) -> None:
         self._curves = curves
         self._window = window
         self._counts: dict[int, list[float]] = {}
         """By size: how often the batch's answer was the odd one, how often the single one, and the rest."""
         self._seen = array("d", bytes(8 * len(curves.prior)))
         self._odds: dict[int, float] = {}
+        for size, said in (counts or {}).items():
+            chances = curves.chances(size)
+            for count, likely in zip(said, (chances.batch_odd, chances.single_odd, chances.others), strict=True):
+                self._seen = array("d", [sum_ + count * one for sum_, one in zip(self._seen, likely, strict=True)])
+            self._counts[size] = list(said)
 
     @property
     def checks(self) -> float:
@@ -163,13 +170,7 @@ class Evidence:
 
     def judged_by(self, curves: LossCurves) -> Evidence:
         """Give the same checks, to be judged by other curves."""
-        made = Evidence(curves, self._window)
-        for size, counts in self._counts.items():
-            chances = curves.chances(size)
-            for count, said in zip(counts, (chances.batch_odd, chances.single_odd, chances.others), strict=True):
-                made._seen = array("d", [sum_ + count * one for sum_, one in zip(made._seen, said, strict=True)])
-            made._counts[size] = list(counts)
-        return made
+        return Evidence(curves, self._window, self.counts)
 
     def copy(self) -> Evidence:
         """Give a copy."""

@@ -47,9 +47,8 @@ _PROVED: Final = 0.5
 _SURE: Final = 0.4
 _TRIAL_PROVED: Final = 0.25
 """Shares of the odds before anything was seen: to grow, for checks to become fewer, and to grow where it failed before."""
-_MANY_CHECKS: Final = 20
-_SOME_CHECKS: Final = 25
-"""So many are made at the rate of the beginning, and with those at the usual one; the rest at a third of that."""
+_MANY_CHECKS: Final = 24
+"""So many are made at the rate of the beginning; the rest, once it is sure, at a third of the usual one."""
 _FIRST_SHARE: Final = 0.2
 _DOUBTFUL_SHARE: Final = 2.0 / 3.0
 """Of what a batch saves this share at most is spent on checks in doubt, of its items at most half."""
@@ -201,6 +200,10 @@ class BatchSize:
             lost=sum(batch - single for batch, single, _ in about) / checks if checks else None,
         )
 
+    @property
+    def _made(self) -> int:
+        return sum(self._counts.values())
+
     def _wanted(self, share: float) -> float:
         """Give the share of items that should be checked now."""
         size = self.lasting(self._most)
@@ -209,13 +212,12 @@ class BatchSize:
         # Who was worse in larger batches is likely to be so in these, and is to prove more than that nothing was seen.
         if in_doubt or (self._failed_at and (odds > _TRUST or self._since < _PROVING_CHECKS)):
             return max(share, min(0.5, _DOUBTFUL_SHARE * (1.0 - 1.0 / max(2, size))))
-        made = sum(self._counts.values())
+        made = self._made
         asked_for = max(made, self._promised)
         # Where many leave at once, what was asked for is waited for before more is.
         if asked_for < _MANY_CHECKS or (made >= _MANY_CHECKS and odds > _SURE * self._curves.odds_at_first(size)):
             return max(share, _FIRST_SHARE)
-        few = asked_for >= _SOME_CHECKS and (size >= self._most or made < _SOME_CHECKS)
-        return share / 3 if few else share
+        return share / 3 if size >= self._most or made < _MANY_CHECKS else share
 
     def _lower(self, size: int) -> None:
         self._failed_at[size] = self._failed_at.get(size, 0) + 1
