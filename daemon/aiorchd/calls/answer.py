@@ -45,18 +45,16 @@ def foreign_parts(reply: Reply) -> list[Any]:
 
 def own_fields(reply: Reply) -> dict[str, Any]:
     """Give what this one caller pays and how the answer came, without id and timing."""
-    shared = reply.cache != "miss"
-    semantic = {} if reply.likeness is None else {"source_id": reply.source_id, "likeness": reply.likeness}
-    bill = reply.bill
-    cost: dict[str, Any] = {"cost_usd": 0.0 if shared else reply.cost_usd} if shared or bill is None else bill.to_wire()
-    return {
-        **semantic,
-        **cost,
-        "saved_usd": reply.cost_usd if shared else 0.0,
-        "cache": reply.cache,
-        "batched": reply.batched and not shared,
-        "attempts": 0 if shared else reply.attempts,
-    }
+    if reply.cache == "miss":
+        bill = reply.bill
+        fields: dict[str, Any] = {"cost_usd": reply.cost_usd} if bill is None else bill.to_wire()
+        fields |= {"saved_usd": 0.0, "cache": "miss", "batched": reply.batched, "attempts": reply.attempts}
+    else:
+        saved, cache = reply.cost_usd, reply.cache
+        fields = {"cost_usd": 0.0, "saved_usd": saved, "cache": cache, "batched": False, "attempts": 0}
+    if reply.likeness is not None:
+        fields |= {"source_id": reply.source_id, "likeness": reply.likeness}
+    return fields
 
 
 def timing_fields(queue_s: float, provider_s: float, total_s: float) -> dict[str, float]:

@@ -49,6 +49,10 @@ class Answering(Protocol):
         """Give the packed reply if a fresh exact answer is in memory; counted and journalled like any call."""
         ...
 
+    def may_fetch(self, prepared: Prepared) -> bool:
+        """Tell, without looking, whether the next two are worth asking."""
+        ...
+
     async def fetch_hit(self, caller: Caller, prepared: Prepared, received_at: float) -> bytes | None:
         """Give the packed reply if a fresh exact answer is known to be on disk; counted and journalled like any call."""
         ...
@@ -123,7 +127,7 @@ class Questions:
     def recall_stored(self, caller: Caller, prepared: object, received_at: float) -> bytes | None:
         """Answer from disk what `recall` could not from memory; see `RecallStored`."""
         pipeline = self._generations.current
-        if not isinstance(prepared, Prepared) or prepared.owner is not pipeline or not prepared.quick:
+        if not isinstance(prepared, Prepared) or prepared.owner is not pipeline or not pipeline.may_fetch(prepared):
             return None
         return pipeline.read_hit(caller, prepared, received_at)
 
@@ -134,7 +138,7 @@ class Questions:
             prepared = asked.prepared
             if not isinstance(prepared, Prepared) or prepared.owner is not pipeline:
                 prepared = pipeline.prepare(caller, parse_complete(named_arguments(asked.params)))
-            if prepared.quick:
+            if pipeline.may_fetch(prepared):
                 # What is on disk needs none of the stages either, only a thread where it was not read at once; it has half a
                 # second, after which a caller who ended this meanwhile is heard.
                 packed = await pipeline.fetch_hit(caller, prepared, asked.received_at)

@@ -214,6 +214,15 @@ class Pipeline:
             return None
         return self._packed_hit(caller, question, kept, wall, received_at, None)
 
+    def may_fetch(self, prepared: Prepared) -> bool:
+        """Tell, without looking, whether there is very probably an answer on disk that may be given."""
+        return (
+            prepared.quick
+            and prepared.key is not None
+            and prepared.question.tier != "memory"
+            and self._cache.may_bring(prepared.key)
+        )
+
     async def fetch_hit(self, caller: Caller, prepared: Prepared, received_at: float) -> bytes | None:
         """Give the packed reply if a fresh exact answer is known to be on disk; counted and journalled like any call. None
         when the call has to go its way. A disk that does not answer is given up after half a second."""

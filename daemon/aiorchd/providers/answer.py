@@ -105,8 +105,12 @@ def whole_text(text: str) -> str:
 
 def unnamed(raw: Mapping[str, Any], named: frozenset[str]) -> dict[str, Any]:
     """Give the fields that have no name here and say something."""
-    rest = raw.keys() - named
-    return {name: value for name in sorted(rest) if (value := raw[name]) is not None} if rest else {}
+    told = {}
+    for name in raw.keys() - named:  # hardly any
+        value = raw[name]
+        if value is not None:
+            told[name] = value
+    return told if len(told) < 2 else dict(sorted(told.items()))
 
 
 def _place(error: ValueError) -> str:

@@ -175,6 +175,10 @@ class Cache:
         self._tell_disk(key, kept, now)
         return kept
 
+    def may_bring(self, key: bytes) -> bool:
+        """Tell, without looking, whether there is very probably an answer on disk that `bring` would keep in memory."""
+        return self._memory is not None and self._store is not None and self._store.likely(key)
+
     async def bring(self, wanted: Wanted) -> Kept | None:
         """Find a fresh answer on disk, for such calls as `peek_fresh` serves, where it is known to be there, and keep it in
         memory. None is no answer yet: the call goes its way and looks again."""
