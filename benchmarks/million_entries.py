@@ -91,7 +91,8 @@ def main() -> None:
         Figure("the same: a new question's look on disk spared", 100 * sum(spared) / (500 * ROUNDS), "%", None,
                beside=f"p50 of a miss {quantile(sorted(news), 0.5) * 1e3:.2f} ms, provider's time included"),
         Figure("the same: wait for an answer from memory while the keys are read, p99.9", middle[0], "ms", 5.0,
-               beside=f"longest {middle[1]:.1f} ms; in the second after that {middle[2]:.1f} and {middle[3]:.1f} ms"),
+               beside=f"longest {middle[1]:.1f} ms; in the second after that {middle[2]:.1f} and {middle[3]:.1f} ms; "
+               f"{seen.told()}"),
         Figure("the same: size of cache.db with its log", size / 2**20, "MiB", held["max_bytes"] / 2**20,
                beside=f"{held['entries']:,} answers, pages in use {held['bytes'] / 2**20:,.0f} MiB"),
         Figure("the same: memory of the daemon", mb, "MB", None, beside=f"{small_mb:.0f} MB with {ASKED:,} answers on disk"),

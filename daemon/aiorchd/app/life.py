@@ -123,6 +123,7 @@ async def live(launch: Launch) -> int:
         if household.watch is not None:
             background.start_soon(household.reloading.follow, household.watch)
             background.start_soon(household.reloading.follow_files)
+        await lasting.semantic.open()
         if launch.watchdog_s is not None:
             background.start_soon(feed_watchdog, launch.notifier, launch.watchdog_s)
         async with trio.open_nursery() as sessions:

@@ -10,6 +10,7 @@ family, whose licence is their maker's (docs/semantic-cache.md).
 from __future__ import annotations
 
 import json
+import mmap
 import struct
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -62,7 +63,7 @@ def _read_rows(path: Path) -> Any:
         if array["dtype"] != "F16" or array["shape"][1] != DIMENSIONS:
             raise ValueError(f"holds {array['dtype']} {array['shape']}")
         file.seek(8 + length + begin)
-        held = bytearray(end - begin)
+        held = mmap.mmap(-1, end - begin)  # comes with zeros as it is touched; a bytearray is filled with them at once
         view = memoryview(held)
         while view:
             read = file.readinto(view[:_READ_BYTES])

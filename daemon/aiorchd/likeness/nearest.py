@@ -19,6 +19,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from aiorchd.core.parted_dict import PartedDict
+
 BLOCK: Final = 16_384
 _FIRST_ROWS: Final = 8
 _SMALL_ROWS: Final = 2_048
@@ -26,7 +28,7 @@ _SMALL_ROWS: Final = 2_048
 MANY: Final = 4_096
 """From so many on codes are used: to compare all would take longer."""
 CANDIDATES: Final = 400
-_BLOCKS_A_STEP: Final = 8
+_BLOCKS_A_STEP: Final = 3
 _WORD: Final = 8
 
 
@@ -43,7 +45,7 @@ class Nearest:
         """By block, one row for each 64 components; empty while all are compared."""
         self._numbers: list[int] = []
         """By place."""
-        self._places: dict[int, int] = {}
+        self._places: PartedDict[int, int] = PartedDict(lambda number: number >> 12)
         self._xor: Any = np.empty(BLOCK, dtype=np.uint64)
         self._bits: Any = np.empty(BLOCK, dtype=np.uint8)
 
@@ -70,7 +72,7 @@ class Nearest:
 
     def remove(self, number: int) -> None:
         """Take one out; nothing happens when it is not there."""
-        place = self._places.pop(number, None)
+        place = self._places.pop(number)
         if place is None:
             return
         last = len(self._numbers) - 1
@@ -103,6 +105,8 @@ class Nearest:
             if number and number % _BLOCKS_A_STEP == 0:
                 yield
             self._measure(block, code, distances[number * BLOCK : (number + 1) * BLOCK])
+        if len(blocks) >= _BLOCKS_A_STEP:
+            yield
         places = self._closest(distances[: min(len(self._numbers), len(blocks) * BLOCK)], max(count, self._candidates))
         near = np.concatenate(
             [

@@ -25,6 +25,7 @@ import trio
 
 from aiorchd.calls.ports import Arrays, NearestVectors, SemanticEntry, SemanticStore
 from aiorchd.config.schema import SemanticCache
+from aiorchd.core.parted_dict import PartedDict
 from aiorchd.core.semantic_model import Neighbourhood, Proof, Row, SemanticModel, features
 from aiorchd.core.text_sketch import TextSketch, difference, sketch
 
@@ -135,12 +136,14 @@ class SemanticMemory:
         self._wanted = trio.Event()
         self._wanted.set()
         self._arrays: Arrays | None = None
+        self._opened: Arrays | None = None
+        """What is loaded already, and not in use yet."""
         self._missing = ""
         self._model = SemanticModel(section.target_error_rate)
         self._proof = Proof(section.target_error_rate, needed=section.min_checks)
-        self._entries: dict[int, Entry] = {}
+        self._entries: PartedDict[int, Entry] = PartedDict(lambda number: number >> 12)
         """By number, the oldest first."""
-        self._numbers: dict[bytes, int] = {}
+        self._numbers: PartedDict[bytes, int] = PartedDict(lambda key: key[-1:])
         self._nearest: dict[bytes, NearestVectors] = {}
         self._served: dict[str, tuple[int, Entry, Row]] = {}
         """Answers given lately, by the id of the call: whose, from which entry, on what grounds."""
@@ -166,7 +169,7 @@ class SemanticMemory:
             self._proof.reconfigure(section.target_error_rate, needed=section.min_checks)
         if section.embedding_model != before.embedding_model:
             self._begin_anew()
-            self._arrays = None
+            self._arrays = self._opened = None
         if section.enabled and (not before.enabled or self._arrays is None):
             self._missing = ""  # it may have been installed meanwhile
         self._wanted.set()
@@ -369,6 +372,12 @@ class SemanticMemory:
 
     # what takes long
 
+    async def open(self) -> None:
+        """Load the libraries, if they are wanted: some 200 ms, of which one step of 80 lets no other thread run. For who begins
+        to serve only after it; else `run` does it."""
+        if self._section.enabled:
+            await self._open()
+
     async def run(self) -> None:
         """Load, fit and trim whenever something asks for it; cancel to end. What was learned is handed to the store."""
         try:
@@ -385,18 +394,30 @@ class SemanticMemory:
         finally:
             self._keep_state()
 
-    async def _load(self) -> None:
+    async def _open(self) -> None:
         model = self._section.embedding_model
         try:
-            arrays = await trio.to_thread.run_sync(self._open_arrays, not model, abandon_on_cancel=True)
+            opened = await trio.to_thread.run_sync(self._open_arrays, not model, abandon_on_cancel=True)
         except LookupError as error:
             self._missing = str(error.args[0])
             self._log.warning("the semantic cache cannot be used", why=self._missing)
             return
-        if self._section.embedding_model != model:
-            self._wanted.set()
+        if self._section.embedding_model == model:
+            self._opened = opened
+
+    async def _load(self) -> None:
+        if self._opened is None:
+            await self._open()
+        arrays = self._opened
+        if arrays is None:
+            if not self._missing:  # another embedder is wanted meanwhile
+                self._wanted.set()
             return
         state = await self._store.load_state() if self._store is not None else None
+        if arrays is not self._opened:
+            self._wanted.set()
+            return
+        self._opened = None
         self._arrays = arrays
         self._restore(state)
         if not self._read:
@@ -503,10 +524,10 @@ class SemanticMemory:
         return len(gone)
 
     def _remove_number(self, number: int | None) -> bool:
-        entry = self._entries.pop(number, None) if number is not None else None
+        entry = self._entries.pop(number) if number is not None else None
         if entry is None:
             return False
-        self._numbers.pop(entry.key, None)
+        self._numbers.pop(entry.key)
         index = self._nearest[entry.scope]
         index.remove(entry.number)
         if not len(index):

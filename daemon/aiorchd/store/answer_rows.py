@@ -13,6 +13,7 @@ from aiorchd.calls.ports import StoredAnswer
 from aiorchd.store.bulk import insert_many
 from aiorchd.store.pages import pages_of
 from aiorchd.store.plain import plain_dollars, plain_text
+from aiorchd.store.short_turns import in_short_turns
 
 USED_RESOLUTION_S: Final = 60
 """An answer that is read again within this time is not written for it."""
@@ -93,7 +94,7 @@ def _write(connection: sqlite3.Connection, answers: Sequence[StoredAnswer], now:
             f"DELETE FROM answer_tags WHERE answer IN (SELECT number FROM answers WHERE key IN ({_marks(part)}))",  # noqa: S608
             part,
         )
-    insert_many(connection, _INSERT, len(_COLUMNS), [_row(answer, now) for answer in answers], _UPSERT)
+    insert_many(connection, _INSERT, len(_COLUMNS), [_row(answer, now) for answer in in_short_turns(answers)], _UPSERT)
     tags = {answer.key: set(answer.tags) for answer in answers if answer.tags}
     for part in _parts(list(tags)):
         numbered = connection.execute(f"SELECT number, key FROM answers WHERE key IN ({_marks(part)})", part).fetchall()  # noqa: S608

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, Final
 
-_ROWS_PER_STATEMENT: Final = 128
+_ROWS_PER_STATEMENT: Final = 32
 
 
 def insert_many(
@@ -16,7 +16,7 @@ def insert_many(
     """Insert rows, many to a statement (``insert`` is its beginning, ``suffix`` its end); returns how many took effect.
 
     Not ``executemany``: that gives up Python's lock at every row and has to get it back from a busy loop each time,
-    which was seen to take milliseconds a row. One statement of 128 rows gives it up once. Statements have a power of two of
+    which was seen to take milliseconds a row. One statement of 32 rows gives it up once. Statements have a power of two of
     rows, so that they are few: to read one that was not read before takes a quarter of the time.
     """
     changed = 0

@@ -15,6 +15,7 @@ from aiorchd.calls.journal import CallRecord
 from aiorchd.store.bulk import insert_many
 from aiorchd.store.metrics_schema import KINDS
 from aiorchd.store.plain import plain_count, plain_dollars, plain_text
+from aiorchd.store.short_turns import in_short_turns
 
 STORY_BYTES: Final = 64 * 1024
 """A longer story is cut to its first notes and attempts."""
@@ -63,10 +64,12 @@ def write_calls(connection: sqlite3.Connection, records: Sequence[CallRecord]) -
     """
     bare = [record for record in records if record.story is None and not record.tags]
     rest = [record for record in records if record.story is not None or record.tags]
-    plain = _insert(connection, _INSERT_PLAIN, _PLAIN_COLUMNS, [_plain_row_of(record) for record in bare])
+    plain = _insert(
+        connection, _INSERT_PLAIN, _PLAIN_COLUMNS, [_plain_row_of(record) for record in in_short_turns(bare)]
+    )
     plain_tagged = [_row(record) for record in rest if record.story is None]
     plain += _insert(connection, _INSERT, _COLUMNS, plain_tagged)
-    told = [_row(record) for record in rest if record.story is not None]
+    told = [_row(record) for record in in_short_turns(rest) if record.story is not None]
     return plain, _insert(connection, _INSERT, _COLUMNS, told)
 
 

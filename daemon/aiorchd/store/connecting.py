@@ -12,6 +12,7 @@ from urllib.parse import quote
 from aiorchd.store.errors import SQLITE_ERRORS, FaultKind, FileFault
 from aiorchd.store.kinds import FileKind
 from aiorchd.store.place import companions
+from aiorchd.store.short_turns import STEPS_A_LOOK, ShortTurns
 
 BUSY_WRITER_S: Final = 0.25
 """How long a write waits for a stranger who holds the file (somebody's ``sqlite3`` shell); then it is retried later."""
@@ -34,6 +35,7 @@ def connect(
         connection.execute(f"PRAGMA cache_size = -{_PAGES_KIB}")
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
+        connection.set_progress_handler(ShortTurns(), STEPS_A_LOOK)
     except SQLITE_ERRORS:
         connection.close()
         raise

@@ -20,7 +20,7 @@ from aiorchd.store.writer import Waker
 MAX_QUEUED: Final = 4096
 LOAD_TIMEOUT_S: Final = 60.0
 _TIDY_ROWS: Final = 200
-_LOADED_AT_ONCE: Final = 200
+_LOADED_AT_ONCE: Final = 100
 """More would be held in memory twice, and keep the interpreter from the loop for longer."""
 _STATE: Final = "model"
 

@@ -66,19 +66,23 @@ def test_by_codes_the_nearest_of_many_is_found(dimensions: int) -> None:
     assert found >= 199
 
 
-def test_what_comes_and_goes_while_it_pauses_hurts_nobody() -> None:
-    # A pause after each 8 blocks: one dimension keeps that small.
-    rows = 9 * BLOCK
+@pytest.mark.parametrize("pauses", [1, 2])
+def test_what_comes_and_goes_while_it_pauses_hurts_nobody(pauses: int) -> None:
+    # A pause after each 3 blocks, and one before the candidates are compared: one dimension keeps that small.
+    rows = 4 * BLOCK
     pool = np.ones((rows, 1), dtype="<f4")
     index = Nearest(1)
     for number in range(rows):
         index.add(number, pool[number].tobytes())
     steps = index.steps(pool[0].tobytes(), 3)
-    next(steps)
+    for _ in range(pauses):
+        next(steps)
     for number in range(2 * BLOCK):
         index.remove(number)
     with pytest.raises(StopIteration) as end:
-        next(steps)
+        while True:
+            next(steps)
+    assert len(end.value.value) == 3
     assert all(number >= 2 * BLOCK and cosine == 1.0 for number, cosine in end.value.value)
 
 

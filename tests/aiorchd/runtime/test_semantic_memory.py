@@ -241,6 +241,61 @@ async def test_what_is_not_installed_is_told_and_hurts_nobody() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_what_was_opened_before_it_runs_is_not_opened_again(arrays) -> None:
+    opened: list[bool] = []
+
+    def opener(bundled: bool) -> Any:
+        opened.append(bundled)
+        return arrays
+
+    memory = SemanticMemory(
+        SemanticCache(enabled=True), open_arrays=opener, store=Rows(), chance=random.random, log=Told()
+    )
+    await memory.open()
+    assert opened == [True]
+    assert not memory.ready  # what was kept is not there yet
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        assert opened == [True]
+        # Another embedder is opened for; what was opened and is not wanted any more is not used.
+        memory.reconfigure(SemanticCache(enabled=True, embedding_model="e"))
+        with trio.fail_after(30):
+            while not memory.ready:
+                await trio.sleep(0.01)
+        assert opened == [True, False]
+        nursery.cancel_scope.cancel()
+    early = SemanticMemory(
+        SemanticCache(enabled=True), open_arrays=opener, store=Rows(), chance=random.random, log=Told()
+    )
+    await early.open()
+    early.reconfigure(SemanticCache(enabled=True, embedding_model="e"))
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, early)
+        nursery.cancel_scope.cancel()
+    assert opened == [True, False, True, False]
+
+
+async def test_nothing_is_opened_while_it_is_off_and_what_is_missing_is_told_once() -> None:
+    tried: list[bool] = []
+
+    def missing(bundled: bool) -> Any:
+        tried.append(bundled)
+        raise LookupError("numpy is not installed; install the extra")
+
+    log = Told()
+    for enabled, attempts in ((False, 0), (True, 1)):
+        memory = SemanticMemory(
+            SemanticCache(enabled=enabled), open_arrays=missing, store=None, chance=random.random, log=log
+        )
+        await memory.open()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(memory.run)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            nursery.cancel_scope.cancel()
+        assert len(tried) == len(log.lines) == attempts
+        assert ("not installed" in memory.statistics().why) == enabled
+
+
 async def test_switching_it_on_and_off_is_live(arrays) -> None:
     memory = memory_of(arrays, enabled=False)
     async with trio.open_nursery() as nursery:
