@@ -93,9 +93,11 @@ async def live(launch: Launch) -> int:
             spending=store.spending.spending,
             spending_store=store.spending,
             semantic_store=store.semantic,
+            batch_store=store.batches,
             open_arrays=open_arrays,
             host_models=host_models,
         )
+        await lasting.batching.remember()
         generations: Generations[Plan, Pipeline] = Generations(
             lambda plan: open_pipeline(plan, lasting), background, on_retire=Pipeline.retire
         )

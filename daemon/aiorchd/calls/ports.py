@@ -386,6 +386,19 @@ class SemanticStore(Protocol):
         ...
 
 
+class BatchStore(Protocol):
+    """Where it survives a restart how many questions may be asked together: a table of ``metrics.db``. Never raises for a failing
+    disk."""
+
+    async def load(self) -> Sequence[tuple[str, str, bytes]]:
+        """Read what `keep` was last given, by operation and model; nothing when the disk fails."""
+        ...
+
+    def keep(self, operation: str, model: str, state: bytes) -> None:
+        """Queue what was learned of an operation and a model to be written."""
+        ...
+
+
 class NearestVectors(Protocol):
     """Vectors of one scope by number; see `likeness.nearest`."""
 

@@ -27,6 +27,7 @@ Limits: a loss of two or three points takes some hundred checks to see; one belo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,6 +64,9 @@ _OLD_SHARE: Final = 0.4
 _OLD_ODD: Final = 2.0
 """In a trial what was seen earlier counts by this share, and as no more than so many odd answers."""
 _NEARLY_FULL: Final = 0.75
+_REMEMBERED: Final = 0.5
+_CHECKS_ANEW: Final = 8
+"""Of an earlier process's checks this share counts, and after a restart so many are made as in the beginning."""
 _MISSHAPEN: Final = 0.2
 _MISSHAPEN_SMOOTHING: Final = 0.15
 _PATIENCE_ITEMS: Final = 300
@@ -83,6 +87,18 @@ class Agreement:
     lost: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class KeptSize:
+    """What is worth remembering: the size, the most that it was allowed to be, how many checks were ``made``, which sizes were
+    too large how often, and what checks said by size (`Evidence.counts`)."""
+
+    size: int
+    most: int
+    made: int
+    failed_at: Mapping[int, int]
+    counts: Mapping[int, tuple[float, float, float]]
+
+
 class BatchSize:
     """The size that is allowed now, for one kind of work and one model; ``curves`` say what share of the answers may be lost."""
 
@@ -100,8 +116,8 @@ class BatchSize:
         self._misshapen = 0.0
         self._alone = 0
         self._credit = 0.0
-        self._promised = self._since = 0
-        """Checks that were asked for, and those that were made at the present size."""
+        self._promised = self._since = self._made_before = 0
+        """Checks that were asked for, those that were made at the present size, and those that an earlier process made."""
         self._lowered = self._raised = 0
         self._counts: dict[Outcome, int] = {"agreed": 0, "batch_odd": 0, "single_odd": 0, "all_differ": 0}
 
@@ -200,9 +216,24 @@ class BatchSize:
             lost=sum(batch - single for batch, single, _ in about) / checks if checks else None,
         )
 
+    def kept(self) -> KeptSize:
+        """Give what is to be remembered."""
+        made = max(self._made, self._promised)
+        return KeptSize(self._size, self._most, made, dict(self._failed_at), self._long.counts)
+
+    def remember(self, kept: KeptSize) -> None:
+        """Begin where an earlier process ended. A model may have changed meanwhile, so what was seen counts less, and some checks
+        are made anew."""
+        self._size, self._most = kept.size, kept.most
+        self._failed_at = dict(kept.failed_at)
+        self._long = Evidence(self._curves, _LONG, kept.counts)
+        self._long.scale(_REMEMBERED)
+        self._made_before = max(0, min(kept.made, _MANY_CHECKS - _CHECKS_ANEW))
+        self._promised = self._made_before
+
     @property
     def _made(self) -> int:
-        return sum(self._counts.values())
+        return self._made_before + sum(self._counts.values())
 
     def _wanted(self, share: float) -> float:
         """Give the share of items that should be checked now."""

@@ -16,6 +16,7 @@ from aiorchd.calls.kept import Kept
 from aiorchd.calls.ports import (
     AnswerStore,
     Arrays,
+    BatchStore,
     RecordSink,
     SemanticStore,
     SpendingStore,
@@ -295,6 +296,7 @@ def lasting_state(
     spending: Spending | None = None,
     spending_store: SpendingStore | None = None,
     semantic_store: SemanticStore | None = None,
+    batch_store: BatchStore | None = None,
     open_arrays: Callable[[bool], Arrays] | None = None,
     host_models: HostModels | None = None,
 ) -> Lasting:
@@ -318,7 +320,7 @@ def lasting_state(
             chance=rng.random,
             log=Log("semantic"),
         ),
-        batching=BatchMemory(config.batch),
+        batching=BatchMemory(config.batch, store=batch_store, log=Log("batching")),
         turnstiles={},
         purse=Purse(config, spending=spending or Spending(), store=spending_store, wall_clock=wall_clock),
         host_models=host_models if host_models is not None else HostModels(),

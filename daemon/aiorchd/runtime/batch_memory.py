@@ -1,25 +1,53 @@
 """What is known of asking several questions in one prompt: by operation and model, and how fast questions come.
 
-Outlives the generations, and not the process: how large batches may be is found out again after a restart.
+Outlives the generations. How large batches may be outlives the process, too: it is kept after each check, and what an earlier
+process kept is remembered when an operation and model come again, and trusted less (`core.batch_size.BatchSize.remember`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Any, Final, Protocol
 
+import msgspec
+
+from aiorchd.calls.ports import BatchStore
 from aiorchd.calls.reply import Usage
 from aiorchd.config.schema import Batch, Config
 from aiorchd.core.batch_departure import Pauses
 from aiorchd.core.batch_loss import LossCurves, Outcome
-from aiorchd.core.batch_size import BatchSize
+from aiorchd.core.batch_size import BatchSize, KeptSize
 from aiorchd.core.semantic_model import wilson_interval
 
 _MOST_GROUPS: Final = 1000
 _MOST_LEARNED: Final = 1000
 _SMOOTHING: Final = 0.1
 _FIRST_TOOK_S: Final = 1.0
+STATE_VERSION: Final = 1
+"""Of what is kept; another one is not taken, and it is learned again."""
+
+_Size = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+_Count = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+
+
+class _Kept(msgspec.Struct, array_like=True, frozen=True):
+    """`KeptSize` as it is written."""
+
+    version: int
+    size: _Size
+    most: _Size
+    made: Annotated[int, msgspec.Meta(ge=0)]
+    failed_at: dict[_Size, Annotated[int, msgspec.Meta(ge=0)]]
+    counts: dict[_Size, tuple[_Count, _Count, _Count]]
+
+
+class Log(Protocol):
+    """As much of a log as is needed."""
+
+    def warning(self, event: str, /, **fields: Any) -> Any:
+        """Tell an operator."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +92,14 @@ class BatchStatistics:
 class Learned:
     """What is known of one operation and model."""
 
-    def __init__(self, operation: str, model: str, section: Batch, curves: LossCurves) -> None:
+    def __init__(
+        self, operation: str, model: str, section: Batch, curves: LossCurves, keep: Callable[[str, str, KeptSize], None]
+    ) -> None:
         self._operation = operation
         self._model = model
         self._section = section
         self._size = BatchSize(curves)
+        self._keep = keep
         self._most = section.max_size
         self._took_s: float | None = None
         self._single_tokens: float | None = None
@@ -93,6 +124,10 @@ class Learned:
         """How long the answer to one question is, smoothed; None while that is not known."""
         return self._answer_tokens
 
+    def remember(self, kept: KeptSize) -> None:
+        """Begin where an earlier process ended."""
+        self._size.remember(kept)
+
     def reconfigure(self, section: Batch, curves: LossCurves) -> None:
         """Follow the configuration."""
         self._section = section
@@ -110,6 +145,7 @@ class Learned:
     def checked(self, outcome: Outcome, items: int) -> None:
         """An item of a batch of so many was compared."""
         self._size.checked(outcome, items, self._most)
+        self._keep(self._operation, self._model, self._size.kept())
 
     def departed(self, *, items: int, questions: int, why: str) -> None:
         """A batch left."""
@@ -131,12 +167,12 @@ class Learned:
             self._fail(kind)
         if extra:
             self._fail("extra", extra)
-        self._size.settled(items, len(wrong))
+        self._settle(items, len(wrong))
 
     def broke(self, kind: str, *, items: int) -> None:
         """A whole batch was of no use, and its questions are asked alone."""
         self._fail(kind)
-        self._size.settled(items, items)
+        self._settle(items, items)
 
     def asked_alone(self, why: str, *, too_small: bool = False) -> None:
         """A question that could have joined others is asked by itself."""
@@ -197,6 +233,12 @@ class Learned:
             usd_saved=usd,
         )
 
+    def _settle(self, items: int, wrong: int) -> None:
+        lowered = self._size.lowered
+        self._size.settled(items, wrong)
+        if self._size.lowered != lowered:
+            self._keep(self._operation, self._model, self._size.kept())
+
     def _spend(self, usage: Usage | None, cost_usd: float | None) -> None:
         if usage is None:
             self._tokens_unknown = True
@@ -212,22 +254,32 @@ class Learned:
 
 
 class BatchMemory:
-    """All of it, bounded: what was not used for longest goes first."""
+    """All of it, bounded: what was not used for longest goes first. Without a ``store`` nothing outlives the process."""
 
-    def __init__(self, section: Batch) -> None:
+    def __init__(self, section: Batch, *, store: BatchStore | None = None, log: Log | None = None) -> None:
         self._section = section
+        self._store = store
+        self._log = log
+        self._kept: dict[tuple[str, str], bytes] = {}
+        """What is in the store."""
         self._curves = LossCurves(1.0 - section.target_agreement)
         """Shared, for they are large."""
         self._learned: dict[tuple[str, str], Learned] = {}
         self._pauses: dict[bytes, Pauses] = {}
+
+    async def remember(self) -> None:
+        """Read what an earlier process has kept; once, before the first question."""
+        if self._store is not None:
+            self._kept = {(operation, model): state for operation, model, state in await self._store.load()}
 
     def reconfigure(self, config: Config) -> None:
         """Follow a configuration that came into force."""
         if config.batch.target_agreement != self._section.target_agreement:
             self._curves = LossCurves(1.0 - config.batch.target_agreement)
         self._section = config.batch
-        for place in [place for place in self._learned if place[0] not in config.operations]:
-            del self._learned[place]
+        for places in (self._learned, self._kept):
+            for place in [place for place in places if place[0] not in config.operations]:
+                del places[place]
         for learned in self._learned.values():
             learned.reconfigure(config.batch, self._curves)
 
@@ -235,11 +287,37 @@ class BatchMemory:
         """Find or make what is known of an operation and the model that is asked for."""
         learned = self._learned.pop((operation, model), None)
         if learned is None:
-            learned = Learned(operation, model, self._section, self._curves)
+            learned = Learned(operation, model, self._section, self._curves, self._keep)
+            if (kept := self._read(operation, model)) is not None:
+                learned.remember(kept)
             if len(self._learned) >= _MOST_LEARNED:
                 del self._learned[next(iter(self._learned))]
         self._learned[operation, model] = learned
         return learned
+
+    def _keep(self, operation: str, model: str, kept: KeptSize) -> None:
+        if self._store is None:
+            return
+        state = msgspec.msgpack.encode(
+            _Kept(STATE_VERSION, kept.size, kept.most, kept.made, dict(kept.failed_at), dict(kept.counts))
+        )
+        if (operation, model) in self._kept or len(self._kept) < _MOST_LEARNED:
+            self._kept[operation, model] = state
+        self._store.keep(operation, model, state)
+
+    def _read(self, operation: str, model: str) -> KeptSize | None:
+        state = self._kept.get((operation, model))
+        if state is None:
+            return None
+        try:
+            kept = msgspec.msgpack.decode(state, type=_Kept)
+        except msgspec.DecodeError:
+            kept = None
+        if kept is None or kept.version != STATE_VERSION:
+            if self._log is not None:
+                self._log.warning("how large batches may be cannot be read; it is learned again", operation=operation)
+            return None
+        return KeptSize(kept.size, kept.most, kept.made, kept.failed_at, kept.counts)
 
     def pauses(self, group: bytes) -> Pauses:
         """Find or make what is known of how fast questions come that may be asked together."""

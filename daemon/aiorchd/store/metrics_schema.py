@@ -6,6 +6,8 @@ series           the combinations that calls are counted by; "" where a call had
 minutes, hours   sums by series for each minute (two days) and each hour (``keep_days``); ``starts_at`` is its beginning
 minute_times     how many calls of a series took how long, by buckets of core/histogram.py; add up over anything
 hour_times       the same by hour
+batch_sizes      how many questions of an operation a model may be asked together, and what was measured (packed); ``number``
+                 grows with each change
 progress         single facts: the last round written and by which process, so that nothing is counted twice; rows in calls
 usage_by_hour    a view for people
 ===============  ====================================================================================================
@@ -192,6 +194,17 @@ def add_costs(database: Database) -> None:
         database.execute(f"UPDATE {table} SET attempts_unknown = costs_unknown WHERE costs_unknown > 0")  # noqa: S608
 
 
+def create_batch_sizes(database: Database) -> None:
+    """Make the table of how large batches may be."""
+    sizes = database.table("batch_sizes")
+    sizes.create(
+        {"number": int, "operation": str, "model": str, "state": bytes},
+        pk="number",
+        not_null={"operation", "model", "state"},
+    )
+    sizes.create_index(["operation", "model"], unique=True)
+
+
 METRICS: Final = FileKind(
     name="metrics",
     application_id=0x61696F6D,  # "aiom"
@@ -199,7 +212,7 @@ METRICS: Final = FileKind(
     disposable=True,
     foreign_keys=False,  # they are there for readers; one writer keeps them true
     secure_delete="FAST",
-    steps=(create_calls, create_sums, add_kinds, add_savings, add_costs),
+    steps=(create_calls, create_sums, add_kinds, add_savings, add_costs, create_batch_sizes),
     tables=(
         Table(
             "calls",
@@ -247,5 +260,6 @@ METRICS: Final = FileKind(
         Table("minute_times", ("starts_at", "series", "bucket"), TIMES),
         Table("hour_times", ("starts_at", "series", "bucket"), TIMES),
         Table("progress", ("name",), ("value",)),
+        Table("batch_sizes", ("operation", "model"), ("number", "state")),
     ),
 )

@@ -17,6 +17,7 @@ import trio
 from aiorchd.calls.ports import WallClock
 from aiorchd.core.spending import Spending
 from aiorchd.store.answers import AnswerBounds, Answers
+from aiorchd.store.batch_rows import BatchRows
 from aiorchd.store.cache_schema import CACHE
 from aiorchd.store.database import DatabaseFile, FileStatistics
 from aiorchd.store.errors import FaultKind, FileFault, LedgerDamaged, LedgerUnavailable
@@ -46,8 +47,8 @@ class StoreStatistics:
 
 class Store:
     """What the rest of the daemon is handed pieces of: ``answers``, ``records``, the ``ledger`` and, in the same file, the
-    accounts of ``spending``; and, in the answers' file, the ``semantic`` cache's part. The ledger has a writer of its own: who
-    waits for it waits for no other file."""
+    accounts of ``spending``; in the answers' file, the ``semantic`` cache's part; and, in that of the records, the sizes of
+    ``batches``. The ledger has a writer of its own: who waits for it waits for no other file."""
 
     def __init__(
         self,
@@ -59,9 +60,11 @@ class Store:
         ledger: Ledger,
         spending: SpendingRows,
         semantic: SemanticRows,
+        batches: BatchRows,
     ) -> None:
         self.directory = directory
         self.semantic = semantic
+        self.batches = batches
         self.answers = answers
         self.records = records
         self.ledger = ledger
@@ -128,10 +131,11 @@ async def open_store(
             ledger,
             spending,
             SemanticRows(cache, writer=writer, max_entries=semantic_entries),
+            BatchRows(metrics, writer=writer),
         )
         try:
             await trio.to_thread.run_sync(_open, (cache, metrics), ledger_file, ledger, spending, release)
-            writer.serve(store.answers, store.records, store.semantic)
+            writer.serve(store.answers, store.records, store.semantic, store.batches)
             ledger_writer.serve(spending, ledger)
             # The nursery is left by hand, without the body's exception, so that this one is not wrapped in a group.
             manager = trio.open_nursery()
