@@ -13,8 +13,10 @@ from functools import partial
 from typing import Final
 
 from aiorchd.calls.ports import SemanticEntry
+from aiorchd.store.bulk import insert_many
 from aiorchd.store.database import DatabaseFile
 from aiorchd.store.errors import FileFault
+from aiorchd.store.short_turns import in_short_turns
 from aiorchd.store.writer import Waker
 
 MAX_QUEUED: Final = 4096
@@ -23,6 +25,10 @@ _TIDY_ROWS: Final = 200
 _LOADED_AT_ONCE: Final = 100
 """More would be held in memory twice, and keep the interpreter from the loop for longer."""
 _STATE: Final = "model"
+_KEYS_PER_STATEMENT: Final = 500
+_COLUMNS: Final = ("key", "scope", "vector", "sketch", "mark", "source_id", "uid", "right", "wrong")
+_INSERT: Final = f"INSERT INTO semantic_entries ({', '.join(_COLUMNS)})"
+_UPSERT: Final = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
 
 
 @dataclass(slots=True)
@@ -127,27 +133,11 @@ class SemanticRows:
 
     def write(self, connection: sqlite3.Connection, work: SemanticBatch) -> None:
         """Delete, then write."""
-        connection.executemany("DELETE FROM semantic_entries WHERE key = ?", [(key,) for key in work.deleted])
-        connection.executemany(
-            "INSERT INTO semantic_entries (key, scope, vector, sketch, mark, source_id, uid, right, wrong) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET scope = excluded.scope, "
-            "vector = excluded.vector, sketch = excluded.sketch, mark = excluded.mark, source_id = excluded.source_id, "
-            "uid = excluded.uid, right = excluded.right, wrong = excluded.wrong",
-            [
-                (
-                    one.key,
-                    one.scope,
-                    one.vector,
-                    one.sketch,
-                    one.mark,
-                    one.source_id,
-                    one.uid,
-                    one.right,
-                    one.wrong,
-                )
-                for one in work.entries
-            ],
-        )
+        for start in range(0, len(work.deleted), _KEYS_PER_STATEMENT):
+            part = work.deleted[start : start + _KEYS_PER_STATEMENT]
+            marks = ",".join("?" * len(part))
+            connection.execute(f"DELETE FROM semantic_entries WHERE key IN ({marks})", part)  # noqa: S608
+        insert_many(connection, _INSERT, len(_COLUMNS), [_row(one) for one in in_short_turns(work.entries)], _UPSERT)
         connection.executemany("UPDATE semantic_entries SET right = ?, wrong = ? WHERE key = ?", work.counts)
         if work.state is not None:
             connection.execute(
@@ -182,10 +172,13 @@ class SemanticRows:
         """Another file: what is in memory is written when it changes again."""
 
 
+def _row(one: SemanticEntry) -> tuple[object, ...]:
+    return (one.key, one.scope, one.vector, one.sketch, one.mark, one.source_id, one.uid, one.right, one.wrong)
+
+
 def _load(connection: sqlite3.Connection, after: int) -> tuple[list[SemanticEntry], int | None]:
     rows = connection.execute(
-        "SELECT number, key, scope, vector, sketch, mark, source_id, uid, right, wrong FROM semantic_entries "
-        "WHERE number > ? ORDER BY number LIMIT ?",
+        f"SELECT number, {', '.join(_COLUMNS)} FROM semantic_entries WHERE number > ? ORDER BY number LIMIT ?",  # noqa: S608
         (after, _LOADED_AT_ONCE),
     ).fetchall()
     return [SemanticEntry(*row[1:]) for row in rows], rows[-1][0] if len(rows) == _LOADED_AT_ONCE else None
