@@ -155,19 +155,6 @@ class Connection:
             return None
         return (result,) if answered == msgid and error is None and type(answered) is int else None
 
-    def split_request(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Cut what may be one small request into its packed msgid and its argument bytes, before it is taken.
-
-        For whoever knows those argument bytes from a `Request` that was decoded: then ``data`` is exactly that request
-        once more, whole and well-formed, and needs not be taken. None for what it cannot be.
-        """
-        if len(data) < 4 or data[0] != 0x94 or data[1] != 0 or len(data) > SMALL_FRAME_BYTES:
-            return None
-        arguments_at = 2 + _MSGID_BYTES[data[2]]
-        if arguments_at == 2 or self._unfinished is not None or self._dead is not None:
-            return None
-        return data[2:arguments_at], data[arguments_at:]
-
     def _decode(self, data: bytes, events: list[Event]) -> bytes:
         """Decode the whole frames at the start of ``data``. What the quick way cannot take is left to the walk."""
         extensions_possible = b"\xff" in data
@@ -481,8 +468,15 @@ _HEADS: Final = tuple(_head(first) for first in range(256))
 _INTEGER_BYTES: Final = tuple(1 + (head[1] if head is not None else 0) for head in _HEADS)
 """Length of a packed integer by its first byte."""
 
-_MSGID_BYTES: Final = tuple(1 if first < 0x80 else {0xCC: 2, 0xCD: 3, 0xCE: 5}.get(first, 0) for first in range(256))
-"""Length of a packed msgid by its first byte, in the spellings that all libraries use; 0 for others."""
+_MSGID_BYTES: Final[Mapping[int, int]] = {0xCC: 2, 0xCD: 3, 0xCE: 5}
+
+ARGUMENTS_AT: Final[Mapping[bytes, int]] = {
+    bytes((0x94, 0, first)): 2 + _MSGID_BYTES.get(first, 1) for first in (*range(0x80), *_MSGID_BYTES)
+}
+"""Where in a small request its argument bytes begin and its packed msgid, which stands from 2 on, has ended; by the first three
+bytes, with the msgid in the spellings that all libraries use. For whoever knows those argument bytes from a `Request` that was
+decoded: what begins where no message is unfinished, and goes on with exactly these to the end, is that request once more, whole
+and well-formed, and needs not be taken."""
 
 
 def _text_keys(items: dict[Any, Any]) -> dict[str, Any]:

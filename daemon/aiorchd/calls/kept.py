@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 import msgspec
@@ -17,18 +18,20 @@ _ENTRY_BYTES: Final = 1500
 """What a kept answer weighs besides its content, measured."""
 _OBJECT_FACTOR: Final = 20
 """Bytes of Python objects per byte of packed data, at the least favourable: maps of short texts and small lists."""
+_OWN_PAIRS: Final = 2
+_ID: Final = b"\xa2id"
+_pack_map_head: Final = Struct(">BH").pack
 
 
 class Kept(msgspec.Struct, eq=False):
-    """An answer in memory. ``reply`` is marked as a hit already; ``packed_pairs`` are the packed names and values of the
-    wire reply, ``pair_count`` of them, to which a hit adds its ``id`` and ``timing`` (none for embeddings). Fresh until
+    """An answer in memory. ``reply`` is marked as a hit already; ``packed_start`` is the packed wire
+    reply up to the name ``id``: a hit adds the value of that, and its ``timing`` (empty for embeddings). Fresh until
     ``expires_at``, wall time like ``stored_at``. Nobody changes one, but for ``look_at``: whoever serves it at or after that time
     looks twice, since it is out of date or the disk has not heard of it for a while.
     """
 
     reply: Reply
-    packed_pairs: bytes
-    pair_count: int
+    packed_start: bytes
     stored_at: float
     expires_at: float
     source_id: str
@@ -82,14 +85,15 @@ def kept_of(
         objects = pack_around([hit.data, hit.tool_calls, hit.extra, hit.validation], foreign)
         if hit.vectors is None:
             fields = {**fixed_fields(hit), **own_fields(hit)}
-            packed = pack_around(fields, [])[_header_bytes(len(fields)) :]  # what is foreign was looked through above
+            pairs = pack_around(fields, [])[_header_bytes(len(fields)) :]  # what is foreign was looked through above
+            packed = _pack_map_head(0xDE, len(fields) + _OWN_PAIRS) + pairs + _ID
         else:
-            fields, packed = {}, b""  # the door packs vectors as each caller wants them
+            packed = b""  # the door packs vectors as each caller wants them
             size_bytes += sum(len(vector) + 40 for vector in hit.vectors)
     except LocalProtocolError:
         return None
     size_bytes += len(packed) + 2 * len(hit.text) + _OBJECT_FACTOR * len(objects)
-    return Kept(hit, packed, len(fields), stored_at, expires_at, source_id, uid, partition, tags, size_bytes, stored_at)
+    return Kept(hit, packed, stored_at, expires_at, source_id, uid, partition, tags, size_bytes, stored_at)
 
 
 def _header_bytes(pairs: int) -> int:

@@ -41,10 +41,11 @@ class Outbox:
         """Whether producers should wait."""
         return self._pending_bytes > self._max_pending_bytes
 
-    def write(self, data: bytes) -> None:
-        """Send now what the socket takes and keep the rest, in order. Never waits; a broken peer is noticed by readers."""
+    def write(self, data: bytes) -> bool:
+        """Send now what the socket takes and keep the rest, in order; tells whether all of it has left. Never waits; a broken
+        peer is noticed by readers."""
         if self.broken:
-            return
+            return False
         if not self._waiting:
             try:
                 sent = self._socket.send(data)
@@ -52,13 +53,14 @@ class Outbox:
                 sent = 0
             except OSError:
                 self._break()
-                return
+                return False
             if sent == len(data):
-                return
+                return True
             data = data[sent:]
         self._waiting.append(data)
         self._pending_bytes += len(data)
         self._wake.set()
+        return False
 
     async def room(self) -> None:
         """Wait until the peer has taken enough to go on; returns at once for a broken one."""

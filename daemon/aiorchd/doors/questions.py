@@ -49,6 +49,10 @@ class Answering(Protocol):
         """Give the packed reply if a fresh exact answer is in memory; counted and journalled like any call."""
         ...
 
+    def try_known_hit(self, caller: Caller, argument_bytes: bytes, received_at: float) -> bytes | None:
+        """Do the same for what `recognise` finds."""
+        ...
+
     def may_fetch(self, prepared: Prepared) -> bool:
         """Tell, without looking, whether the next two are worth asking."""
         ...
@@ -120,9 +124,7 @@ class Questions:
 
     def recall_known(self, caller: Caller, argument_bytes: bytes, received_at: float) -> bytes | None:
         """Answer from memory a request that came before in the same bytes; see `RecallKnown`."""
-        pipeline = self._generations.current
-        prepared = pipeline.recognise(caller, argument_bytes)
-        return None if prepared is None else pipeline.try_hit(caller, prepared, received_at)
+        return self._generations.current.try_known_hit(caller, argument_bytes, received_at)
 
     def recall_stored(self, caller: Caller, prepared: object, received_at: float) -> bytes | None:
         """Answer from disk what `recall` could not from memory; see `RecallStored`."""

@@ -22,14 +22,14 @@ from aiorch.errors import (
     Overloaded,
     RemoteProtocolError,
 )
-from aiorch.protocol import Connection, Limits, Notification, Request, Response
+from aiorch.protocol import ARGUMENTS_AT, Connection, Limits, Notification, Request, Response
 from aiorchd.calls.caller import Caller
 from aiorchd.calls.leash import Leash
 from aiorchd.doors.answers import MAX_ANSWER_BYTES, packed_failure, result_head
 from aiorchd.doors.backlog import Backlog, Waiting
 from aiorchd.doors.callbacks import Callbacks
 from aiorchd.doors.departure import Departure
-from aiorchd.doors.follow_on import AT_ONCE, FollowOn
+from aiorchd.doors.follow_on import AT_ONCE, SOMEBODY_ELSE_S, FollowOn
 from aiorchd.doors.hang_up import hung_up
 from aiorchd.doors.intake import Intake
 from aiorchd.doors.log import Log
@@ -191,12 +191,14 @@ class Session:
         receive = self._socket.recv
         while True:
             refused, self._refused_late = self._refused_late, 0
-            if 0 < refused < _CHEAP_TOGETHER and not self._wire.unfinished_bytes:
+            in_part = bool(self._wire.unfinished_bytes)
+            if in_part:
+                if not await self._rest_comes():
+                    return
+            elif 0 < refused < _CHEAP_TOGETHER:
                 await self._starting.pause_reading()
-            elif not self._wire.unfinished_bytes:
+            else:
                 await trio.lowlevel.wait_readable(self._socket)
-            elif not await self._rest_comes():
-                return
             try:
                 data = receive(_READ_BYTES)
             except BlockingIOError:
@@ -207,7 +209,7 @@ class Session:
                 return
             received_at = self._clock()
             # Who was just refused is looked up once, when what came was decoded: it is hardly ever one hit.
-            if self._open and not refused and (known := self._known(data, received_at)) is not None:
+            if self._open and not (in_part or refused) and (known := self._known(data, received_at)) is not None:
                 self.outbox.write(known)
                 followed = self._follow_on()
                 if self.outbox.full:
@@ -387,7 +389,7 @@ class Session:
         if not eager.worth_trying():
             return None
         clock, receive, outbox = self._clock, self._socket.recv, self.outbox
-        at = clock()
+        at, again = clock(), True
         for _ in range(AT_ONCE):
             os.sched_yield()
             try:
@@ -395,11 +397,11 @@ class Session:
             except OSError:
                 data = None  # nothing yet; or something is the matter, and the usual way will find out what
             now = clock()
-            again = eager.looked(found=data is not None, took_s=now - at)
-            if not data or self._leaving or (known := self._known(data, now)) is None:
+            if data is None or not eager.pays or now - at > SOMEBODY_ELSE_S:
+                again = eager.looked(found=data is not None, took_s=now - at)
+            if not data or (known := self._known(data, now)) is None:
                 return data
-            outbox.write(known)
-            if not again or outbox.pending_bytes:
+            if not outbox.write(known) or not again:
                 return None
             at = now
         return None
@@ -410,11 +412,11 @@ class Session:
 
     def _known(self, data: bytes, received_at: float) -> bytes | None:
         """Answer what was read without decoding it, if it is one request known by its bytes whose answer is known too."""
-        if len(data) > _KNOWN_BYTES or (split := self._wire.split_request(data)) is None:
+        at = ARGUMENTS_AT.get(data[:3])
+        if at is None or len(data) > _KNOWN_BYTES:
             return None
-        msgid, argument_bytes = split
-        body = self._recall_known(self.caller, argument_bytes, received_at)
-        return None if body is None else b"\x94\x01" + msgid + b"\xc0" + body
+        body = self._recall_known(self.caller, data[at:], received_at)
+        return None if body is None else b"\x94\x01" + data[2:at] + b"\xc0" + body
 
     def _start(self, nursery: trio.Nursery, asked: Asked, method: str, *, in_line: bool) -> None:
         if asked.msgid in self._work.running or asked.msgid in self._backlog.waiting:

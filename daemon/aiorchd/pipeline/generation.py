@@ -40,14 +40,13 @@ _REMEMBERED_ENTRIES: Final = 4096
 _REMEMBERED_BYTES: Final = 4 * 1024 * 1024
 _PLAIN_KIND: Final = f"chat without noise {NOISE_VERSION}"
 """Stands in the key where the kind of the request does, so that no exact key is that of a question without its noise."""
-_ID_PAIR: Final = b"\xa2id"
 # {"queue_s": 0.0, "provider_s": 0.0, "overhead_s": X, "total_s": X} of a hit: all its time is overhead.
 _TIMING: Final = b"\xa6timing\x84\xa7queue_s\xcb" + bytes(8) + b"\xaaprovider_s\xcb" + bytes(8) + b"\xaaoverhead_s\xcb"
 _TIMING_TOTAL: Final = b"\xa7total_s\xcb"
 _TEXT_HEADS: Final = tuple(bytes((0xA0 + length,)) for length in range(32))
 """Heads of short texts: an id has 13 characters and a number in hexadecimal, which will not grow beyond."""
-_pack_double: Final = Struct(">d").pack
-_pack_map_head: Final = Struct(">BH").pack
+_pack_timing: Final = Struct(f">{len(_TIMING)}sd{len(_TIMING_TOTAL)}sd").pack
+_new_hit: Final = tuple.__new__  # the shortest way to a named tuple
 
 
 class Pipeline:
@@ -78,6 +77,8 @@ class Pipeline:
         self._default_timeout_s = config.timeouts.total_s
         self._max_timeout_s = config.timeouts.max_total_s
         self._clock = trio.lowlevel.current_clock().current_time
+        self._next_id = lasting.names.next
+        self._wall_clock = lasting.wall_clock
         # What was prepared for equal bytes of equal users, oldest first.
         self._remembered: OrderedDict[tuple[int, bytes], Prepared] = OrderedDict()
         self._remembered_bytes = 0
@@ -187,6 +188,11 @@ class Pipeline:
         """Find what `remember` was told of equal bytes from this user."""
         return self._remembered.get((caller.uid, argument_bytes))
 
+    def try_known_hit(self, caller: Caller, argument_bytes: bytes, received_at: float) -> bytes | None:
+        """Do as `try_hit` for the question that `remember` was told of equal bytes from this user, if any."""
+        prepared = self._remembered.get((caller.uid, argument_bytes))
+        return None if prepared is None else self.try_hit(caller, prepared, received_at)
+
     def remember(self, caller: Caller, argument_bytes: bytes, prepared: Prepared) -> None:
         """Keep a prepared question for when the same bytes come again."""
         question = prepared.question
@@ -207,7 +213,7 @@ class Pipeline:
         """Give the packed reply if a fresh exact answer is in memory; counted and journalled like any call."""
         if not prepared.quick or prepared.key is None:
             return None
-        wall = self._lasting.wall_clock()
+        wall = self._wall_clock()
         question = prepared.question
         kept = self._cache.peek_fresh(prepared.key, wall, question.cache_ttl_s, prepared.exact_key)
         if kept is None or not kept.belongs_to(caller.uid, question.partition, shared=question.shared):
@@ -238,7 +244,7 @@ class Pipeline:
 
     def _brought(self, caller: Caller, question: Question, kept: Kept, received_at: float) -> bytes:
         story = {"notes": [[round(self._clock() - received_at, 6), "cache", FOUND_ON_DISK]]}
-        return self._packed_hit(caller, question, kept, self._lasting.wall_clock(), received_at, story)
+        return self._packed_hit(caller, question, kept, self._wall_clock(), received_at, story)
 
     def _packed_hit(
         self,
@@ -249,37 +255,27 @@ class Pipeline:
         received_at: float,
         story: dict[str, Any] | None,
     ) -> bytes:
-        call_id = self._lasting.names.next()
+        call_id = self._next_id()
         total_s = self._clock() - received_at
         self._observe.observe_hit(
-            Hit(
-                call_id,
-                wall,
-                caller,
-                kept.reply,
-                kept.source_id,
-                total_s,
-                question.task,
-                question.tags,
-                question.operation,
-                story,
+            _new_hit(
+                Hit,
+                (
+                    call_id,
+                    wall,
+                    caller,
+                    kept.reply,
+                    kept.source_id,
+                    total_s,
+                    question.task,
+                    question.tags,
+                    question.operation,
+                    story,
+                ),
             )
         )
-        took = _pack_double(total_s)
-        packed_id = call_id.encode()
-        return b"".join(
-            (
-                _pack_map_head(0xDE, kept.pair_count + 2),
-                kept.packed_pairs,
-                _ID_PAIR,
-                _TEXT_HEADS[len(packed_id)],
-                packed_id,
-                _TIMING,
-                took,
-                _TIMING_TOTAL,
-                took,
-            )
-        )
+        timing = _pack_timing(_TIMING, total_s, _TIMING_TOTAL, total_s)
+        return b"".join((kept.packed_start, _TEXT_HEADS[len(call_id)], call_id.encode(), timing))
 
     def open_call(
         self,
@@ -300,13 +296,13 @@ class Pipeline:
         named = question.key is not None and caller.uid != UNMAPPED_UID
         asked = prepared.asked if prepared.asked is not None else question
         return Call(
-            id=self._lasting.names.next(),
+            id=self._next_id(),
             caller=caller,
             kind=question.kind,
             request=question.request,
             deadline=received_at + timeout_s,
             bounded_by=bounded_by,
-            journal=Journal(started=received_at, at=self._lasting.wall_clock()),
+            journal=Journal(started=received_at, at=self._wall_clock()),
             model=question.model,
             task=question.task,
             key=prepared.key,

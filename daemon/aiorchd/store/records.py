@@ -166,11 +166,11 @@ class Records:
     def record_hit(self, hit: Hit) -> None:
         """Count and keep one answer from memory: at once a line in a list, the work when many are together or somebody looks."""
         noted = self._noted
+        if not noted:
+            self._writer.wake()
         noted.append(hit)
         if len(noted) >= _NOTED_AT_MOST:
             self._take_noted()
-        elif len(noted) == 1:
-            self._writer.wake()
 
     def record_refusal(self, caller: Caller, code: str) -> None:
         """Count one call that was turned away before anything was begun for it: no id, no row, and next to no work, because

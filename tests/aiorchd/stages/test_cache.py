@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -245,9 +244,10 @@ async def test_peeking_finds_what_is_in_memory_and_counts_hits_only(house: House
 
 
 def spliced(kept: Kept, more: dict[str, Any]) -> dict[str, Any]:
-    """What the door makes of a hit: a map header for all pairs, the kept pairs, and its own."""
-    body = struct.pack(">BH", 0xDE, kept.pair_count + len(more)) + kept.packed_pairs
-    for name, value in more.items():
+    """What the door makes of a hit: the kept start, which ends with the name of its id, and what is its own."""
+    (_, call_id), *others = more.items()
+    body = kept.packed_start + msgpack.packb(call_id)
+    for name, value in others:
         body += msgpack.packb(name) + msgpack.packb(value)
     whole: dict[str, Any] = msgpack.unpackb(body)
     return whole
@@ -299,7 +299,7 @@ async def test_embeddings_are_kept_without_packed_form(house: House) -> None:
     await house.ask(kind="embed")
     kept = house.cache.peek_fresh(KEY, house.clock.now)
     assert kept is not None
-    assert (kept.packed_pairs, kept.pair_count) == (b"", 0)
+    assert kept.packed_start == b""
     assert kept.size_bytes > 8192
     house.memory.clear()
     assert (await house.ask(kind="embed")).vectors == (b"\x00" * 4096, b"\x01" * 4096)
@@ -326,7 +326,7 @@ async def test_what_an_answer_weighs_is_not_understated(house: House) -> None:
         await house.ask(cache="refresh")
         kept = house.cache.peek_fresh(KEY, house.clock.now)
         assert kept is not None
-        actual = weight([kept.packed_pairs, kept.reply.text, kept.reply.data, kept.reply.tool_calls, kept.reply.extra])
+        actual = weight([kept.packed_start, kept.reply.text, kept.reply.data, kept.reply.tool_calls, kept.reply.extra])
         assert kept.size_bytes >= actual
         assert kept.size_bytes <= 4 * actual + 3000
 
