@@ -104,11 +104,12 @@ class Journal(msgspec.Struct):
             self.attempts.extend(flown.attempts)
         self.queue_s += flown.queue_s
         self.provider_s += flown.provider_s
-        self.throttled += flown.throttled
-        self.fallbacks += flown.fallbacks
-        self.context_fallbacks += flown.context_fallbacks
-        self.filter_fallbacks += flown.filter_fallbacks
-        self.hedges += flown.hedges
+        if flown.throttled or flown.fallbacks or flown.hedges:
+            self.throttled += flown.throttled
+            self.fallbacks += flown.fallbacks
+            self.context_fallbacks += flown.context_fallbacks
+            self.filter_fallbacks += flown.filter_fallbacks
+            self.hedges += flown.hedges
 
 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True):

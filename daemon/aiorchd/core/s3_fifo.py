@@ -79,12 +79,11 @@ class S3FifoCache(MemoryCache[ValueT]):
 
     def _sweep(self, now: float) -> None:
         for queue in (self._new, self._settled):
-            for _ in range(_SWEPT_PER_PUT):
-                oldest = next(iter(queue), None)
-                if oldest is None or self._entries[oldest].is_fresh(now):
-                    break
+            left = _SWEPT_PER_PUT
+            while queue and left and not self._entries[oldest := next(iter(queue))].is_fresh(now):
                 self._drop(oldest)
                 self._expired += 1
+                left -= 1
 
     def _evict(self) -> None:
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:

@@ -122,13 +122,14 @@ class Purse:
             found = _budget(f"operation {name}", operation.per_day_usd, operation.per_month_usd)
             if found is not None:
                 self._by_operation[name] = found
+        self._limited = bool(self._all or self._by_uid or self._by_unit or self._by_operation)
         self._closed.clear()
         self._wake()
 
     def refusal(self, attempt: Attempt) -> BudgetExceeded | None:
         """Say whether an attempt cannot be paid for, whatever others cost."""
         now = self._wall_clock()
-        limits = self._limits(attempt.call, now)
+        limits = self._limits(attempt.call, now) if self._limited else []
         for limit in limits:
             if self._on_exhausted == "cache_only" and limit.key in self._closed:
                 return self._exhausted(self._shortage(limit, 0), now)
@@ -145,7 +146,7 @@ class Purse:
         noted = False
         while True:
             now = self._wall_clock()
-            limits = self._limits(attempt.call, now)
+            limits = self._limits(attempt.call, now) if self._limited else []
             wish = self._wish(attempt, limits)
             if isinstance(wish, BudgetExceeded):
                 self._over_call_limit += 1
@@ -233,8 +234,6 @@ class Purse:
 
     def _limits(self, call: Call, now: float) -> list[Limit]:
         """Find the limits that hold for a call's attempts now."""
-        if self._all is None and not self._by_uid and not self._by_unit and not self._by_operation:
-            return []
         periods = self._calendar.at(now)
         budgets = self._of(call) if self._all is None else [self._all, *self._of(call)]
         return [limit for budget in budgets for _, limit in _limits_of(budget, periods)]

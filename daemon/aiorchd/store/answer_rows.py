@@ -104,9 +104,9 @@ def _write(connection: sqlite3.Connection, answers: Sequence[StoredAnswer], now:
 
 def storable(answer: StoredAnswer) -> StoredAnswer:
     """Give the answer as it will be read back."""
-    texts = (answer.source_id, answer.partition, answer.model, *answer.tags)
     cost = plain_dollars(answer.cost_usd)
-    if cost == answer.cost_usd and all(text.isascii() for text in texts):
+    texts = "".join((answer.source_id, answer.partition, answer.model, *answer.tags))
+    if cost == answer.cost_usd and texts.isascii():
         return answer
     return StoredAnswer(
         key=answer.key,
