@@ -195,6 +195,22 @@ async def test_a_burst_that_does_not_fill_it_leaves_soon(autojump_clock: trio.te
         assert [(await one.reply()).text for one in asked] == ["CATS", "DOGS"]
 
 
+async def test_who_came_while_the_process_was_held_up_boards(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        memory = Memory()
+        stage, inner = stage_of(nursery, memory)
+        asked = await burst(nursery, stage, asking("cats"))
+        autojump_clock.jump(0.05)  # the wait is over by far when the event loop turns again
+        for _ in range(3):  # and only then are its sockets read
+            await trio.lowlevel.checkpoint()
+        asked += await burst(nursery, stage, asking("dogs"))
+        received = await inner.next()
+        assert set(items_of(received.request) or ()) == {"cats", "dogs"}
+        received.reply(answered(received.request))
+        assert [(await one.reply()).text for one in asked] == ["CATS", "DOGS"]
+    assert memory.told.alone == {}
+
+
 async def test_a_lone_question_does_not_wait_where_none_are_expected(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         memory = Memory()

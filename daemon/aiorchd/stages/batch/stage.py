@@ -35,6 +35,8 @@ _OF_THE_BATCH: Final = frozenset(
 )
 """Errors that say nothing about how a question fares by itself."""
 _CLOSED: Final = "the configuration has changed"
+_LATE_S: Final = 0.001
+_TURNS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,9 @@ class Batch:
                     flight.changed = trio.Event()
                     with trio.move_on_at(decision.look_at):
                         await flight.changed.wait()
+                    if not flight.changed.is_set() and trio.current_time() > decision.look_at + _LATE_S:
+                        # This process was held up, and who came meanwhile has not been read: the silence may be none.
+                        await _let_in(flight)
                 if len(flight.on_board) > 1:
                     await self._fly(flight)
                 error = None
@@ -327,3 +332,11 @@ class Batch:
         call.journal.note(trio.current_time(), "batch", f"is asked alone: {passenger.item.wrong}")
         reply = await self._singles.besides(call, learned)
         return with_share(flight, passenger, reply)
+
+
+async def _let_in(flight: Flight) -> None:
+    """Let the event loop turn until somebody boards, as often as it takes from a socket to here, and some more."""
+    for _ in range(_TURNS):
+        if flight.changed.is_set():
+            return
+        await trio.lowlevel.checkpoint()
