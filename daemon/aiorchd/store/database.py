@@ -210,14 +210,16 @@ class DatabaseFile:
         it holds up everybody. None when there is no answer by then, or lately was none, or others are asking: then `read`
         is the way. Raises `FileFault`.
         """
-        if self._gave_up_waiting or not self._brief_wait.worth_it(trio.current_time()):
+        if (
+            self._gave_up_waiting
+            or self._reader_limit.borrowed_tokens
+            or not self._brief_wait.worth_it(trio.current_time())
+        ):
             return None
-        try:
-            self._reader_limit.acquire_on_behalf_of_nowait(self)
-        except trio.WouldBlock:
-            return None
-        results = self._brief_reader.ask(partial(self._look, question), self._brief_wait.limit_s, self._looked)
+        # Nobody else can begin to read before this returns, so the reader is taken only when it goes on after that.
+        results = self._brief_reader.ask(partial(self._look, question), self._brief_wait.limit_s, self._looked_late)
         if results is None:
+            self._reader_limit.acquire_on_behalf_of_nowait(self)
             self._brief_wait.was_late(trio.current_time())
             return None
         self._brief_wait.came()
@@ -233,9 +235,12 @@ class DatabaseFile:
         except SQLITE_ERRORS as error:
             return fault_of(error)
 
-    def _looked(self, results: list[Any]) -> None:
-        """A look has ended, on Trio's thread: others may read."""
+    def _looked_late(self, results: list[Any]) -> None:
+        """A look has ended that nobody waits for any more, on Trio's thread: others may read."""
         self._reader_limit.release_on_behalf_of(self)
+        self._looked(results)
+
+    def _looked(self, results: list[Any]) -> None:
         for result in results:
             fault = result if isinstance(result, FileFault) else None
             if fault is not None and fault.kind is FaultKind.DAMAGED:
