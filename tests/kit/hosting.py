@@ -230,7 +230,12 @@ async def house(config: Config = CONFIG, *, fallback: tuple[str, ...] = ()) -> A
         config = replace(config, routing=Routing(fallback=fallback))
     host_models, provider = HostModels(), Configured()
     disk: Any = SimpleNamespace(
-        get=_no_answer, put=_nothing, likely=lambda _: False, look=lambda _: None, statistics=dict
+        get=_no_answer,
+        put=_nothing,
+        absent=lambda _: False,
+        likely=lambda _: False,
+        look=lambda _: None,
+        statistics=dict,
     )
     records: list[Any] = []
     sink: Any = SimpleNamespace(record=records.append, record_hit=_nothing)
