@@ -14,7 +14,7 @@ What the checks at all sizes say together of each size are odds (`core.batch_los
   - Checks are many at first, few when nothing was found, and half of a batch as soon as one answer was the odd one: only with
     a model that agrees is it a matter of saving calls.
   - When it is six times likelier than not that too much is lost, the size is halved, or as often as the odds at the smaller size
-    ask for. Then the new one has to prove itself by many checks, and is halved sooner.
+    ask for. Then the new one has to prove itself by many checks, and is halved sooner; the soonest are pairs, which save least.
   - While nothing was too large yet, the size grows by a quarter where the odds have fallen to half of what they were at first.
   - Below a size that once was too large half way to it is tried, in one batch of `TRIAL_EVERY`, half of whose items are
     checked. So looking whether a model has got better costs a small part of what it loses. Before each trial what was seen
@@ -36,14 +36,13 @@ from aiorchd.core.batch_loss import Evidence, LossCurves, Outcome
 FIRST_SIZE: Final = 8
 LOWER: Final = 6.0
 """Odds of losing too much from which on a size is given up."""
-_LOWER_AGAIN: Final = 2.0
-"""The same once a larger one was."""
-_SETTLE: Final = 1.5
-"""A smaller size with more than these odds is passed over on the way down."""
 _DOUBT: Final = 0.2
 """After an odd answer, as many as possible are checked while the odds are above this."""
-_TRUST: Final = 0.1
-"""Odds below which a size that was come down to has proved itself."""
+_LOWER_AGAIN: Final = 12.0
+_SETTLE: Final = 10.0
+_TRUST: Final = 0.35
+"""Times the odds before anything was seen, once a size was too large: to give up a smaller one, too; to pass it over on the way
+down; and to believe that it has proved itself. So pairs, which save least, are to be the surest."""
 _PROVED: Final = 0.5
 _SURE: Final = 0.4
 _TRIAL_PROVED: Final = 0.25
@@ -186,7 +185,7 @@ class BatchSize:
             evidence.add(outcome, items)
         self._since += 1
         size = self.lasting(most)
-        if size > 1 and self.odds(size) >= (_LOWER_AGAIN if self._failed_at else LOWER):
+        if size > 1 and self.odds(size) >= (self._lower_again(size) if self._failed_at else LOWER):
             self._lower(size)
         elif size < most and self._trial is None:
             self._maybe_raise(size, most)
@@ -241,7 +240,9 @@ class BatchSize:
         odds = self.odds(size)
         in_doubt = self._short.batch_odd > 0.5 and odds > _DOUBT
         # Who was worse in larger batches is likely to be so in these, and is to prove more than that nothing was seen.
-        if in_doubt or (self._failed_at and (odds > _TRUST or self._since < _PROVING_CHECKS)):
+        if in_doubt or (
+            self._failed_at and (odds > _TRUST * self._curves.odds_at_first(size) or self._since < _PROVING_CHECKS)
+        ):
             return max(share, min(0.5, _DOUBTFUL_SHARE * (1.0 - 1.0 / max(2, size))))
         made = self._made
         asked_for = max(made, self._promised)
@@ -250,11 +251,14 @@ class BatchSize:
             return max(share, _FIRST_SHARE)
         return share / 3 if size >= self._most or made < _MANY_CHECKS else share
 
+    def _lower_again(self, size: int) -> float:
+        return min(LOWER, _LOWER_AGAIN * self._curves.odds_at_first(size))
+
     def _lower(self, size: int) -> None:
         self._failed_at[size] = self._failed_at.get(size, 0) + 1
         self._lowered += 1
         smaller = size // 2
-        while smaller > 1 and self.odds(smaller) > _SETTLE:
+        while smaller > 1 and self.odds(smaller) > _SETTLE * self._curves.odds_at_first(smaller):
             smaller //= 2
         self._go_to(max(1, smaller))
 
@@ -263,7 +267,7 @@ class BatchSize:
         if failed is not None:
             half_way = min(most, failed if size > 4 and failed - size <= 2 else max(size + 1, (size + failed) // 2))
             patience = _CHECKS_BEFORE_TRIAL * 2 ** min(6, self._failed_at.get(half_way, 1) - 1)
-            if self._since >= patience and self.odds(size) <= _TRUST:
+            if self._since >= patience and self.odds(size) <= _TRUST * self._curves.odds_at_first(size):
                 self._try(half_way)
         elif self._since >= _LEAST_CHECKS:
             larger = min(most, max(size + 1, int(size * _GROWTH)))
@@ -286,7 +290,7 @@ class BatchSize:
     def _judge_trial(self) -> None:
         assert self._trial is not None
         size, odds = self._trial, self._tried.odds(self._trial)
-        if self._trial_odd and odds >= _LOWER_AGAIN:
+        if self._trial_odd and odds >= self._lower_again(size):
             self._end_trial()
         elif odds <= _TRIAL_PROVED * self._curves.odds_at_first(size):
             self._failed_at = {at: often for at, often in self._failed_at.items() if at > size}

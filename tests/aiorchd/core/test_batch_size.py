@@ -103,8 +103,8 @@ def test_what_loses_little_and_evenly_is_found_within_200_items_and_settled() ->
     """A point and a half for each further item: 10 of 100 are lost in eights, and in pairs more than a point still."""
     runs = [run(seed, items=900, loss=lambda size: 0.015 * (size - 1)) for seed in range(60)]
     assert sum(one.found_after is not None and one.found_after <= 200 for one in runs) >= 51
-    assert sum(one.lost for one in runs) / len(runs) <= 0.009
-    assert sum(one.lost <= 0.01 for one in runs) >= 48
+    assert sum(one.lost for one in runs) / len(runs) <= 0.005
+    assert sum(one.lost <= 0.01 for one in runs) >= 54
 
 
 def test_noise_of_one_in_a_hundred_ruins_nobody() -> None:
@@ -175,7 +175,7 @@ def test_one_that_loses_even_in_pairs_is_asked_alone_and_tried_again_seldom() ->
     rule = BatchSize(CURVES)
     found = run(4, items=2000, loss=lambda size: 0.3, rule=rule)
     assert found.calls >= 1800
-    assert rule.lowered == 3, "from 8 to 1; what is tried later is no size that was brought down"
+    assert rule.lowered in (2, 3), "from 8 to 1; what is tried later is no size that was brought down"
     assert run(5, items=20_000, rule=rule).size == 10, "it has got better"
 
 
