@@ -27,6 +27,8 @@ _SMALL_ROWS: Final = 2_048
 """So far a block doubles; then it becomes whole, which costs no memory before it is used."""
 MANY: Final = 4_096
 """From so many on codes are used: to compare all would take longer."""
+_CODES_AHEAD: Final = 8
+"""Codes are begun when there are so many times fewer: those of all that are there are made in one go."""
 CANDIDATES: Final = 400
 _BLOCKS_A_STEP: Final = 3
 _WORD: Final = 8
@@ -42,7 +44,7 @@ class Nearest:
         self._words = -(-dimensions // (8 * _WORD))
         self._vectors: list[Any] = []
         self._codes: list[Any] = []
-        """By block, one row for each 64 components; empty while all are compared."""
+        """By block, one row for each 64 components; of use from ``many`` on."""
         self._numbers: list[int] = []
         """By place."""
         self._places: PartedDict[int, int] = PartedDict(lambda number: number >> 12)
@@ -67,7 +69,7 @@ class Nearest:
             place = self._places[number] = len(self._numbers)
             self._numbers.append(number)
         self._write(place, row)
-        if not self._codes and len(self._numbers) >= self._many:
+        if not self._codes and len(self._numbers) * _CODES_AHEAD >= self._many:
             self._begin_codes()
 
     def remove(self, number: int) -> None:
@@ -96,7 +98,7 @@ class Nearest:
     def steps(self, vector: bytes, count: int) -> Generator[None, None, list[tuple[int, float]]]:
         """Search like `search`, and pause about every millisecond. What is put in or taken out in a pause is found or not."""
         wanted = np.frombuffer(vector, dtype="<f4")
-        if not self._codes:
+        if len(self._numbers) < self._many or not self._codes:
             return self._best(range(len(self._numbers)), self._all(wanted), count)
         distances: Any = np.empty(len(self._codes) * BLOCK, dtype=np.uint16)
         code = self._code_of(wanted[None, :])[:, 0]

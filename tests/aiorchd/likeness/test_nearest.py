@@ -66,6 +66,16 @@ def test_by_codes_the_nearest_of_many_is_found(dimensions: int) -> None:
     assert found >= 199
 
 
+def test_codes_are_begun_while_there_are_few_and_are_right_when_there_are_many() -> None:
+    pool = vectors(200)
+    index = Nearest(D, many=80, candidates=1)
+    for number, vector in enumerate(pool):
+        assert bool(index._codes) == (number >= 10)
+        index.add(number, vector.tobytes())
+    found = [index.search(vector.tobytes(), 1)[0][0] for vector in pool]
+    assert found == list(range(200))
+
+
 @pytest.mark.parametrize("pauses", [1, 2])
 def test_what_comes_and_goes_while_it_pauses_hurts_nobody(pauses: int) -> None:
     # A pause after each 3 blocks, and one before the candidates are compared: one dimension keeps that small.
