@@ -12,9 +12,10 @@ from typing import Final
 _NEEDED: Final = ("trio", "msgspec", "msgpack")
 _AT_ONCE_S: Final = 5.0
 _PAUSE_S: Final = 2.0
-_GARBAGE_THRESHOLDS: Final = (1_000, 2, 2_700)
-"""A look through so many objects takes half a millisecond, and the next older ones are few. All are looked through as seldom as
-with (20 000, 20, 20), whose first looks took 5 to 9 ms each."""
+_GARBAGE_THRESHOLDS: Final = (3_000, 1, 1_350)
+"""A look through so many objects takes a millisecond, and the next older ones are no more than that again. With a third of it
+what twenty calls hold while they wait is looked through again and again, for a tenth of the CPU of a miss; with 20 000 a look
+took 5 to 9 ms. All are looked through every eight million."""
 _SWITCH_INTERVAL_S: Final = 0.0005
 """A thread that computes lets the loop go on after so long; Python's own 5 ms would be seen by everybody who waits."""
 
