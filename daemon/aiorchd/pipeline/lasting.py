@@ -320,7 +320,7 @@ def lasting_state(
             chance=rng.random,
             log=Log("semantic"),
         ),
-        batching=BatchMemory(config.batch, store=batch_store, log=Log("batching")),
+        batching=BatchMemory(config.batch, store=batch_store, log=Log("batch")),
         turnstiles={},
         purse=Purse(config, spending=spending or Spending(), store=spending_store, wall_clock=wall_clock),
         host_models=host_models if host_models is not None else HostModels(),
