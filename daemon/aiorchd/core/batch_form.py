@@ -36,7 +36,7 @@ _SCHEMA_ANSWERS: Final = "; answers are as the schema says."
 
 _ID_LETTERS: Final = "bcdfghjkmnpqrstvwxz23456789"
 """Without vowels, so that no words come out, and without what looks like something else."""
-_ID_LENGTH: Final = 3
+_ID_LENGTH: Final = 2
 _SPECIAL: Final = re.compile(r'\\.|["{}\[\]]|\s+', re.DOTALL)
 _FENCE: Final = re.compile(r"```[^\S\n]*[\w+.-]*[^\S\n]*\n(.*?)\n?```", re.DOTALL)
 ENTRY_TOKENS: Final = 24
