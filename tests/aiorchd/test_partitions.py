@@ -171,6 +171,8 @@ async def ask_all(asked: Sequence[tuple[int, str, str | None, str, bool]], at_on
 
 @example([(1, "", None, TEXTS[0], False)] * 4, 4)
 @example([(1, "", "mine", f"2026-01-0{day}T00:00:00Z", False) for day in (1, 2)], 1)
+@example([(1, "", None, TEXTS[0], False)] * 2, 1)
+@example([(1, "", "mine", text, False) for text in TEXTS], 1)
 @settings(max_examples=25, deadline=None)
 @given(steps, st.integers(1, 6))
 def test_no_partition_is_crossed_at_any_depth(
