@@ -1,14 +1,14 @@
 """Several questions in one prompt, and its answer taken apart again: strict, so that no answer reaches the wrong question.
 
 The form. The system message is the operation's own, then constant instructions. The user message tells once what all the
-prompts begin and end with, and ends with one JSON document, ``{"items": [{"id": "k7qd", "text": "…"}]}``. What never changes
+prompts begin and end with, and ends with one JSON document, ``{"items": [{"id": "k7", "text": "…"}]}``. What never changes
 stands first, where providers' prompt caches know it. A text is a JSON string, so nothing in it can end it; ids are drawn
 anew for each batch and stand in no text, so no text can speak of another item by its id.
 
 What is common is cut where a line ends, else where a word ends, and never inside quotes or brackets: an item is a
 text that a reader understands, and no half of a JSON document.
 
-The answer is ``{"answers": [{"id": "k7qd", "answer": …}]}`` and nothing else. An id that is missing, that comes twice, or
+The answer is ``{"answers": [{"id": "k7", "answer": …}]}`` and nothing else. An id that is missing, that comes twice, or
 whose entry is not of that form (a name that stands twice in a JSON object included) costs that item its answer and no other;
 an entry under an id that was not asked is dropped and counted.
 

@@ -206,7 +206,3 @@ def _parsed(text: Any) -> Any:
         return json.loads(text)
     except ValueError:
         return None
-
-
-def _is_long(text: str | None) -> bool:
-    return text is not None and len(text) > _LONGEST_TEXT
