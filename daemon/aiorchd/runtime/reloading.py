@@ -31,6 +31,7 @@ from aiorchd.runtime.logs import Log
 from aiorchd.runtime.watch import FileWatch
 
 _LOOK_AT_FILES_S: Final = 1.0
+_SETTLE_S: Final = 0.1
 
 Result: TypeAlias = Literal["accepted", "unchanged", "refused"]
 
@@ -167,7 +168,7 @@ class Reloading:
 
     async def follow_files(self) -> None:
         """Reload when a file that the configuration names (a schema) has another content, for ever. They are looked at every
-        second, by their status, and read only where that is another.
+        second, by their status, and read only where that is another; half a write gets a tenth of a second to end.
         """
         seen: dict[Path, tuple[int, ...] | None] = {}
         while True:
@@ -175,6 +176,8 @@ class Reloading:
             materials = self._loaded.materials
             named = any(material.files for material in materials.values())
             if named and await trio.to_thread.run_sync(_are_changed, materials, seen):
+                await trio.sleep(_SETTLE_S)
+                await trio.to_thread.run_sync(_are_changed, materials, seen)  # what the reload finds is no news later
                 await self.reload("file")
 
     async def override(self, key: str, value: Any, *, by: str) -> Verdict:

@@ -268,6 +268,11 @@ async def test_a_reload_takes_secrets_that_changed_though_the_file_did_not(path:
     assert applied.attempts == [2]
 
 
+async def look_of_another_thread() -> None:
+    """The clock jumps; the look at the file, in a thread, does not."""
+    await trio.to_thread.run_sync(time.sleep, 0.001)
+
+
 async def test_files_that_it_names_are_followed_too(path: Path, autojump_clock: trio.testing.MockClock) -> None:
     schema = path.parent / "s.json"
     schema.write_text("{}")
@@ -278,7 +283,7 @@ async def test_files_that_it_names_are_followed_too(path: Path, autojump_clock: 
     async def told_of(number: int) -> None:
         while len(told) < number:
             await trio.sleep(0.3)
-            await trio.to_thread.run_sync(time.sleep, 0.001)  # the clock jumps, the look at the file does not
+            await look_of_another_thread()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(owner.follow_files)
@@ -291,3 +296,24 @@ async def test_files_that_it_names_are_followed_too(path: Path, autojump_clock: 
     changed = ("operations.one.output_schema",)
     assert told == [("accepted", changed), ("refused", ()), ("accepted", changed), ("refused", ())]
     assert owner.loaded.materials["one"].output_schema == {"type": "number"}
+
+
+@pytest.mark.parametrize(("whole", "verdict"), [('{"type": "string"}', "accepted"), ("{", "refused")])
+async def test_half_a_write_of_a_file_that_it_names_is_no_verdict(
+    path: Path, autojump_clock: trio.testing.MockClock, whole: str, verdict: str
+) -> None:
+    schema = path.parent / "s.json"
+    schema.write_text("{}")
+    path.write_text(GOOD.format(2) + "[operations.one]\noutput_schema = 's.json'\n")
+    told: list[str] = []
+    owner = reloading(path, Applied(), lambda verdict: told.append(verdict.result))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(owner.follow_files)
+        schema.write_text("")
+        await trio.sleep(1.05)
+        schema.write_text(whole)
+        for _ in range(10):
+            await trio.sleep(0.5)
+            await look_of_another_thread()
+        nursery.cancel_scope.cancel()
+    assert told == [verdict]
