@@ -65,6 +65,11 @@ class Dialect(Protocol):
         `Call.recurring`."""
         ...
 
+    def read_usual(self, body: bytes, asked: WireRequest) -> ChatAnswer | None:
+        """Read the body of a whole answer at once where it is of the usual form, to the same that `read_chat` makes of it; None
+        for any other, and where a dialect knows no usual form."""
+        ...
+
     def read_chat(self, payload: Any, asked: WireRequest) -> ChatAnswer:
         """Read the JSON of a whole answer; raises `Unreadable`."""
         ...

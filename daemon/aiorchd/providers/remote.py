@@ -77,28 +77,31 @@ class RemoteProvider:
 
     async def chat(self, attempt: Attempt) -> Reply:
         """Answer a chat call, streamed when the call has a sink (see `Provider.chat`)."""
-        self._demand_key()
-        sink = attempt.call.sink
+        if self._missing_key is not None:
+            raise self._keyless(self._missing_key)
         call = attempt.call
+        sink = call.sink
         asked = self._dialect.chat_request(
             call.request, attempt.target, stream=sink is not None, recurring=call.recurring
         )
         if asked.not_sent:
             told = f"{self.name} has no field for {', '.join(asked.not_sent)}: left out"
-            attempt.call.journal.note(trio.current_time(), "provider", told)
+            call.journal.note(trio.current_time(), "provider", told)
         if sink is not None:
             return await self._chat_streamed(attempt, asked, sink)
-        headers = _with(self._headers, asked.headers)
+        headers = _with(self._headers, asked.headers) if asked.headers else self._headers
         response = await self._transport.request("POST", asked.endpoint, headers, asked.body, self._timeouts)
         return self._reply(attempt, asked, self._read_whole(attempt, asked, response))
 
     async def embed(self, attempt: Attempt) -> Reply:
         """Turn each input string into a vector."""
-        self._demand_key()
+        if self._missing_key is not None:
+            raise self._keyless(self._missing_key)
         request, target = attempt.call.request, attempt.target
         asked = self._dialect.embed_request(request, target)
         headers = _with(self._headers_embed, asked.headers)
         response = await self._transport.request("POST", asked.endpoint, headers, asked.body, self._timeouts)
+        self._note(attempt, response)
         payload = self._parse(attempt, response, depth=sys.maxsize)  # nothing but vectors is taken from it
         try:
             embedded = self._dialect.read_vectors(payload, len(request["input"]), request.get("dimensions"))
@@ -124,11 +127,8 @@ class RemoteProvider:
             self._transport, listing, models if where.names_count else (), self._wall_clock, timeout_s
         )
 
-    def _demand_key(self) -> None:
-        if self._missing_key is not None:
-            raise ProviderAuth(
-                f"{self.name} has no key: {self._missing_key.where}", details={"provider": self.name, "sent": False}
-            )
+    def _keyless(self, missing: MissingKey) -> ProviderAuth:
+        return ProviderAuth(f"{self.name} has no key: {missing.where}", details={"provider": self.name, "sent": False})
 
     async def _chat_streamed(self, attempt: Attempt, asked: WireRequest, sink: DeltaSink) -> Reply:
         assembler, began = self._dialect.assembler(self._key, asked), trio.current_time()
@@ -201,6 +201,11 @@ class RemoteProvider:
         return reply
 
     def _read_whole(self, attempt: Attempt, asked: WireRequest, response: Response) -> ChatAnswer:
+        self._note(attempt, response)
+        if response.status < 400:
+            usual = self._dialect.read_usual(response.body, asked)
+            if usual is not None:
+                return usual
         payload = self._parse(attempt, response)
         try:
             return self._dialect.read_chat(payload, asked)
@@ -209,7 +214,6 @@ class RemoteProvider:
 
     def _parse(self, attempt: Attempt, response: Response, *, depth: int = DEEPEST) -> Any:
         """Check status and form of a whole answer and give its JSON."""
-        self._note(attempt, response)
         if response.status >= 400:
             raise self._refusal(attempt, read_complaint(response.status, response.body, self._key), response)
         try:

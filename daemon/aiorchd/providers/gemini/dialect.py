@@ -45,6 +45,10 @@ class GeminiDialect:
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         return WireRequest(self._addresses.of(method, target.provider_model), body, not_sent=not_sent)
 
+    def read_usual(self, body: bytes, asked: WireRequest) -> None:  # noqa: ARG002
+        """Know no usual form (see `Dialect`)."""
+        return
+
     def read_chat(self, payload: Any, asked: WireRequest) -> ChatAnswer:
         """Read a whole answer (see `Dialect`)."""
         del asked

@@ -15,6 +15,7 @@ from aiorchd.providers.openai.options import Addresses, OpenAiOptions
 from aiorchd.providers.openai.request import encode_chat, encode_embeddings
 from aiorchd.providers.openai.stream import ChatAssembler
 from aiorchd.providers.openai.usage import read_usage
+from aiorchd.providers.openai.usual_answer import read_usual
 from aiorchd.providers.secret import Secret
 from aiorchd.providers.transport.channel import Headers
 
@@ -45,6 +46,11 @@ class OpenAiDialect:
         del recurring
         body = encode_chat(request, target, self._options, stream=stream)
         return WireRequest(self._addresses.of("chat/completions", target.provider_model), body)
+
+    def read_usual(self, body: bytes, asked: WireRequest) -> ChatAnswer | None:
+        """Read a whole answer of the usual form (see `Dialect`)."""
+        del asked
+        return read_usual(body)
 
     def read_chat(self, payload: Any, asked: WireRequest) -> ChatAnswer:
         """Read a whole answer (see `Dialect`)."""

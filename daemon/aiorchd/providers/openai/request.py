@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiorchd.calls.target import Target
 from aiorchd.providers.openai.options import OpenAiOptions
-from aiorchd.providers.request_body import checked_extra, to_json
+from aiorchd.providers.request_body import checked_extra, holds_only_texts, texts_to_json, to_json
 
 _SAME_NAME: Final = ("tools", "tool_choice", "temperature", "seed", "stop")
 _NOT_IN_EXTRA: Final = ("model", "messages", "stream", "input")
@@ -27,13 +27,17 @@ def encode_chat(request: Mapping[str, Any], target: Target, options: OpenAiOptio
     Lowest first: what the configuration says of the model (``target.extra``), the call's own fields, the call's
     ``extra``, which may add and change anything but the model, the messages and the mode.
     """
-    body: dict[str, Any] = {**target.extra, "model": target.provider_model, "messages": request["messages"]}
-    if len(request) > 1:
+    messages = request["messages"]
+    body: dict[str, Any] = {**target.extra, "model": target.provider_model, "messages": messages}
+    plain = len(request) == 1
+    if not plain:
         body |= _wishes(request, target, options)
     if stream:
         body["stream"] = True
         wished = body.get("stream_options")
         body["stream_options"] = {**(wished if isinstance(wished, Mapping) else {}), "include_usage": True}
+    if plain and not target.extra and holds_only_texts(messages):
+        return texts_to_json(body)
     return to_json(body)
 
 

@@ -29,25 +29,38 @@ def read_usage(raw: Any) -> Usage | None:
     total = token_count(raw.get("total_tokens"))
     if prompt is None:
         return None
+    cached = _told(raw.get("prompt_tokens_details"), "cached_tokens")
+    if cached is None:
+        cached = token_count(raw.get("prompt_cache_hit_tokens"))
+    cache_write = _told(raw.get("prompt_tokens_details"), "cache_write_tokens")
+    reasoning = _told(raw.get("completion_tokens_details"), "reasoning_tokens")
+    return usage_of(prompt, completion, total, cached, cache_write, reasoning)
+
+
+def usage_of(
+    prompt: int,
+    completion: int | None,
+    total: int | None,
+    cached: int | None,
+    cache_write: int | None,
+    told: int | None,
+) -> Usage | None:
+    """Part the provider's counts, ``told`` being those of its reasoning; None when they make no sense together."""
     if completion is None:
         if total is None or total < prompt:
             return None
         completion = total - prompt
-    details = raw.get("prompt_tokens_details")
-    cached = _told(details, "cached_tokens")
-    if cached is None:
-        cached = token_count(raw.get("prompt_cache_hit_tokens")) or 0
-    cache_read = min(cached, prompt)
-    cache_write = min(_told(details, "cache_write_tokens") or 0, prompt - cache_read)
-    reasoning = _told(raw.get("completion_tokens_details"), "reasoning_tokens") or 0
-    beyond = total - prompt - completion if total is not None else 0
-    if beyond > 0 and (reasoning == 0 or beyond == reasoning):
-        # More in all than prompt and completion: reasoning that was counted beside the completion.
-        reasoning, output = beyond, completion
+    if cached or cache_write:
+        cache_read = min(cached or 0, prompt)
+        cache_write = min(cache_write or 0, prompt - cache_read)
     else:
-        reasoning = min(reasoning, completion)
-        output = completion - reasoning
-    return Usage(prompt - cache_read - cache_write, cache_read, cache_write, output, reasoning)
+        cache_read = cache_write = 0
+    beyond = total - prompt - completion if total is not None else 0
+    if beyond > 0 and (not told or beyond == told):
+        # More in all than prompt and completion: reasoning that was counted beside the completion.
+        return Usage(prompt - cache_read - cache_write, cache_read, cache_write, completion, beyond)
+    reasoning = min(told, completion) if told else 0
+    return Usage(prompt - cache_read - cache_write, cache_read, cache_write, completion - reasoning, reasoning)
 
 
 def _told(details: Any, name: str) -> int | None:

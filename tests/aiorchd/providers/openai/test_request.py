@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from harness import a_target
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aiorch.errors import InvalidRequest
 from aiorchd.providers.openai import OpenAiOptions
@@ -240,3 +242,20 @@ def test_what_serves_the_providers_prompt_cache_passes_untouched() -> None:
     body = chat({"messages": messages, "extra": extra})
     assert body["messages"] == messages
     assert {name: body[name] for name in extra} == extra
+
+
+@given(
+    messages=st.lists(st.fixed_dictionaries({"role": st.text(), "content": st.text()}), min_size=1),
+    stream=st.booleans(),
+)
+def test_texts_alone_are_written_as_everything_else_is(messages: Any, stream: bool) -> None:
+    target = a_target()
+    quick = encode_chat({"messages": messages}, target, OPTIONS, stream=stream)
+    slow = encode_chat({"messages": messages, "seed": 1}, target, OPTIONS, stream=stream)
+    assert quick == slow.replace(b',"seed":1', b"", 1)
+
+
+@pytest.mark.parametrize("content", [b"bytes", {1, 2}, [b"bytes"]])
+def test_what_is_no_text_is_not_written_as_one(content: Any) -> None:
+    with pytest.raises(InvalidRequest, match="cannot be written as JSON"):
+        encode_chat({"messages": [{"role": "user", "content": content}]}, a_target(), OPTIONS, stream=False)
