@@ -1,7 +1,8 @@
-"""An answer as memory keeps it: marked as a hit, packed for the wire, weighed."""
+"""An answer as memory keeps it: weighed, and when it is first given marked as a hit and packed for the wire."""
 
 from __future__ import annotations
 
+import math
 from struct import Struct
 from typing import Final
 
@@ -14,8 +15,11 @@ from aiorchd.calls.answer import fixed_fields, foreign_parts, from_body, own_fie
 from aiorchd.calls.ports import StoredAnswer
 from aiorchd.calls.reply import Reply
 
-_ENTRY_BYTES: Final = 1500
-"""What a kept answer weighs besides its content, measured."""
+NEVER_GIVEN: Final = -math.inf
+"""`Kept.look_at` of what nobody has asked for again."""
+
+_ENTRY_BYTES: Final = 1900
+"""What a kept answer weighs besides its content, measured; what is packed around that among it."""
 _OBJECT_FACTOR: Final = 20
 """Bytes of Python objects per byte of packed data, at the least favourable: maps of short texts and small lists."""
 _OWN_PAIRS: Final = 2
@@ -24,14 +28,14 @@ _pack_map_head: Final = Struct(">BH").pack
 
 
 class Kept(msgspec.Struct, eq=False):
-    """An answer in memory. ``reply`` is marked as a hit already; ``packed_start`` is the packed wire
-    reply up to the name ``id``: a hit adds the value of that, and its ``timing`` (empty for embeddings). Fresh until
-    ``expires_at``, wall time like ``stored_at``. Nobody changes one, but for ``look_at``: whoever serves it at or after that time
-    looks twice, since it is out of date or the disk has not heard of it for a while.
+    """An answer in memory. Most are never asked for again, so what a hit needs is made by `make_ready`, which whoever gives it
+    calls first. From then on ``reply`` is marked as a hit, and ``packed_start`` is the packed wire reply up to the name ``id``: a
+    hit adds the value of that, and its ``timing`` (empty for embeddings). Fresh until ``expires_at``, wall time like
+    ``stored_at``. Nobody else changes one, but for ``look_at``: whoever serves it at or after that time looks twice, since it is
+    given for the first time, is out of date, or the disk has not heard of it for a while.
     """
 
     reply: Reply
-    packed_start: bytes
     stored_at: float
     expires_at: float
     source_id: str
@@ -39,7 +43,33 @@ class Kept(msgspec.Struct, eq=False):
     partition: str
     tags: tuple[str, ...]
     size_bytes: int
-    look_at: float
+    look_at: float = NEVER_GIVEN
+    packed_start: bytes = b""
+    ready: bool = False
+
+    def make_ready(self) -> None:
+        """Prepare it for hits, unless it is."""
+        if self.ready:
+            return
+        self.ready = True
+        reply = self.reply
+        self.reply = hit = replace(
+            reply,
+            cache="exact",
+            saved_usd=reply.cost_usd,
+            source_id=self.source_id,
+            age_s=0.0,
+            saved_s=reply.saved_s or reply.provider_s or None,
+            batched=False,
+            attempts=0,
+            bill=None,
+            queue_s=0.0,
+            provider_s=0.0,
+        )
+        if hit.vectors is None:  # else the door packs vectors as each caller wants them
+            fields = {**fixed_fields(hit), **own_fields(hit)}
+            pairs = pack_around(fields, [])[_header_bytes(len(fields)) :]  # what is foreign was looked through before
+            self.packed_start = _pack_map_head(0xDE, len(fields) + _OWN_PAIRS) + pairs + _ID
 
     def belongs_to(self, uid: int, partition: str, *, shared: bool) -> bool:
         """Tell whether a user may have it."""
@@ -51,9 +81,12 @@ def kept_from_disk(stored: StoredAnswer) -> Kept | None:
     reply = from_body(stored.body)
     if reply is None:
         return None
-    return kept_of(
+    kept = kept_of(
         reply, stored.stored_at, stored.expires_at, stored.source_id, stored.uid, stored.partition, stored.tags
     )
+    if kept is not None:
+        kept.make_ready()
+    return kept
 
 
 def kept_of(
@@ -65,35 +98,18 @@ def kept_of(
     partition: str,
     tags: tuple[str, ...],
 ) -> Kept | None:
-    """Prepare an answer for hits; None when it holds what no wire carries."""
-    hit = replace(
-        reply,
-        cache="exact",
-        saved_usd=reply.cost_usd,
-        source_id=source_id,
-        age_s=0.0,
-        saved_s=reply.saved_s or reply.provider_s or None,
-        batched=False,
-        attempts=0,
-        bill=None,
-        queue_s=0.0,
-        provider_s=0.0,
-    )
-    size_bytes = _ENTRY_BYTES
+    """Weigh an answer; None when it holds what no wire carries."""
+    text = reply.text
     try:
-        foreign = foreign_parts(hit)
-        objects = pack_around([hit.data, hit.tool_calls, hit.extra, hit.validation], foreign)
-        if hit.vectors is None:
-            fields = {**fixed_fields(hit), **own_fields(hit)}
-            pairs = pack_around(fields, [])[_header_bytes(len(fields)) :]  # what is foreign was looked through above
-            packed = _pack_map_head(0xDE, len(fields) + _OWN_PAIRS) + pairs + _ID
-        else:
-            packed = b""  # the door packs vectors as each caller wants them
-            size_bytes += sum(len(vector) + 40 for vector in hit.vectors)
-    except LocalProtocolError:
+        objects = pack_around([reply.data, reply.tool_calls, reply.extra, reply.validation], foreign_parts(reply))
+        text_bytes = len(text) if text.isascii() else len(text.encode())
+    except (LocalProtocolError, UnicodeEncodeError):
         return None
-    size_bytes += len(packed) + 2 * len(hit.text) + _OBJECT_FACTOR * len(objects)
-    return Kept(hit, packed, stored_at, expires_at, source_id, uid, partition, tags, size_bytes, stored_at)
+    # The objects and the text are there twice: as they are, and packed.
+    size_bytes = _ENTRY_BYTES + text_bytes + 2 * len(text) + (1 + _OBJECT_FACTOR) * len(objects)
+    if reply.vectors is not None:
+        size_bytes += sum(len(vector) + 40 for vector in reply.vectors)
+    return Kept(reply, stored_at, expires_at, source_id, uid, partition, tags, size_bytes)
 
 
 def _header_bytes(pairs: int) -> int:

@@ -109,9 +109,12 @@ def request_key(
     ``quality_threshold`` count as members of it. Raises `UncanonicalError` naming the place.
     """
     who = "n" if uid is None else f"i{uid};"
-    parts = [f"l5:{who}{_text(partition)}{_text(kind)}{policy}"]
-    _write(parts.append, relevant(request, task=task, quality_threshold=quality_threshold), 0)
-    return b"\x01" + blake2b(_encoded("".join(parts)), digest_size=KEY_BYTES - 1).digest()
+    parts = [f"l5:{who}{_text(partition) if partition else 's0:'}{_text(kind)}{policy}"]
+    if len(request) == 1 and task is None and quality_threshold is None and type(request.get("messages")) is list:
+        _write_messages(parts.append, request["messages"])  # as most are: nothing to be left out
+    else:
+        _write(parts.append, relevant(request, task=task, quality_threshold=quality_threshold), 0)
+    return b"\x01" + blake2b("".join(parts).encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES - 1).digest()
 
 
 def relevant(
@@ -124,8 +127,6 @@ def relevant(
     left out are ``top_p: 1`` and its like: servers of the same dialect have defaults of their own (a model's
     generation_config), so there the argument and its absence are different questions.
     """
-    if len(request) == 1 and task is None and quality_threshold is None and type(request.get("messages")) is list:
-        return dict(request)  # as most are
     kept = {name: value for name, value in request.items() if value is not None and name not in IRRELEVANT}
     extra = kept.get("extra")
     if task is not None:
@@ -226,6 +227,16 @@ def _write_unusual(append: _Append, value: Any, depth: int) -> None:
         )
 
 
+def _write_messages(append: _Append, messages: list[Any]) -> None:
+    """Write a map of messages and nothing else."""
+    append("m1:s8:messages")
+    try:
+        _write_list(append, messages, 1)
+    except UncanonicalError as error:
+        error.path = f".messages{error.path}"
+        raise
+
+
 def _write_list(append: _Append, items: Sequence[Any], depth: int) -> None:
     if depth >= MAX_DEPTH:
         raise UncanonicalError(f"nested deeper than {MAX_DEPTH} levels")
@@ -234,6 +245,12 @@ def _write_list(append: _Append, items: Sequence[Any], depth: int) -> None:
     index = 0
     try:
         for item in items:
+            if type(item) is dict and len(item) == 2 and depth < MAX_DEPTH:  # a role and a text, as most messages
+                role, content = item.get("role"), item.get("content")
+                if type(role) is str and type(content) is str and role.isascii() and content.isascii():
+                    append(f"m2:s7:contents{len(content)}:{content}s4:roles{len(role)}:{role}")
+                    index += 1
+                    continue
             _write(append, item, depth)
             index += 1
     except UncanonicalError as error:
@@ -244,19 +261,6 @@ def _write_list(append: _Append, items: Sequence[Any], depth: int) -> None:
 def _write_map(append: _Append, members: dict[Any, Any], depth: int) -> None:
     if depth >= MAX_DEPTH:
         raise UncanonicalError(f"nested deeper than {MAX_DEPTH} levels")
-    if len(members) == 1 and "messages" in members:  # as most requests have
-        append("m1:s8:messages")
-        try:
-            _write(append, members["messages"], depth + 1)
-        except UncanonicalError as error:
-            error.path = f".messages{error.path}"
-            raise
-        return
-    if len(members) == 2:  # as most messages have
-        role, content = members.get("role"), members.get("content")
-        if type(role) is str and type(content) is str and role.isascii() and content.isascii():
-            append(f"m2:s7:contents{len(content)}:{content}s4:roles{len(role)}:{role}")
-            return
     for name in members:
         if type(name) is not str or not name.isascii():
             members = _normalised_names(members)

@@ -69,7 +69,7 @@ class S3FifoCache(MemoryCache[ValueT]):
 
     def _insert(self, key: bytes, entry: Entry[ValueT]) -> None:
         self._entries[key] = entry
-        if key in self._remembered:
+        if self._remembered and key in self._remembered:
             del self._remembered[key]
             entry.settled = True
             self._settled[key] = None
@@ -78,7 +78,7 @@ class S3FifoCache(MemoryCache[ValueT]):
             self._new_bytes += entry.size_bytes
 
     def _sweep(self, now: float) -> None:
-        for queue in (self._new, self._settled):
+        for queue in (self._new, self._settled) if self._settled else (self._new,):
             left = _SWEPT_PER_PUT
             while queue and left and not self._entries[oldest := next(iter(queue))].is_fresh(now):
                 self._drop(oldest)
@@ -91,8 +91,9 @@ class S3FifoCache(MemoryCache[ValueT]):
                 self._pass_new_on()
             else:
                 self._pass_settled_on()
-        while len(self._remembered) > max(len(self._entries), self._max_entries // _NEW_SHARE):
-            self._remembered.popitem(last=False)
+        if self._remembered:
+            while len(self._remembered) > max(len(self._entries), self._max_entries // _NEW_SHARE):
+                self._remembered.popitem(last=False)
 
     def _too_many_are_new(self) -> bool:
         if len(self._entries) > self._max_entries:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from hashlib import blake2b
+from operator import itemgetter
 from struct import Struct
 from typing import Any, Final
 
@@ -74,8 +75,9 @@ class Pipeline:
         self._cache = cache
         self._stages = stages
         self._retire = retire
-        self._default_timeout_s = config.timeouts.total_s
         self._max_timeout_s = config.timeouts.max_total_s
+        usual_s = config.timeouts.total_s, "timeouts.total_s"
+        self._usual_timeout = min(usual_s, (self._max_timeout_s, "timeouts.max_total_s"), key=itemgetter(0))
         self._clock = trio.lowlevel.current_clock().current_time
         self._next_id = lasting.names.next
         self._wall_clock = lasting.wall_clock
@@ -99,7 +101,7 @@ class Pipeline:
         """
         asked = question
         question, key, exact_key = self._identify(caller, question)
-        by_chance = samples(question.request)
+        by_chance = len(question.request) > 1 and samples(question.request)  # not as most, who have only messages
         wanted = question.cache_samples or 0
         kept = caller.uid != UNMAPPED_UID and (not by_chance or wanted > 0)
         return Prepared(
@@ -144,10 +146,11 @@ class Pipeline:
 
     def _identify(self, caller: Caller, question: Question) -> tuple[Question, bytes, bytes | None]:
         """Give the question that is sent, the key that its answer is kept under, and its own where that is another."""
-        made = None if question.operation is None else self._operations.make(question)
-        question, policy = self._policy(caller, question if made is None else made.question)
-        if made is None:
+        if question.operation is None:
+            question, policy = self._policy(caller, question)
             return question, self._key(caller, question, question.kind, question.request, policy), None
+        made = self._operations.make(question)
+        question, policy = self._policy(caller, made.question)
         exact_key = self._key(caller, question, question.kind, made_request(made, question.request), policy)
         if made.plain_request is None:
             return question, exact_key, None
@@ -157,6 +160,10 @@ class Pipeline:
     def _policy(self, caller: Caller, question: Question) -> tuple[Question, PolicyForm]:
         """Find who may answer, as the key has it, and complete the question where a process of the host does."""
         policies = self._policies
+        if question.host is None and not question.shared and not question.models:  # as most
+            form = policies.usual_form(question.model)
+            if form is not None:
+                return question, form
         if question.host is None and (question.model is None or question.model in policies):
             if question.shared and policies.may_ask_host(question.model, question.models):
                 question = replace(question, shared=False)  # what a user's process says is nobody else's
@@ -201,13 +208,11 @@ class Pipeline:
         if question.model is not None and question.model not in self._policies:
             return  # what this name stands for changes with who registers it
         remembered = self._remembered
-        while remembered and (
-            len(remembered) >= _REMEMBERED_ENTRIES or self._remembered_bytes + len(argument_bytes) > _REMEMBERED_BYTES
-        ):
-            oldest, _ = remembered.popitem(last=False)
-            self._remembered_bytes -= len(oldest[1])
         remembered[(caller.uid, argument_bytes)] = prepared
         self._remembered_bytes += len(argument_bytes)
+        while len(remembered) > _REMEMBERED_ENTRIES or self._remembered_bytes > _REMEMBERED_BYTES:
+            oldest, _ = remembered.popitem(last=False)
+            self._remembered_bytes -= len(oldest[1])
 
     def try_hit(self, caller: Caller, prepared: Prepared, received_at: float) -> bytes | None:
         """Give the packed reply if a fresh exact answer is in memory; counted and journalled like any call."""
@@ -287,14 +292,17 @@ class Pipeline:
     ) -> Call:
         """Make the call, with its id, deadline and journal."""
         question = prepared.question
-        timeout_s, bounded_by = self._default_timeout_s, "timeouts.total_s"
-        if question.timeout_s is not None:
+        if question.timeout_s is None:
+            timeout_s, bounded_by = self._usual_timeout
+        else:
             timeout_s, bounded_by = question.timeout_s, "timeout_s"
-        if timeout_s > self._max_timeout_s:
-            timeout_s, bounded_by = self._max_timeout_s, "timeouts.max_total_s"
+            if timeout_s > self._max_timeout_s:
+                timeout_s, bounded_by = self._max_timeout_s, "timeouts.max_total_s"
+        repeat_key, repeat_question = None, b""
         # Whoever has no number here is everybody who has none: nothing is kept for them, by key neither.
-        named = question.key is not None and caller.uid != UNMAPPED_UID
-        asked = prepared.asked if prepared.asked is not None else question
+        if question.key is not None and caller.uid != UNMAPPED_UID:
+            repeat_key = _repeat_key(caller.uid, question.key)
+            repeat_question = _repeat_question(caller.uid, question if prepared.asked is None else prepared.asked)
         return Call(
             id=self._next_id(),
             caller=caller,
@@ -307,8 +315,8 @@ class Pipeline:
             task=question.task,
             key=prepared.key,
             exact_key=prepared.exact_key,
-            repeat_key=_repeat_key(caller.uid, question.key) if named and question.key is not None else None,
-            repeat_question=_repeat_question(caller.uid, asked) if named else b"",
+            repeat_key=repeat_key,
+            repeat_question=repeat_question,
             sink=sink,
             priority=question.priority,
             cache=question.cache,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from aiorchd.calls.host_model import HOST
@@ -35,6 +35,10 @@ class Policies:
         self._forms: dict[str | None, PolicyForm] = {
             name: self._form(name) for name in (None, *self._by_name, *chains.own)
         }
+        self.usual_form: Callable[[str | None], PolicyForm | None] = {
+            name: self._forms[name] for name in (None, *self._by_name)
+        }.get
+        """Gives the form for no model or one of the targets, where no operation says who may answer; else None."""
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name

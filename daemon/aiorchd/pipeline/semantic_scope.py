@@ -56,4 +56,5 @@ async def kept_answer(lasting: Lasting, strategy: str, key: bytes) -> Found | No
         kept = None if stored is None else kept_from_disk(stored)
     if kept is None or not kept.stored_at - CLOCK_TOLERANCE_S <= now < kept.expires_at:
         return None
+    kept.make_ready()
     return Found(kept.reply, kept.source_id, max(0.0, now - kept.stored_at))

@@ -5,9 +5,9 @@ validation. An answer cut at ``max_tokens`` is kept: it is the true answer to th
 it says itself that it was cut. Empty answers, answers a provider broke off or its filter withheld, answers that failed
 their schema and, needless to say, errors are not kept. Simulated answers are kept in memory and never on disk.
 
-A kept answer carries its packed form, so that a hit costs the door a splice. What was read from disk goes to memory; what
-memory serves, the disk is told of now and then, so that it does not take it for unused. A body that no longer makes sense
-is a miss.
+A kept answer carries its packed form from when it is first given, so that a hit costs the door a splice. What was read from
+disk goes to memory; what memory serves, the disk is told of now and then, so that it does not take it for unused. A body that no
+longer makes sense is a miss.
 
 Stale answers (RFC 5861): one that is out of date by at most ``stale_s`` is given at once, marked ``stale``, and asked for anew in
 the background.
@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from hashlib import blake2b
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 
@@ -39,7 +40,7 @@ from msgspec.structs import replace
 from aiorch.errors import NotFound
 from aiorchd.calls.answer import to_body
 from aiorchd.calls.call import Call
-from aiorchd.calls.kept import Kept, kept_from_disk, kept_of
+from aiorchd.calls.kept import NEVER_GIVEN, Kept, kept_from_disk, kept_of
 from aiorchd.calls.ports import AnswerStore, Service, StoredAnswer, WallClock
 from aiorchd.calls.replay import replay
 from aiorchd.calls.reply import Reply
@@ -59,6 +60,12 @@ _WHOLE: Final = frozenset(
     (None, "stop", "length", "tool_calls", "function_call", "end_turn", "stop_sequence", "tool_use", "max_tokens")
 )
 """Finish reasons of answers that are kept; of others (content_filter, error, what tomorrow brings) nobody knows."""
+
+
+class _Elsewhere(Enum):
+    """What else a look in memory may find."""
+
+    ON_DISK = "perhaps on disk"
 
 
 class Refreshes(Protocol):
@@ -124,8 +131,12 @@ class Cache:
         self._strategy: Strategy = strategy
         self._memory = memory if strategy in ("memory", "hybrid") else None
         self._store = store if strategy in ("disk", "hybrid") else None
+        self.may_bring: Callable[[bytes], bool] = (
+            _nothing if self._memory is None or self._store is None else self._store.likely
+        )
+        """Tells, without looking, whether there is very probably an answer on disk that `bring` would keep in memory."""
         self._wall_clock = wall_clock
-        self._ttl_s = ttl_s
+        self._ttl_s = min(ttl_s, MAX_TTL_S)
         self._stale_s = stale_s if refreshes is not None else 0.0
         self._refreshes = refreshes
         self._chance = chance
@@ -136,14 +147,16 @@ class Cache:
     async def __call__(self, call: Call) -> Reply:
         """Answer ``call`` from what is kept if it may be, else pass it on and keep the answer."""
         key, mode = call.key, call.cache
-        if key is None or mode == "bypass" or (self._memory_of(call) is None and self._store_of(call) is None):
+        if key is None or mode == "bypass" or not self._has_tier(call):
             if mode == "only":
                 self._refuse(call)
             return await self._inner(call)
         if call.samples:
             return await self._sample(call, key)
         if mode != "refresh":
-            kept = await self._find(call, key)
+            kept = self._find_at_once(call, key)
+            if kept is _Elsewhere.ON_DISK:
+                kept = await self._find_on_disk(call, key)
             if kept is not None:
                 return await self._give(call, key, kept)
             if mode == "only":
@@ -172,12 +185,8 @@ class Cache:
         if now >= kept.expires_at or (max_age_s is not None and now - kept.stored_at >= max_age_s):
             memory.take_back_hit()
             return None
-        self._tell_disk(key, kept, now)
+        self._use(key, kept, now)
         return kept
-
-    def may_bring(self, key: bytes) -> bool:
-        """Tell, without looking, whether there is very probably an answer on disk that `bring` would keep in memory."""
-        return self._memory is not None and self._store is not None and self._store.likely(key)
 
     async def bring(self, wanted: Wanted) -> Kept | None:
         """Find a fresh answer on disk, for such calls as `peek_fresh` serves, where it is known to be there, and keep it in
@@ -291,6 +300,11 @@ class Cache:
 
     # finding
 
+    def _has_tier(self, call: Call) -> bool:
+        if call.tier is None:
+            return self._memory is not None or self._store is not None
+        return self._memory_of(call) is not None or self._store_of(call) is not None
+
     def _memory_of(self, call: Call) -> MemoryCache[Kept] | None:
         return self._memory if call.tier in (None, "hybrid", "memory") else None
 
@@ -299,18 +313,28 @@ class Cache:
 
     async def _find(self, call: Call, key: bytes) -> Kept | None:
         """Look in memory, then on disk, for an answer that this call may be given."""
-        memory, store = self._memory_of(call), self._store_of(call)
+        kept = self._find_at_once(call, key)
+        return await self._find_on_disk(call, key) if kept is _Elsewhere.ON_DISK else kept
+
+    def _find_at_once(self, call: Call, key: bytes) -> Kept | _Elsewhere | None:
+        """Look in memory for an answer that this call may be given."""
+        memory, store = self._memory, self._store
+        if call.tier is not None:
+            memory, store = self._memory_of(call), self._store_of(call)
         if memory is not None:
             now = self._wall_clock()
             kept = memory.get(key, now)
             if kept is not None:
                 if self._may_have(call, kept, now):
-                    self._tell_disk(key, kept, now)
+                    self._use(key, kept, now)
                     return kept
                 memory.take_back_hit()
                 return None  # nor is there a younger one on disk
-        if store is None or store.absent(key):
-            return None
+        return None if store is None or store.absent(key) else _Elsewhere.ON_DISK
+
+    async def _find_on_disk(self, call: Call, key: bytes) -> Kept | None:
+        memory, store = self._memory_of(call), self._store_of(call)
+        assert store is not None
         kept = await self._read(memory, store, key)
         now = self._wall_clock()
         if kept is not None and self._may_have(call, kept, now):
@@ -321,7 +345,10 @@ class Cache:
             return kept
         # Somebody may have brought the answer while we looked.
         kept = memory.recall(key, now) if memory is not None else None
-        return kept if kept is not None and self._may_have(call, kept, now) else None
+        if kept is None or not self._may_have(call, kept, now):
+            return None
+        self._use(key, kept, now)
+        return kept
 
     async def _read(self, memory: MemoryCache[Kept] | None, store: AnswerStore, key: bytes) -> Kept | None:
         """Read an answer from disk; None also when something was forgotten meanwhile, perhaps this."""
@@ -406,10 +433,16 @@ class Cache:
                 self._busy -= 1
         return given
 
-    def _tell_disk(self, key: bytes, kept: Kept, now: float) -> None:
-        """Count this on disk as used, now and then: there, what is not used goes first."""
+    def _use(self, key: bytes, kept: Kept, now: float) -> None:
+        """Make ready what is given for the first time. Count it on disk as used, now and then: there, what is not used goes
+        first."""
         if now < kept.look_at:
             return
+        if kept.look_at == NEVER_GIVEN:
+            kept.make_ready()
+            kept.look_at = min(kept.stored_at + TOLD_EVERY_S, kept.expires_at)
+            if now < kept.look_at:
+                return
         kept.look_at = min(now + TOLD_EVERY_S, max(now, kept.expires_at))
         if self._store is not None and not kept.reply.simulated:
             self._store.touch((key,))
@@ -426,13 +459,18 @@ class Cache:
     # keeping
 
     def _keep(self, call: Call, key: bytes, reply: Reply) -> None:
-        usual_s = self._ttl_s if call.keep_s is None else call.keep_s
-        ttl_s = min(usual_s if call.cache_ttl_s is None else call.cache_ttl_s, MAX_TTL_S)
+        ttl_s = self._ttl_s
+        if call.cache_ttl_s is not None:
+            ttl_s = min(call.cache_ttl_s, MAX_TTL_S)
+        elif call.keep_s is not None:
+            ttl_s = min(call.keep_s, MAX_TTL_S)
         if not ttl_s > 0 or not _is_worth_keeping(reply):
             self._not_kept += 1
             return
         now = self._wall_clock()
-        memory, store = self._memory_of(call), self._store_of(call)
+        memory, store = self._memory, self._store
+        if call.tier is not None:
+            memory, store = self._memory_of(call), self._store_of(call)
         source_id = reply.source_id or call.id
         if reply.cache == "coalesced":
             # The passenger who pays keeps the answer. The others do only if they come first: it may not want to.
@@ -442,31 +480,32 @@ class Cache:
         if call.exact_key is not None and reply.exact_key is None:
             reply = replace(reply, exact_key=call.exact_key)
         tags = call.tags if call.operation is None else (*call.tags, _tag_of(call.operation))
-        owner = (call.caller.uid, call.partition, tags)
-        kept = kept_of(reply, now, now + ttl_s, source_id, *owner)
+        kept = kept_of(reply, now, now + ttl_s, source_id, call.caller.uid, call.partition, tags)
         if kept is None:
             self._not_kept += 1
             return
         self._kept += 1
         if memory is not None:
-            self._to_memory(memory, key, kept, self._stale_of(call))
+            until = kept.expires_at + self._stale_of(call)
+            memory.put(key, kept, size_bytes=kept.size_bytes, stored_at=now, expires_at=until)
         if store is not None and not reply.simulated:
             store.put(
                 StoredAnswer(
-                    key=key,
-                    body=to_body(reply),
-                    stored_at=now,
-                    expires_at=kept.expires_at,
-                    source_id=source_id,
-                    uid=kept.uid,
-                    partition=kept.partition,
-                    model=reply.model,
-                    tags=kept.tags,
-                    cost_usd=reply.cost_usd,
+                    key,
+                    to_body(reply),
+                    now,
+                    kept.expires_at,
+                    source_id,
+                    kept.uid,
+                    kept.partition,
+                    reply.model,
+                    tags,
+                    reply.cost_usd,
                 )
             )
 
     def _to_memory(self, memory: MemoryCache[Kept], key: bytes, kept: Kept, stale_s: float) -> None:
+        """Keep what was read from disk and is given."""
         kept.look_at = min(kept.stored_at + TOLD_EVERY_S, kept.expires_at)
         memory.put(
             key,
@@ -475,6 +514,10 @@ class Cache:
             stored_at=kept.stored_at,
             expires_at=kept.expires_at + stale_s,
         )
+
+
+def _nothing(_key: bytes) -> bool:
+    return False
 
 
 def _tag_of(operation: str) -> str:

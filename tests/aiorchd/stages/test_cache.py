@@ -294,6 +294,27 @@ def test_a_spliced_hit_is_what_the_stage_would_have_answered(**fields: Any) -> N
     trio.run(main)
 
 
+async def test_what_a_hit_needs_is_made_when_the_first_one_comes(house: House) -> None:
+    await house.ask(id="c1")
+    kept = house.memory.peek(KEY, house.clock.now)
+    assert kept is not None
+    assert (kept.packed_start, kept.reply.cache) == (b"", "miss")
+    told = house.disk.touched.copy()
+    assert house.cache.peek_fresh(KEY, house.clock.now) is kept
+    packed = kept.packed_start
+    assert (kept.reply.cache, kept.reply.source_id, packed[-3:]) == ("exact", "c1", b"\xa2id")
+    assert house.cache.peek_fresh(KEY, house.clock.now) is kept
+    assert kept.packed_start is packed
+    assert house.disk.touched == told  # it has just been put there
+
+
+async def test_a_text_that_no_wire_carries_is_not_kept(house: House) -> None:
+    house.inner.answer = lambda _: a_reply(text="\ud83d")
+    await house.ask()
+    assert house.memory.peek(KEY, house.clock.now) is None
+    assert house.cache.statistics().not_kept == 1
+
+
 async def test_embeddings_are_kept_without_packed_form(house: House) -> None:
     house.inner.answer = lambda _: Reply(vectors=(b"\x00" * 4096, b"\x01" * 4096), model="embedder", provider="main")
     await house.ask(kind="embed")
