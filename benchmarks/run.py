@@ -19,6 +19,7 @@ SCRIPTS = (
     "hit_throughput",
     "memory_tier",
     "savings",
+    "batch_models",
     "semantic",
     "miss_open_loop",
     "miss_closed_loop",
