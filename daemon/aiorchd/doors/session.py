@@ -92,8 +92,8 @@ class Session:
         self._work = Work(caller, methods, self.outbox, log, admitted=admitted, done=self._done)
         self._answering = 0
         self._backlog = Backlog(max_in_flight=limits.max_in_flight, max_bytes=limits.wire.max_frame_bytes)
-        self._nursery: trio.Nursery | None = None
-        """Where requests run; None when none may be begun any more."""
+        self._begins = False
+        """Whether requests may be begun: not before it runs, and not any more when it ends."""
         self._at_end: Callable[[Callbacks], object] | None = None
         self._eager = FollowOn()
         self._clock = trio.lowlevel.current_clock().current_time
@@ -148,13 +148,14 @@ class Session:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._drain, nursery.cancel_scope)
-                    self._nursery = nursery
+                    self._work.open(nursery)
+                    self._begins = True
                     try:
-                        await self._read(nursery)
+                        await self._read()
                         if self._parting:
                             await self.outbox.emptied()
                     finally:
-                        self._nursery = None
+                        self._begins = False
                         self._starting.stand(self, 0)
                         self._backlog.clear()
                     nursery.cancel_scope.cancel()
@@ -187,7 +188,7 @@ class Session:
         """Let ``cancel [{call_id}]`` find a request for as long as it runs."""
         self._work.name(call_id, msgid)
 
-    async def _read(self, nursery: trio.Nursery) -> None:
+    async def _read(self) -> None:
         receive = self._socket.recv
         while True:
             refused, self._refused_late = self._refused_late, 0
@@ -220,12 +221,12 @@ class Session:
                     return
                 data = followed
                 received_at = trio.current_time()
-            if not await self._take(data, received_at, nursery):
+            if not await self._take(data, received_at):
                 return
             if self.outbox.full:
                 await self.outbox.room()
 
-    async def _take(self, data: bytes, received_at: float, nursery: trio.Nursery) -> bool:
+    async def _take(self, data: bytes, received_at: float) -> bool:
         """Answer or begin what was read; False when the connection is over. What was read is let go of with it: a
         connection may be idle for days after a message of megabytes."""
         try:
@@ -267,7 +268,7 @@ class Session:
                     continue
                 if self._begins_at_once(in_line=in_line):
                     asked = Asked(self, event.msgid, event.params, received_at, prepared, Leash())
-                    self._start(nursery, asked, event.method, in_line=in_line)
+                    self._start(asked, event.method, in_line=in_line)
                     continue
                 waiting = Waiting(event, received_at, prepared, len(data) // len(events), in_line)
                 if not (in_line or self._answering) or self._backlog.full(waiting.size):
@@ -276,7 +277,7 @@ class Session:
                     size = 0
                     if not await self._room_for(waiting):
                         return False
-                self._wait_in_line(nursery, waiting)
+                self._wait_in_line(waiting)
             elif type(event) is Notification:
                 self._take_notification(event)
             elif type(event) is Response:
@@ -319,16 +320,14 @@ class Session:
             return self._leaving
         return not in_line or (not self._backlog.waiting and self._starting.begin())
 
-    def _wait_in_line(self, nursery: trio.Nursery, waiting: Waiting) -> None:
+    def _wait_in_line(self, waiting: Waiting) -> None:
         """Let a request wait for its turn; when there is no room for it on a connection that must be read on, refuse it."""
         msgid = waiting.request.msgid
         if msgid in self._work.running or msgid in self._backlog.waiting:
-            self._start(
-                nursery, waiting.asked(self), waiting.request.method, in_line=waiting.in_line
-            )  # says that it is in use
+            self._start(waiting.asked(self), waiting.request.method, in_line=waiting.in_line)  # says that it is in use
             return
         if self._begins_at_once(in_line=waiting.in_line):
-            self._start(nursery, waiting.asked(self), waiting.request.method, in_line=waiting.in_line)
+            self._start(waiting.asked(self), waiting.request.method, in_line=waiting.in_line)
             return
         if self._backlog.full(waiting.size):
             running, waits = len(self._work.running), len(self._backlog.waiting)
@@ -348,7 +347,7 @@ class Session:
 
     def begin_next(self) -> None:
         """Begin what has waited longest; the line says when."""
-        if self._nursery is not None and not self._scope.cancel_called:
+        if self._begins and not self._scope.cancel_called:
             self._begin_first()
             self._stand()
         else:
@@ -356,7 +355,7 @@ class Session:
 
     def _begin_first(self) -> None:
         waiting = self._backlog.take_first()
-        if self._nursery is None:
+        if not self._begins:
             return
         request = waiting.request
         if waiting.prepared is None and waiting.in_line and self._open:
@@ -365,7 +364,7 @@ class Session:
                 self.outbox.write(result_head(request.msgid) + prepared.body)
                 return
             waiting = waiting._replace(prepared=prepared)
-        self._start(self._nursery, waiting.asked(self), request.method, in_line=waiting.in_line)
+        self._start(waiting.asked(self), request.method, in_line=waiting.in_line)
 
     async def _rest_comes(self) -> bool:
         """Wait for more of a message that has come in part; False when that took too long, and the peer was told so."""
@@ -418,7 +417,7 @@ class Session:
         body = self._recall_known(self.caller, data[at:], received_at)
         return None if body is None else b"\x94\x01" + data[2:at] + b"\xc0" + body
 
-    def _start(self, nursery: trio.Nursery, asked: Asked, method: str, *, in_line: bool) -> None:
+    def _start(self, asked: Asked, method: str, *, in_line: bool) -> None:
         if asked.msgid in self._work.running or asked.msgid in self._backlog.waiting:
             self._work.refuse(
                 asked.msgid, InvalidRequest(f"msgid: {asked.msgid} is still in flight on this connection; use another")
@@ -436,7 +435,7 @@ class Session:
             if stored is not None and len(stored) <= MAX_ANSWER_BYTES:
                 self.outbox.write(result_head(asked.msgid) + stored)
                 return
-        self._work.begin(nursery, asked, method, in_line=in_line)
+        self._work.begin(asked, method, in_line=in_line)
 
     def _done(self) -> None:
         """Something is over: there is room for another, or it was the last."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import msgspec
 import trio
 
 from aiorch.errors import (
@@ -24,17 +24,11 @@ from aiorchd.doors.answers import MAX_ANSWER_BYTES, packed_error, result_head
 from aiorchd.doors.log import Log
 from aiorchd.doors.method import Asked, Handler, Method, Packed
 from aiorchd.doors.outbox import Outbox
+from aiorchd.runtime.crew import Crew
 
 _STAY_SMOOTHING: Final = 0.05
 _MOST_RESTING: Final = 8
 """So many tasks of one connection wait for further requests, 2 kB each."""
-
-
-class _Rest(msgspec.Struct, eq=False):
-    """A task that has ended a request and waits for another, and what that is."""
-
-    task: trio.lowlevel.Task
-    then: tuple[Asked, str, bool] | None = None
 
 
 class Work:
@@ -61,8 +55,8 @@ class Work:
         self.running: dict[int, Leash] = {}
         """For looking at only."""
         self._call_ids: dict[str | int, int] = {}
-        self._resting: list[_Rest] = []
-        """Tasks that have ended a request and wait for another."""
+        self._crew: Crew | None = None
+        """Who carries requests out; None before `open`."""
         self.calls = 0
         """Of what runs, how many stood in line."""
         self.mean_stay_s = 0.0
@@ -70,18 +64,18 @@ class Work:
         self.errors_as_map = False
         """The form of errors that the peer wished for."""
 
-    def begin(self, nursery: trio.Nursery, asked: Asked, method: str, *, in_line: bool) -> None:
-        """Carry a request out in a task of its own: one that has just ended another, if there is one."""
+    def open(self, nursery: trio.Nursery) -> None:
+        """Say where requests run, before the first begins."""
+        self._crew = Crew(nursery, most_resting=_MOST_RESTING)
+
+    def begin(self, asked: Asked, method: str, *, in_line: bool) -> None:
+        """Carry a request out in a task of its own."""
         if method == "hello":
             self._agree_on_errors(asked.params)
         self.running[asked.msgid] = asked.leash
         self.calls += in_line
-        if self._resting:
-            rested = self._resting.pop()
-            rested.then = (asked, method, in_line)
-            trio.lowlevel.reschedule(rested.task)
-        else:
-            nursery.start_soon(self._answer_on, asked, method, in_line)
+        assert self._crew is not None
+        self._crew.begin(math.inf, self._answer, asked, method, in_line)
 
     def name(self, call_id: str | int, msgid: int) -> None:
         """Let a request be found by the name its caller gave it, for as long as it runs."""
@@ -112,25 +106,6 @@ class Work:
         form = named.get("errors")
         if form in (None, "map", "text"):
             self.errors_as_map = form == "map"
-
-    async def _answer_on(self, asked: Asked, method: str, in_line: bool) -> None:
-        """Answer one request after the other: to wake a task takes a third of what making one does."""
-        while True:
-            await self._answer(asked, method, in_line)
-            if len(self._resting) >= _MOST_RESTING:
-                return
-            del asked  # a connection may rest for days, and holds no prompt meanwhile
-            rest = _Rest(trio.lowlevel.current_task())
-            self._resting.append(rest)
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
-            assert rest.then is not None
-            asked, method, in_line = rest.then
-            del rest
-
-    def _abort(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
-        """The session ends, and all tasks that rest with it: none of them may be woken any more."""
-        self._resting.clear()
-        return trio.lowlevel.Abort.SUCCEEDED
 
     async def _answer(self, asked: Asked, method: str, in_line: bool) -> None:
         msgid = asked.msgid

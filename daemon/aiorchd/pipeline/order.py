@@ -30,6 +30,7 @@ from aiorchd.pipeline.plan import Plan
 from aiorchd.pipeline.policies import Policies
 from aiorchd.pipeline.semantic_scope import kept_answer, semantic_scope
 from aiorchd.pipeline.settings import chains_of, target_of, ways_of
+from aiorchd.runtime.crew import Crew
 from aiorchd.runtime.logs import Log
 from aiorchd.runtime.operations import Operations
 from aiorchd.stages.admit import Admit
@@ -162,7 +163,8 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
         # Outside validation: a re-ask is still the same call inside the house.
         admit = Admit(validate, lasting.occupancy)
         # Outside the house's bounds: who shares a flight takes no room of their own.
-        coalesce = Coalesce(admit, flights, Log("coalesce"), Relay)
+        crew = Crew(flights)
+        coalesce = Coalesce(admit, crew, Log("coalesce"), Relay)
         # Beside the cache, above the flights: what it asks anew is joined like any other call.
         refresh = Refresh(
             coalesce,
@@ -239,6 +241,7 @@ async def open_pipeline(plan: Plan, lasting: Lasting) -> AsyncIterator[Pipeline]
             )
         finally:
             alarms.close()
+            crew.close()
             refresh.close()
             if asked_vectors is not None:
                 asked_vectors.close()

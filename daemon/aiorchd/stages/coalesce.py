@@ -1,7 +1,7 @@
 """Identical calls in flight share one.
 
 Idea (Go's singleflight, on structured concurrency): the first call with a key starts a flight, later ones with the same
-key board it. The flight is a task of the stage's nursery and not of whoever came first, so any passenger may leave,
+key board it. The flight is a task of the stage's crew and not of whoever came first, so any passenger may leave,
 the first one too, without harm to the others. When the last one leaves, the flight is cancelled, and that passenger
 stays for the moment it takes to unwind, so that nothing is left running for a caller who is gone. The flight's deadline
 is its latest passenger's, and moves on when one with more time boards: the deadline field of the flight's own call,
@@ -28,7 +28,7 @@ the table at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -69,7 +69,8 @@ class _Flight(msgspec.Struct, eq=False):
     call: Call
     relay: Relay | None
     """What its passengers listen to; None when it is not streamed."""
-    scope: trio.CancelScope
+    scope: trio.CancelScope | None = None
+    """Around it; None until it has taken off."""
     passengers: dict[trio.lowlevel.Task, _Seat] = {}
     """In order of boarding; the first of them pays."""
     left: Callable[[], NoReturn] | None = None
@@ -88,17 +89,25 @@ class Log(Protocol):
         ...
 
 
+class Crew(Protocol):
+    """As much of a crew of tasks as this stage needs."""
+
+    def begin(self, deadline: float, work: Callable[..., Awaitable[None]], /, *args: Any) -> trio.CancelScope:
+        """Carry out ``work(*args)`` in a task of its own, and give the scope around it, whose deadline this is."""
+        ...
+
+
 class Coalesce:
-    """Let identical calls share a flight. ``nursery`` holds the flights and must outlive the calls;
+    """Let identical calls share a flight. ``crew`` flies them and must outlive the calls;
     ``new_relay`` makes what the passengers of a stream listen to.
 
     Raises what the flight raised, a copy for each passenger. A defect below is logged once, with its traceback, and
-    reaches every passenger as `InternalError`; passengers of a nursery that is torn down get `GoingAway`.
+    reaches every passenger as `InternalError`; passengers of a crew that is torn down get `GoingAway`.
     """
 
-    def __init__(self, inner: Service[Call], nursery: trio.Nursery, log: Log, new_relay: Callable[[], Relay]) -> None:
+    def __init__(self, inner: Service[Call], crew: Crew, log: Log, new_relay: Callable[[], Relay]) -> None:
         self._inner = inner
-        self._nursery = nursery
+        self._crew = crew
         self._log = log
         self._new_relay = new_relay
         self._now = trio.lowlevel.current_clock().current_time
@@ -155,8 +164,8 @@ class Coalesce:
         journal = Journal(started=call.journal.started, at=call.journal.at, notes=call.journal.notes)
         relay = None if call.sink is None else self._new_relay()
         flown = replace(call, journal=journal, sink=relay, leash=None)
-        flight = _Flight(flown, relay, trio.CancelScope(deadline=call.deadline))
-        self._nursery.start_soon(self._fly, key, flight)
+        flight = _Flight(flown, relay)
+        flight.scope = self._crew.begin(call.deadline, self._fly, key, flight)
         self._boarding[key] = flight
         self._started += 1
         self._flights += 1
@@ -165,6 +174,7 @@ class Coalesce:
     @staticmethod
     def _extend(flight: _Flight, deadline: float) -> None:
         if deadline > flight.call.deadline:
+            assert flight.scope is not None
             flight.scope.deadline = deadline
             # Frozen for everybody else: this one belongs to the flight, and who reads its deadline reads it now.
             force_setattr(flight.call, "deadline", deadline)
@@ -172,10 +182,7 @@ class Coalesce:
     async def _fly(self, key: bytes, flight: _Flight) -> None:
         error: CallError | None = None
         try:
-            with flight.scope:
-                flight.reply = await self._inner(flight.call)
-            if flight.scope.cancelled_caught:
-                error = DeadlineExceeded("the call it shared with others ran out of time", stage="coalesce")
+            flight.reply = await self._inner(flight.call)
         except CallError as raised:
             error = raised.again()  # without traceback and causes, which would hold the frames of the whole flight
         except Exception:  # barrier: shared flight
@@ -184,11 +191,9 @@ class Coalesce:
                 "a defect in the daemon; its log has the details (journalctl -u aiorchd)", stage="coalesce"
             )
         finally:
-            if flight.reply is None and error is None:
-                error = GoingAway(
-                    "the daemon is stopping; connect again to reach its successor", retry_after_s=1.0, stage="coalesce"
-                )
             flight.error = error
+            if flight.reply is None and error is None:
+                flight.error = _ended(flight)
             self._land(key, flight)
 
     def _land(self, key: bytes, flight: _Flight) -> None:
@@ -264,6 +269,7 @@ class Coalesce:
             return False
         self._abandoned += 1
         self._close(key, flight)
+        assert flight.scope is not None
         flight.scope.cancel()
         return True
 
@@ -271,6 +277,15 @@ class Coalesce:
         """Let nobody board any more."""
         if self._boarding.get(key) is flight:
             del self._boarding[key]
+
+
+def _ended(flight: _Flight) -> CallError:
+    """Make the error for a flight that was cancelled: by its own scope, or with the crew."""
+    if flight.scope is not None and flight.scope.cancel_called:
+        return DeadlineExceeded("the call it shared with others ran out of time", stage="coalesce")
+    return GoingAway(
+        "the daemon is stopping; connect again to reach its successor", retry_after_s=1.0, stage="coalesce"
+    )
 
 
 def _is_lost_to_streaming(flight: _Flight) -> bool:

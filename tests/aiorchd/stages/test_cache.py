@@ -33,6 +33,7 @@ from aiorchd.calls.replay import pieces
 from aiorchd.calls.reply import Reply
 from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.core.s3_fifo import S3FifoCache
+from aiorchd.runtime.crew import Crew
 from aiorchd.stages.cache import MAX_TTL_S, Cache, Wanted
 from aiorchd.stages.coalesce import Coalesce
 from aiorchd.stages.relay import Relay
@@ -784,7 +785,7 @@ async def test_identical_calls_at_any_moment_are_asked_once(
             return a_reply()
 
         inner.answer = answer
-        house = House(strategy, inner=Coalesce(inner, nursery, KeptLog(), Relay))
+        house = House(strategy, inner=Coalesce(inner, Crew(nursery), KeptLog(), Relay))
 
         async def arrive(at_s: float, yields: int) -> None:
             await trio.sleep(at_s)

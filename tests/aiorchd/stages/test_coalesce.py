@@ -22,6 +22,7 @@ from aiorch.errors import (
 from aiorchd.calls.call import Call
 from aiorchd.calls.journal import AttemptRecord
 from aiorchd.calls.reply import Reply
+from aiorchd.runtime.crew import Crew
 from aiorchd.stages.coalesce import Coalesce, CoalesceStatistics
 from aiorchd.stages.relay import Relay
 
@@ -48,7 +49,7 @@ def idle(service: Coalesce) -> None:
 
 async def test_three_callers_share_one_flight(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         first = asking(id="first")
         asked = [ask(nursery, service, first)]
         received = await inner.next()
@@ -71,7 +72,7 @@ async def test_three_callers_share_one_flight(autojump_clock: trio.testing.MockC
 
 async def test_the_notes_of_a_follower_say_whom_it_joined(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         ask(nursery, service, asking(id="first"))
         received = await inner.next()
         follower = asking()
@@ -83,7 +84,7 @@ async def test_the_notes_of_a_follower_say_whom_it_joined(autojump_clock: trio.t
 
 async def test_an_unknown_price_stays_unknown(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         asked = [ask(nursery, service, asking()) for _ in range(2)]
         (await inner.next()).reply(cost_usd=None)
         assert {(await one.reply()).saved_usd for one in asked} == {None, 0.0}
@@ -91,7 +92,7 @@ async def test_an_unknown_price_stays_unknown(autojump_clock: trio.testing.MockC
 
 async def test_flights_one_after_the_other_are_two(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         inner.answer = lambda _: a_reply()
         assert (await service(asking())).cache == "miss"
         assert (await service(asking())).cache == "miss"
@@ -105,7 +106,7 @@ async def test_flights_one_after_the_other_are_two(autojump_clock: trio.testing.
 )
 async def test_what_is_not_shared(autojump_clock: trio.testing.MockClock, fields: dict[str, Any]) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         first = ask(nursery, service, asking())
         ours = asking(**fields)
         second = ask(nursery, service, ours)
@@ -120,7 +121,7 @@ async def test_what_is_not_shared(autojump_clock: trio.testing.MockClock, fields
 
 async def test_a_refreshing_call_shares(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         asked = [ask(nursery, service, asking(cache=mode)) for mode in ("use", "refresh", "refresh")]
         (await inner.next()).reply()
         for one in asked:
@@ -133,7 +134,7 @@ async def test_a_refreshing_call_shares(autojump_clock: trio.testing.MockClock) 
 
 async def test_the_first_may_leave_and_the_next_pays_with_the_account(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         first = asking(id="first")
         leaver = ask(nursery, service, first)
         received = await inner.next()
@@ -175,7 +176,7 @@ async def test_the_first_may_leave_and_the_next_pays_with_the_account(autojump_c
 
 async def test_the_first_sees_its_notes_while_it_flies(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         first = asking()
         asked = ask(nursery, service, first)
         received = await inner.next()
@@ -188,7 +189,7 @@ async def test_the_first_sees_its_notes_while_it_flies(autojump_clock: trio.test
 
 async def test_the_last_to_leave_cancels_the_flight_and_sees_it_unwind(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         unwound: list[float] = []
 
         async def slow_to_end(call: Call) -> Reply:
@@ -230,7 +231,7 @@ async def test_the_last_to_leave_cancels_the_flight_and_sees_it_unwind(autojump_
 
 async def test_an_answer_that_came_while_leaving_is_taken(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
 
         async def answers_all_the_same(_: Call) -> Reply:
             with trio.CancelScope(shield=True):
@@ -250,7 +251,7 @@ async def test_an_answer_that_came_while_leaving_is_taken(autojump_clock: trio.t
 
 async def test_the_deadline_is_the_latest_passengers(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         first = asking(timeout_s=5)
         asked = [ask(nursery, service, first)]
         received = await inner.next()
@@ -270,7 +271,7 @@ async def test_the_deadline_is_the_latest_passengers(autojump_clock: trio.testin
 
 async def test_a_flight_ends_at_its_deadline(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         asked = [ask(nursery, service, asking(timeout_s=timeout_s)) for timeout_s in (5, 7)]
         received = await inner.next()
         started_at = trio.current_time()
@@ -283,7 +284,7 @@ async def test_a_flight_ends_at_its_deadline(autojump_clock: trio.testing.MockCl
 
 async def test_the_flight_is_outside_its_callers_scopes(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         inner_deadline: list[float] = []
 
         async def look(_: Call) -> Reply:
@@ -303,7 +304,7 @@ async def test_the_flight_is_outside_its_callers_scopes(autojump_clock: trio.tes
 
 async def test_each_passenger_gets_a_copy_of_the_error(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         asked = [ask(nursery, service, asking()) for _ in range(3)]
         raised = RateLimited("not now", retry_after_s=7.0, stage="dispatch", details={"status": 429})
         (await inner.next()).fail(raised)
@@ -319,7 +320,7 @@ async def test_each_passenger_gets_a_copy_of_the_error(autojump_clock: trio.test
 
 async def test_nobody_boards_a_failed_flight(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         inner.answer = lambda _: ProviderError("broken")
         with pytest.raises(ProviderError):
             await service(asking())
@@ -331,7 +332,7 @@ async def test_nobody_boards_a_failed_flight(autojump_clock: trio.testing.MockCl
 async def test_a_defect_reaches_all_passengers_and_the_log(autojump_clock: trio.testing.MockClock) -> None:
     log = RecordedLog()
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, log, Relay)
+        service, inner = harness(Coalesce, Crew(nursery), log, Relay)
         asked = [ask(nursery, service, asking(id=f"call {number}")) for number in range(2)]
         received = await inner.next()
         received.fail(ZeroDivisionError("secret prompt"))
@@ -348,7 +349,7 @@ async def test_a_defect_reaches_all_passengers_and_the_log(autojump_clock: trio.
 
 async def test_passengers_of_a_nursery_torn_down_are_told(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as outside, trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         asked = [ask(outside, service, asking()) for _ in range(2)]
         await inner.next()
         nursery.cancel_scope.cancel()
@@ -364,7 +365,7 @@ async def test_cancelled_anywhere_it_is_idle(autojump_clock: trio.testing.MockCl
     for failing in (False, True):
 
         def scenario(nursery: trio.Nursery, failing: bool = failing) -> Any:
-            service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+            service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
 
             async def answer(_: Call) -> Reply:
                 await trio.sleep(1)
@@ -399,7 +400,8 @@ events = st.tuples(st.sampled_from(["ask", "ask", "leave", "reply", "fail", "wai
 def test_whatever_happens_one_pays_and_all_are_served(plan: list[tuple[str, int]]) -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+            crew = Crew(nursery)
+            service, inner = harness(Coalesce, crew, KeptLog(), Relay)
             asked: list[Any] = []
             flights: list[Any] = []
             for event, number in plan:
@@ -433,6 +435,7 @@ def test_whatever_happens_one_pays_and_all_are_served(plan: list[tuple[str, int]
             assert inner.most_in_flight <= 2 or service.statistics().abandoned
             for one, result in zip(asked, results, strict=True):
                 assert result is not None or one.scope.cancelled_caught
+            crew.close()
 
     trio.run(main)
 
@@ -442,7 +445,7 @@ def test_whatever_happens_one_pays_and_all_are_served(plan: list[tuple[str, int]
 
 async def test_who_boards_a_stream_midway_gets_it_from_its_beginning(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         sinks = [RecordedSink(), RecordedSink()]
         asked = [ask(nursery, service, asking(id="first", sink=sinks[0]))]
         received = await inner.next()
@@ -470,7 +473,7 @@ async def test_a_streamed_call_that_boards_a_plain_flight_gets_pieces_at_the_end
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         ask(nursery, service, asking())
         received = await inner.next()
         assert received.request.sink is None
@@ -488,7 +491,7 @@ async def test_a_slow_listener_holds_up_nobody_but_the_last_one_the_provider(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         slow, quick = RecordedSink(room=trio.Event()), RecordedSink()
         asked = [ask(nursery, service, asking(sink=slow))]
         received = await inner.next()
@@ -516,7 +519,7 @@ async def test_a_slow_listener_holds_up_nobody_but_the_last_one_the_provider(
 
 async def test_the_leader_of_a_stream_may_leave(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         leader = ask(nursery, service, asking(id="first", sink=RecordedSink()))
         received = await inner.next()
         await received.request.sink.send(text="one ")
@@ -536,7 +539,7 @@ async def test_the_leader_of_a_stream_may_leave(autojump_clock: trio.testing.Moc
 
 async def test_the_last_listener_to_leave_cancels_the_stream(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         asked = [ask(nursery, service, asking(sink=RecordedSink())) for _ in range(2)]
         received = await inner.next()
         for one in asked:
@@ -552,7 +555,7 @@ async def test_who_is_not_streamed_asks_again_when_a_stream_ends_badly(
     autojump_clock: trio.testing.MockClock, invalid: bool
 ) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         streamed = ask(nursery, service, asking(sink=RecordedSink()))
         received = await inner.next()
         plain = ask(nursery, service, asking())
@@ -575,7 +578,7 @@ async def test_who_is_not_streamed_asks_again_when_a_stream_ends_badly(
 
 async def test_a_stream_that_never_began_fails_for_all(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         asked = [ask(nursery, service, asking(sink=RecordedSink())), ask(nursery, service, asking())]
         (await inner.next()).fail(ProviderError("broken"))
         for one in asked:
@@ -586,7 +589,7 @@ async def test_a_stream_that_never_began_fails_for_all(autojump_clock: trio.test
 
 async def test_five_hundred_at_once_are_one_call(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         sinks = [RecordedSink() if number % 2 else None for number in range(500)]
         asked = [ask(nursery, service, asking(sink=sink)) for sink in sinks]
         (await inner.next()).reply(text="The same for all.", cost_usd=1.0)
@@ -609,7 +612,7 @@ async def test_a_listener_cancelled_anywhere_leaves_nothing(
         return a_reply(text="one two ")
 
     def scenario(nursery: trio.Nursery) -> tuple[Coalesce, Any]:
-        service, inner = harness(Coalesce, nursery, KeptLog(), Relay)
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         inner.answer = answer
         if company == "boards a plain flight":
             nursery.start_soon(service, asking())

@@ -16,6 +16,7 @@ from aiorchd.calls.kept import Kept
 from aiorchd.calls.reply import Reply
 from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.core.s3_fifo import S3FifoCache
+from aiorchd.runtime.crew import Crew
 from aiorchd.stages.cache import Cache
 from aiorchd.stages.coalesce import Coalesce
 from aiorchd.stages.deadline import Deadline
@@ -43,7 +44,7 @@ class Stack:
         self.inner: InnerService[Call] = InnerService()
         self.records = Records()
         self.validate = Validate(self.inner, JsonSchemas())
-        self.coalesce = Coalesce(self.validate, nursery, KeptLog(), Relay)
+        self.coalesce = Coalesce(self.validate, Crew(nursery), KeptLog(), Relay)
         memory: MemoryCache[Kept] = S3FifoCache(100, 10**7)
         self.cache = Cache(
             self.coalesce, strategy="memory", memory=memory, store=None, wall_clock=lambda: 1_700_000_000.0, ttl_s=60.0
