@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from aiorch.errors import CallError, InternalError, NoModels, StorageError
+from aiorchd.app.clock import MonotonicClock
 from aiorchd.app.life import Launch, live
 from aiorchd.app.listening import Listening
 from aiorchd.app.options import parser
@@ -67,7 +68,7 @@ def start(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
                     watchdog_s=watchdog_s,
                     logging=logging,
                 )
-                return trio.run(live, launch, strict_exception_groups=True)
+                return trio.run(live, launch, clock=MonotonicClock(), strict_exception_groups=True)
             except BaseExceptionGroup as group:
                 raise _single(group) from None
         except KeyboardInterrupt:
