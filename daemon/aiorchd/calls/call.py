@@ -134,6 +134,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     estimated_tokens: int = 0
     estimated_output_tokens: int = 0
     """As many of these are expected to be the answer's."""
+    messages_bound: int | None = None
+    """The most tokens that its messages can be billed for, where that is known (`core.prompt_size`)."""
     start_by: float = math.inf
     alternatives: tuple[Target, ...] = ()
     """Who is asked after this target, should it fail: where a second try may go."""

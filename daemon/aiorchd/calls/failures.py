@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from aiorch.errors import CallError, IncompleteStream
-from aiorchd.calls.call import Call
-from aiorchd.calls.journal import AttemptRecord
+from aiorchd.calls.journal import AttemptRecord, Journal
 from aiorchd.calls.outcome import REFUSED_BY_US
 from aiorchd.calls.target import Target
 
 
 class Failures:
-    """What went wrong along the chain of one call."""
+    """What went wrong along the chain of one call, whose first attempt is the record number ``first`` of its journal."""
 
-    def __init__(self, call: Call) -> None:
-        self._journal = call.journal
-        self._seen = len(call.journal.attempts)
+    def __init__(self, journal: Journal, first: int) -> None:
+        self._journal = journal
+        self._seen = first
         self._errors: list[CallError] = []
         self._told: list[dict[str, Any]] = []
 

@@ -48,13 +48,16 @@ class TokenBound(NamedTuple):
     cached_for_an_hour: bool
 
 
-def token_bound(request: Mapping[str, Any], added: Mapping[str, Any]) -> TokenBound:
-    """Bound a request (see `Call.request`); ``added`` are the fields that the configuration puts into every one."""
+def token_bound(request: Mapping[str, Any], added: Mapping[str, Any], messages_bound: int | None = None) -> TokenBound:
+    """Bound a request (see `Call.request`); ``added`` are the fields that the configuration puts into every one, and
+    ``messages_bound`` is that of its messages where it is known (`core.prompt_size`)."""
+    if messages_bound is not None and len(request) == 1 and not added:  # as most are
+        return TokenBound(min(_PREAMBLE_TOKENS + messages_bound, _MOST_TOKENS), None, 1, False)
     walk = _Walk()
-    if (messages := request.get("messages")) is not None:
-        walk.over_messages(messages)
-        if len(request) == 1 and not added:  # as most are
-            return TokenBound(min(_PREAMBLE_TOKENS + walk.tokens, _MOST_TOKENS), None, 1, walk.hour)
+    if messages_bound is not None:
+        walk.tokens = messages_bound
+    elif (messages := request.get("messages")) is not None:
+        walk.over(messages)
     for name in _ASKED:
         if (value := request.get(name)) is not None:
             walk.over(value)
@@ -77,6 +80,11 @@ def token_bound(request: Mapping[str, Any], added: Mapping[str, Any]) -> TokenBo
         choices=min(choices, _MOST_TOKENS),
         cached_for_an_hour=walk.hour,
     )
+
+
+def plain_messages_bound(messages: int, text_bytes: int) -> int:
+    """Bound so many messages that are a role and a text, which have so many bytes together."""
+    return _TOKENS_PER_VALUE + messages * (_TOKENS_PER_VALUE + _PLAIN_MESSAGE_TOKENS) + text_bytes
 
 
 def answer_bound(text: str, tool_calls: Sequence[Mapping[str, Any]]) -> int:
@@ -125,20 +133,6 @@ class _Walk:
     def __init__(self) -> None:
         self.tokens = 0
         self.hour = False
-
-    def over_messages(self, messages: Any) -> None:
-        """The same as `over`, quicker for messages of a role and a text."""
-        if type(messages) is not list:
-            self.over(messages)
-            return
-        self.tokens += _TOKENS_PER_VALUE
-        for message in messages:
-            if type(message) is dict and len(message) == 2:
-                role, content = message.get("role"), message.get("content")
-                if type(role) is str and type(content) is str:
-                    self.tokens += _TOKENS_PER_VALUE + _PLAIN_MESSAGE_TOKENS + _bytes_of(role) + _bytes_of(content)
-                    continue
-            self.over(message)
 
     def over(self, value: Any) -> None:
         waiting = [value]

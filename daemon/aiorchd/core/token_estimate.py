@@ -35,14 +35,17 @@ _MOST_TOKENS: Final = 10_000_000
 def prompt_tokens(request: Mapping[str, Any]) -> int:
     """Guess the tokens of a request by its text (see `Call.request`); never more than ten million."""
     messages = request.get("messages")
-    tokens = _each(messages, _message) if type(messages) is list or isinstance(messages, Sequence) else 0.0
+    tokens = _each(messages, _message) if isinstance(messages, Sequence) else 0.0
     if len(request) > 1 or messages is None:
-        if (inputs := request.get("input")) is not None:
-            several = isinstance(inputs, Sequence) and not isinstance(inputs, str)
-            tokens += _each(inputs if several else [inputs], _structure)
-        for name in ("tools", "output_schema"):
-            if (value := request.get(name)) is not None:
-                tokens += _structure(value)
+        tokens += _beside_messages(request)
+    return min(int(tokens) + 1, _MOST_TOKENS)
+
+
+def plain_prompt_tokens(request: Mapping[str, Any], messages: int, text_bytes: int) -> int:
+    """Guess the same for so many messages that are a role and a text, whose texts have so many bytes."""
+    tokens = messages * _TOKENS_PER_MESSAGE + text_bytes / _BYTES_PER_TOKEN
+    if len(request) > 1:
+        tokens += _beside_messages(request)
     return min(int(tokens) + 1, _MOST_TOKENS)
 
 
@@ -69,12 +72,19 @@ class TokenEstimator:
 
     def learn(self, target: str, task: str | None, output_tokens: int) -> None:
         """Remember how long an answer was, reasoning included."""
-        for key in ((target, None), (target, task)) if task is not None else ((target, None),):
-            mean = self._mean_output.pop(key, None)
-            if mean is None and len(self._mean_output) >= _MOST_REMEMBERED:
-                del self._mean_output[next(iter(self._mean_output))]  # what was not seen for longest
-            smoothed = float(output_tokens) if mean is None else mean + _SMOOTHING * (output_tokens - mean)
-            self._mean_output[key] = smoothed
+        self._learn((target, None), output_tokens)
+        if task is not None:
+            self._learn((target, task), output_tokens)
+
+    def _learn(self, key: tuple[str, str | None], output_tokens: int) -> None:
+        means = self._mean_output
+        mean = means.pop(key, None)
+        if mean is not None:
+            means[key] = mean + _SMOOTHING * (output_tokens - mean)
+            return
+        if len(means) >= _MOST_REMEMBERED:
+            del means[next(iter(means))]  # what was not seen for longest
+        means[key] = float(output_tokens)
 
     def keep_only(self, targets: Collection[str]) -> None:
         """Forget targets that the configuration no longer has."""
@@ -84,6 +94,17 @@ class TokenEstimator:
     def mean_outputs(self) -> Mapping[str, float]:
         """Tell the average answer of each target that has answered."""
         return {target: mean for (target, task), mean in self._mean_output.items() if task is None}
+
+
+def _beside_messages(request: Mapping[str, Any]) -> float:
+    tokens = 0.0
+    if (inputs := request.get("input")) is not None:
+        several = isinstance(inputs, Sequence) and not isinstance(inputs, str)
+        tokens += _each(inputs if several else [inputs], _structure)
+    for name in ("tools", "output_schema"):
+        if (value := request.get(name)) is not None:
+            tokens += _structure(value)
+    return tokens
 
 
 def _each(values: Sequence[Any], guess: Any) -> float:
@@ -96,7 +117,7 @@ def _each(values: Sequence[Any], guess: Any) -> float:
 
 
 def _message(message: Any) -> float:
-    if not (type(message) is dict or isinstance(message, Mapping)):
+    if not isinstance(message, Mapping):
         return _TOKENS_PER_MESSAGE
     content = message.get("content")
     tokens = _TOKENS_PER_MESSAGE

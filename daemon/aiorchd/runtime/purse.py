@@ -128,34 +128,39 @@ class Purse:
 
     def refusal(self, attempt: Attempt) -> BudgetExceeded | None:
         """Say whether an attempt cannot be paid for, whatever others cost."""
+        if not self._limited:
+            own = self._own_wish(attempt)
+            return None if isinstance(own, _Wish) else self._past_the_call(own)
         now = self._wall_clock()
-        limits = self._limits(attempt.call, now) if self._limited else []
+        limits = self._limits(attempt.call, now)
         for limit in limits:
             if self._on_exhausted == "cache_only" and limit.key in self._closed:
                 return self._exhausted(self._shortage(limit, 0), now)
         wish = self._wish(attempt, limits)
         if isinstance(wish, BudgetExceeded):
-            self._over_call_limit += 1
-            return wish
-        if isinstance(wish, Shortage):
-            return self._exhausted(wish, now)
-        return None
+            return self._past_the_call(wish)
+        return self._exhausted(wish, now) if isinstance(wish, Shortage) else None
 
     async def reserve(self, attempt: Attempt) -> Held:
         """Hold the most that an attempt can cost. See the port."""
+        if not self._limited:
+            own = self._own_wish(attempt)
+            if isinstance(own, _Wish):
+                return self._held(attempt, own, None)
+            raise self._past_the_call(own)
         noted = False
         while True:
             now = self._wall_clock()
             limits = self._limits(attempt.call, now) if self._limited else []
             wish = self._wish(attempt, limits)
             if isinstance(wish, BudgetExceeded):
-                self._over_call_limit += 1
-                raise wish
+                raise self._past_the_call(wish)
             if isinstance(wish, Shortage):
                 raise self._exhausted(wish, now)
-            if not limits or wish.nano == 0:
+            nano = to_nano(wish.usd)
+            if not limits or nano == 0:
                 return self._held(attempt, wish, None)
-            reserved = self._spending.reserve(limits, wish.nano)
+            reserved = self._spending.reserve(limits, nano)
             if isinstance(reserved, Reservation):
                 break
             if not noted:
@@ -240,47 +245,50 @@ class Purse:
 
     def _wish(self, attempt: Attempt, limits: list[Limit]) -> _Wish | Shortage | BudgetExceeded:
         """Work out what an attempt has to hold, with a shorter answer if it must; or which limit it would pass for good."""
+        own = self._own_wish(attempt)
+        if not limits or not isinstance(own, _Wish):
+            return own
+        room = self._spending.room(limits)
+        if room is None or to_nano(own.usd) <= room:
+            return own
+        case = own.case
+        cap = _cap(case, to_usd(room))
+        if cap is None:
+            shortage = self._spending.shortage(limits, to_nano(own.usd))
+            return own if shortage is None else shortage
+        tokens = cap if own.max_tokens is None else min(own.max_tokens, cap)
+        usd = case.usd(tokens)
+        return _Wish(
+            case, usd, None if tokens == case.answer_tokens else tokens, min(own.counted_usd, usd), own.left_usd
+        )
+
+    def _own_wish(self, attempt: Attempt) -> _Wish | BudgetExceeded:
+        """Do the same by nothing but the call's own limit."""
         call = attempt.call
-        if not limits:
-            # Nothing but the call's own limit bounds it: as was found before it queued, unless something was spent meanwhile.
-            made: tuple[float, float, _Wish] | None = attempt.notes.get("wish")
-            if made is not None and made[:2] == (self._call_limit_usd, call.journal.committed_usd):
-                return made[2]
-        case = attempt.notes.get("worst_case")
-        if not isinstance(case, WorstCase):
-            case = attempt.notes["worst_case"] = worst_case(call, attempt.target, self._assumed)
-        strict = call.cost_limit_usd is not None
-        left_usd = (
-            self._call_limit_usd if call.cost_limit_usd is None else call.cost_limit_usd
-        ) - call.journal.committed_usd
+        limit_usd = call.cost_limit_usd
+        left_usd = (self._call_limit_usd if limit_usd is None else limit_usd) - call.journal.committed_usd
+        made: _Wish | None = attempt.notes.get("wish")
+        if made is not None and made.left_usd == left_usd:  # as was found before it queued
+            return made
+        case = worst_case(call, attempt.target, self._assumed, attempt.messages_bound) if made is None else made.case
         tokens = case.answer_tokens
-        counted_usd = 0.0
-        if strict or case.priced:
+        usd = case.prompt_usd + case.token_usd * tokens
+        counted_usd, cap = 0.0, None
+        if case.priced or limit_usd is not None:
             # The limit that nobody asked for goes by what is known: it does not take every answer to fill the context.
-            counted = tokens if strict or case.bounded else 0
-            counted_usd = case.usd(counted)
+            to_the_end = case.bounded or limit_usd is not None
+            counted_usd = usd if to_the_end else case.prompt_usd
             if counted_usd > left_usd:
-                cap = _cap(case, left_usd) if counted else None
+                cap = _cap(case, left_usd) if to_the_end and tokens else None
                 if cap is None:
                     return self._over_the_call(attempt, counted_usd, left_usd)
-                tokens = cap
-                counted_usd = case.usd(tokens)
-        room = self._spending.room(limits) if limits else None
-        if room is not None and to_nano(case.usd(tokens)) > room:
-            cap = _cap(case, to_usd(room))
-            if cap is None:
-                shortage = self._spending.shortage(limits, to_nano(case.usd(tokens)))
-                if shortage is not None:
-                    return shortage
-            else:
-                tokens = min(tokens, cap)
-        usd = case.usd(tokens)
-        wish = _Wish(
-            usd, to_nano(usd) if limits else 0, None if tokens == case.answer_tokens else tokens, min(counted_usd, usd)
-        )
-        if not limits:
-            attempt.notes["wish"] = (self._call_limit_usd, call.journal.committed_usd, wish)
+                counted_usd = usd = case.usd(cap)
+        wish = attempt.notes["wish"] = _Wish(case, usd, None if cap == tokens else cap, counted_usd, left_usd)
         return wish
+
+    def _past_the_call(self, refusal: BudgetExceeded) -> BudgetExceeded:
+        self._over_call_limit += 1
+        return refusal
 
     def _shortage(self, limit: Limit, wanted: int) -> Shortage:
         row = self._spending.row(limit.key)
@@ -326,17 +334,21 @@ class Purse:
                 self._wake()
 
     def _held(self, attempt: Attempt, wish: _Wish, reserved: Reservation | None) -> Held:
-        if wish.max_tokens is not None:
+        max_tokens = wish.max_tokens
+        if max_tokens is not None:
             self._capped += 1
-            self._note(attempt, f"max_tokens {wish.max_tokens} is sent along: a longer answer could not be paid for")
+            self._note(attempt, f"max_tokens {max_tokens} is sent along: a longer answer could not be paid for")
         if reserved is not None:
             attempt.notes["reserved_usd"] = wish.usd
         attempt.call.journal.committed_usd += wish.counted_usd
-        return Held(self, attempt, wish, reserved)
+        return Held(self, attempt, wish, reserved, max_tokens)
 
     def settled(self, held: Held, usd: float, *, estimated: bool, kept: bool = False) -> None:
-        """Put what an attempt cost in the place of what it held (for `Held`). ``kept``: it is all of that, for want of better
-        knowledge; then the limit of the call goes on counting what it counted."""
+        """Put what an attempt cost in the place of what it held, once (for `Held`). ``kept``: it is all of that, for want of
+        better knowledge; then the limit of the call goes on counting what it counted."""
+        if held.ended:
+            return
+        held.ended = True
         if not kept:
             held.attempt.call.journal.committed_usd += usd - held.wish.counted_usd
         if held.reserved is None:
@@ -347,7 +359,10 @@ class Purse:
         self._ended()
 
     def released(self, held: Held) -> None:
-        """Let go of what an attempt held (for `Held`)."""
+        """Let go of what an attempt held, unless it has been settled (for `Held`)."""
+        if held.ended:
+            return
+        held.ended = True
         held.attempt.call.journal.committed_usd -= held.wish.counted_usd
         if held.reserved is None:
             return
@@ -412,53 +427,45 @@ class Purse:
 
 class _Wish(msgspec.Struct, frozen=True):
     """What an attempt has to hold, the ``max_tokens`` that make it enough, and what of it counts against the limit of its
-    call."""
+    call, of which ``left_usd`` was left."""
 
+    case: WorstCase
     usd: float
-    nano: int
     max_tokens: int | None
     counted_usd: float
+    left_usd: float
 
 
-class Held:
+class Held(msgspec.Struct, eq=False):
     """Satisfies `aiorchd.calls.ports.Hold`."""
 
-    def __init__(self, purse: Purse, attempt: Attempt, wish: _Wish, reserved: Reservation | None) -> None:
-        self.attempt = attempt
-        self.wish = wish
-        self.reserved = reserved
-        self._purse = purse
-        self._ended = False
-
-    @property
-    def max_tokens(self) -> int | None:
-        """What to send along."""
-        return self.wish.max_tokens
+    _purse: Purse
+    attempt: Attempt
+    wish: _Wish
+    reserved: Reservation | None
+    max_tokens: int | None
+    """What to send along."""
+    ended: bool = False
 
     def settle(self, usage: Usage | None, cost_usd: float | None) -> float:
         """Settle by what is known."""
-        if cost_usd is not None:
-            return self._end(cost_usd, estimated=usage is not None and usage.estimated)
-        if usage is not None:
+        if cost_usd is None:
+            if usage is None:
+                return self.keep()
             assumed = assumed_usd(usage, self.attempt.target.price, self._purse.assumed_usd_per_1m)
-            return self._end(assumed, estimated=True)
-        return self.keep()
+            self._purse.settled(self, assumed, estimated=True)
+            return assumed
+        self._purse.settled(self, cost_usd, estimated=usage is not None and usage.estimated)
+        return cost_usd
 
     def keep(self) -> float:
         """Take all of it as spent."""
-        return self._end(self.wish.usd, estimated=True, kept=True)
+        self._purse.settled(self, self.wish.usd, estimated=True, kept=True)
+        return self.wish.usd
 
     def release(self) -> None:
         """Let go of it."""
-        if not self._ended:
-            self._ended = True
-            self._purse.released(self)
-
-    def _end(self, usd: float, *, estimated: bool, kept: bool = False) -> float:
-        if not self._ended:
-            self._ended = True
-            self._purse.settled(self, usd, estimated=estimated, kept=kept)
-        return usd
+        self._purse.released(self)
 
 
 def user_number(name: str) -> int | None:

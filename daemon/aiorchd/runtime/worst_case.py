@@ -9,7 +9,7 @@ import msgspec
 from aiorchd.calls.call import Call
 from aiorchd.calls.reply import Usage
 from aiorchd.calls.target import Price, Target
-from aiorchd.core.token_bound import TokenBound, token_bound
+from aiorchd.core.token_bound import token_bound
 
 LONGEST_ANSWER_TOKENS: Final = 131_072
 """Assumed where neither the call nor the model says how long an answer may be."""
@@ -40,23 +40,30 @@ class WorstCase(msgspec.Struct, frozen=True):
         return int((usd - self.prompt_usd) / self.token_usd) if usd >= self.prompt_usd else -1
 
 
-def worst_case(call: Call, target: Target, assumed_usd_per_1m: float) -> WorstCase:
-    """Bound one attempt. What the price leaves open costs ``assumed_usd_per_1m``."""
-    bound = token_bound(call.request, target.extra)
+def worst_case(call: Call, target: Target, assumed_usd_per_1m: float, messages_bound: int | None = None) -> WorstCase:
+    """Bound one attempt. What the price leaves open costs ``assumed_usd_per_1m``; ``messages_bound`` is what `token_bound` takes
+    by that name."""
+    bound = token_bound(call.request, target.extra, messages_bound)
     context = target.context_tokens
-    prompt = bound.prompt if context is None else min(bound.prompt, context)
+    prompt = bound.prompt
+    if context is not None and context < prompt:
+        prompt = context
     price = target.price
-    chat = call.kind == "chat"
-    longest = _longest(bound, target) if chat else 0
-    into = _dearest_input(price, prompt, assumed_usd_per_1m, hour=bound.cached_for_an_hour)
-    out = _dearest(price, prompt, "output_usd_per_1m")
+    if price.tiers or price.cache_read_usd_per_1m or price.cache_write_usd_per_1m or bound.cached_for_an_hour:
+        into = _dearest_input(price, prompt, assumed_usd_per_1m, hour=bound.cached_for_an_hour)
+        out = _dearest(price, prompt, "output_usd_per_1m")
+    else:
+        into = assumed_usd_per_1m if price.input_usd_per_1m is None else price.input_usd_per_1m
+        out = price.output_usd_per_1m
+    if call.kind != "chat":
+        return WorstCase(prompt * into / 1e6, 0.0, 0, True, False, price.input_usd_per_1m is not None)
     return WorstCase(
-        prompt_usd=prompt * into / 1e6,
-        token_usd=(assumed_usd_per_1m if out is None else out) * bound.choices / 1e6 if chat else 0.0,
-        answer_tokens=longest,
-        bounded=not chat or bound.sent_max is not None or target.max_output_tokens is not None,
-        can_cap=chat and bound.sent_max is None,
-        priced=price.known or (not chat and price.input_usd_per_1m is not None),
+        prompt * into / 1e6,
+        (assumed_usd_per_1m if out is None else out) * bound.choices / 1e6,
+        _longest(bound.sent_max, target.max_output_tokens, context),
+        bound.sent_max is not None or target.max_output_tokens is not None,
+        bound.sent_max is None,
+        price.input_usd_per_1m is not None and price.output_usd_per_1m is not None,
     )
 
 
@@ -77,11 +84,12 @@ def assumed_usd(usage: Usage, price: Price, assumed_usd_per_1m: float) -> float:
     ) / 1e6
 
 
-def _longest(bound: TokenBound, target: Target) -> int:
+def _longest(sent: int | None, model: int | None, context: int | None) -> int:
     """How long an answer may be: the shortest of what is known to bound it. The prompt's bound is far above its length, so
     all of the context counts."""
-    known = [one for one in (bound.sent_max, target.max_output_tokens, target.context_tokens) if one is not None]
-    return min(known, default=LONGEST_ANSWER_TOKENS)
+    if sent is None and model is None:
+        return LONGEST_ANSWER_TOKENS if context is None else context
+    return min(one for one in (sent, model, context) if one is not None)
 
 
 def _dearest_input(price: Price, prompt: int, assumed: float, *, hour: bool) -> float:
@@ -89,8 +97,6 @@ def _dearest_input(price: Price, prompt: int, assumed: float, *, hour: bool) -> 
     into = _dearest(price, prompt, "input_usd_per_1m")
     if into is None:
         return assumed
-    if not hour and price.cache_read_usd_per_1m is None and price.cache_write_usd_per_1m is None and not price.tiers:
-        return into
     parts = [into, _dearest(price, prompt, "cache_read_usd_per_1m"), _dearest(price, prompt, "cache_write_usd_per_1m")]
     if hour:
         kept = _dearest(price, prompt, "cache_write_1h_usd_per_1m")

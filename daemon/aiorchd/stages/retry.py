@@ -65,19 +65,32 @@ class Retry:
         if self._budget is not None:
             self._budget.call(began_at)
         while True:
-            attempt.budget.take()
-            result = await self._try(attempt, began_at)
-            if isinstance(result, Reply):
+            attempt.budget.used += 1
+            reply: Reply | None = None
+            error: CallError | None = None
+            self._inside += 1
+            try:
+                reply = await self._inner(attempt)
+            except CallError as raised:
+                error = raised
+            finally:
+                self._inside -= 1
+                if attempt.notes.get("unsent") or (error is not None and error.code in REFUSED_BY_US):
+                    attempt.budget.give_back()
+                else:
+                    _record(attempt, began_at, self._now() - began_at, reply, error)
+            if error is None:
+                assert reply is not None
                 self._recovered += failures > 0
-                return result
+                return reply
             failures += 1
-            delay_s = self._wait_before_next(attempt, result, failures)
-            if delay_s is None:
-                try:
-                    raise result
-                finally:
-                    del result  # its traceback refers to this frame: no cycle that would keep the prompt
-            await self._sleep(attempt, result, delay_s)
+            delay_s, code = self._wait_before_next(attempt, error, failures), error.code
+            try:
+                if delay_s is None:
+                    raise error
+            finally:
+                del error  # its traceback refers to this frame: no cycle that would keep the prompt
+            await self._sleep(attempt, code, delay_s)
             self._retries += 1
             began_at = self._now()
             attempt = replace(attempt, number=attempt.call.journal.next_number(), notes=_again(attempt.notes))
@@ -94,25 +107,6 @@ class Retry:
             out_of_budget=self._out_of_budget,
             budget_left=None if self._budget is None else self._budget.left(self._now()),
         )
-
-    async def _try(self, attempt: Attempt, began_at: float) -> Reply | CallError:
-        """Ask once and write down how it went, however it went."""
-        result: Reply | CallError | None = None
-        self._inside += 1
-        try:
-            result = await self._inner(attempt)
-        except CallError as error:
-            result = error
-        finally:
-            self._inside -= 1
-            if attempt.notes.get("unsent") or (isinstance(result, CallError) and result.code in REFUSED_BY_US):
-                attempt.budget.give_back()
-            else:
-                _record(attempt, began_at, self._now() - began_at, result)
-        try:
-            return result
-        finally:
-            del result  # as above
 
     def _wait_before_next(self, attempt: Attempt, error: CallError, failures: int) -> float | None:
         """Decide how long to wait before asking this target again; None when it is not to be asked again."""
@@ -147,14 +141,14 @@ class Retry:
             return None
         return delay_s
 
-    async def _sleep(self, attempt: Attempt, error: CallError, delay_s: float) -> None:
+    async def _sleep(self, attempt: Attempt, code: str, delay_s: float) -> None:
         """Wait, holding nothing."""
         if not delay_s:
             await trio.lowlevel.checkpoint()
             return
         began_at = self._now()
         journal = attempt.call.journal
-        journal.note(began_at, "retry", f"{attempt.target.name}: {error.code}; asking again in {delay_s:.3g} s")
+        journal.note(began_at, "retry", f"{attempt.target.name}: {code}; asking again in {delay_s:.3g} s")
         self._sleeping += 1
         try:
             await trio.sleep(delay_s)
@@ -168,18 +162,19 @@ def _again(notes: dict[str, Any]) -> dict[str, Any]:
     return {"hedge": True} if notes.get("hedge") else {}
 
 
-def _record(attempt: Attempt, began_at: float, ran_s: float, result: Reply | CallError | None) -> None:
-    """Add the attempt to the journal. No result: the caller went away, or a defect is on its way to the door."""
+def _record(attempt: Attempt, began_at: float, ran_s: float, reply: Reply | None, error: CallError | None) -> None:
+    """Add the attempt to the journal. Neither reply nor error: the caller went away, or a defect is on its way to the door."""
     journal, notes, target = attempt.call.journal, attempt.notes, attempt.target
     queue_s = notes.get("queue_s", 0.0)
     told = {name: notes[name] for name in notes.keys() & _TOLD}
-    if isinstance(result, Reply):
-        verdict, cost_usd, usage = Verdict.OK, _cost_usd(notes, result), result.usage
+    if reply is not None:
+        verdict, usage = Verdict.OK, reply.usage
+        cost_usd = notes.get("cost_usd", reply.cost_usd)
     else:
-        verdict = Verdict.IGNORED if result is None else judge(result).verdict
-        cost_usd, usage = _cost_usd(notes, None), notes.get("usage")
+        verdict = Verdict.IGNORED if error is None else judge(error).verdict
+        cost_usd, usage = _cost_usd(notes), notes.get("usage")
         journal.throttled += verdict is Verdict.THROTTLED
-        told |= _went_wrong(attempt, result)
+        told |= _went_wrong(attempt, error)
     journal.attempts.append(
         AttemptRecord(
             number=attempt.number,
@@ -188,7 +183,7 @@ def _record(attempt: Attempt, began_at: float, ran_s: float, result: Reply | Cal
             began_s=began_at - journal.started,
             queue_s=queue_s,
             provider_s=notes.get("provider_s", ran_s - queue_s),
-            verdict=verdict.value,
+            verdict=str(verdict),
             tokens=None if usage is None else usage.total,
             cost_usd=cost_usd,
             usage=None if usage is None else usage.to_wire(),
@@ -214,21 +209,17 @@ def _went_wrong(attempt: Attempt, error: CallError | None) -> dict[str, Any]:
     return told if "status" not in error.details else {**told, "status": error.details["status"]}
 
 
-def _cost_usd(notes: dict[str, Any], reply: Reply | None) -> float | None:
-    """What an attempt cost, as it was settled; without having been sent it cost nothing."""
-    if "cost_usd" in notes:
-        cost: float | None = notes["cost_usd"]
-        return cost
-    if reply is not None:
-        return reply.cost_usd
-    return None if "sent_at" in notes else 0.0
+def _cost_usd(notes: dict[str, Any]) -> float | None:
+    """What an attempt without an answer cost, as it was settled; without having been sent it cost nothing."""
+    cost: float | None = notes.get("cost_usd", None if "sent_at" in notes else 0.0)
+    return cost
 
 
-def _stayed_here(notes: dict[str, Any], result: Reply | CallError | None) -> bool:
+def _stayed_here(notes: dict[str, Any], error: CallError | None) -> bool:
     """Tell whether nothing was sent: it was refused here, or its call went away before."""
-    if result is None:
+    if error is None:
         return "sent_at" not in notes
-    return isinstance(result, CallError) and never_sent(result) and notes.get("status") is None
+    return never_sent(error) and notes.get("status") is None
 
 
 def _message(error: CallError, attempt: Attempt) -> str:

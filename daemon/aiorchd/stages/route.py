@@ -16,8 +16,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, get_args
+from typing import Final, get_args
 
+import msgspec
 import trio
 from msgspec.structs import replace
 
@@ -31,7 +32,8 @@ from aiorchd.calls.ports import Service
 from aiorchd.calls.reply import Reply
 from aiorchd.calls.target import Target
 from aiorchd.core.fallback_chains import FallbackChains, FallbackKind
-from aiorchd.core.token_estimate import TokenEstimator, prompt_tokens
+from aiorchd.core.prompt_size import PromptSize, prompt_size
+from aiorchd.core.token_estimate import TokenEstimator
 
 _NAME_CHARACTERS: Final = 100
 _NAMES_SHOWN: Final = 10
@@ -51,6 +53,23 @@ class RouteStatistics:
     answered_by: Mapping[str, int]
     fallbacks_by_kind: Mapping[str, int]
     forced: int
+
+
+class _Way(msgspec.Struct, eq=False):
+    """How far a call has come along its chain: who is asked now and who after that, and what it had taken before."""
+
+    name: str
+    remaining: tuple[str, ...]
+    budget: AttemptBudget
+    size: PromptSize
+    attempts: int
+    queue_s: float
+    provider_s: float
+    forced: bool = False
+    asked: list[str] = []
+    shut: dict[str, float] = {}
+    """Targets that were passed over because their breaker is open, and how bad they are."""
+    failures: Failures | None = None
 
 
 class Route:
@@ -92,19 +111,34 @@ class Route:
 
         Raises `UnknownModel` and `NoModels`; otherwise the most telling error of the chain, with the attempts in its details.
         """
-        chain = self._chain_of(call)
+        chain = self._usual_chain_of(call)
+        if call.avoid:  # whose answer to this call was no good comes last
+            chain = tuple(sorted(chain, key=lambda name: name in call.avoid))
+        journal = call.journal
+        way = _Way(
+            chain[0],
+            chain[1:],
+            AttemptBudget(self._max_attempts),
+            prompt_size(call.request),
+            len(journal.attempts),
+            journal.queue_s,
+            journal.provider_s,
+        )
         self._inside += 1
         try:
-            result = await self._along(chain, call)
+            while True:
+                try:
+                    reply = await self._stacks[way.name](self._attempt(call, way))
+                    return self._finished(call, way, reply)
+                except CallError as error:
+                    failure = self._after(call, way, error)
+                if failure is not None:
+                    self._failed += 1
+                    raise failure
         finally:
             self._inside -= 1
-        if isinstance(result, Reply):
-            return result
-        self._failed += 1
-        try:
-            raise result
-        finally:
-            del result  # its traceback refers to this frame: no cycle that would keep the prompt
+            failure = None
+            del way  # tracebacks of its errors refer to this frame: no cycle that would keep the prompt
 
     def statistics(self) -> RouteStatistics:
         """Tell who is inside and who answered."""
@@ -117,104 +151,81 @@ class Route:
             forced=self._forced,
         )
 
-    async def _along(self, chain: tuple[str, ...], call: Call) -> Reply | CallError:
-        """Ask one target after the other, until one answers or nothing more may be tried."""
-        budget = AttemptBudget(self._max_attempts)
-        prompt = prompt_tokens(call.request)
-        before = _Spent.of(call)
-        failures = Failures(call)
-        shut: dict[str, float] = {}
-        """Targets that were passed over because their breaker is open, and how bad they are."""
-        asked: list[str] = []
-        name, remaining, forced = chain[0], chain[1:], False
-        while True:
-            target = self._targets[name]
-            asked.append(name)
-            budget.held_back = len(remaining)
-            result = await self._ask(call, target, prompt, budget, remaining, forced=forced)
-            if isinstance(result, Reply):
-                if call.journal.hedges:  # a second try may have answered instead, at another target
-                    target = self._targets.get(result.model, target)
-                return self._finished(call, target, result, before)
-            failures.add(target, result)
-            if call.sink is not None and call.sink.started:
-                return failures.in_the_middle(result)
-            if result.details.get("reason") == "breaker":
-                shut[name] = float(result.details.get("failure_rate", 1.0))
-            if forced or budget.left <= 0 or not judge(result).fall_back:
-                break
-            kind, following_ones = self._chains.after(name, result.code, remaining, asked)
-            if call.models:  # nobody else may answer it, whatever went wrong
-                following_ones = tuple(one for one in following_ones if one in call.models)
-            remaining = following_ones
-            if remaining:
-                following, remaining = remaining[0], remaining[1:]
-                self._go_on(call, f"{name}: {result.code}", following, kind)
-            elif shut:
-                following, forced = min(shut, key=lambda each: shut[each]), True
-                self._forced += 1
-                note = f"nobody else is left: asking {following} although its breaker is open"
-                call.journal.note(self._now(), "route", note)
-            else:
-                break
-            name = following
-        return failures.most_telling()
-
-    async def _ask(
-        self,
-        call: Call,
-        target: Target,
-        prompt: int,
-        budget: AttemptBudget,
-        remaining: tuple[str, ...],
-        *,
-        forced: bool,
-    ) -> Reply | CallError:
-        """Send the call to one target. While others are still to come, waiting for it may take half of the time left."""
+    def _attempt(self, call: Call, way: _Way) -> Attempt:
+        """Make an attempt at the next target. While others are still to come, waiting for it may take half of the time left."""
+        target, prompt, remaining = self._targets[way.name], way.size.guessed_tokens, way.remaining
         if target.context_tokens is not None and prompt > _SURELY_TOO_LONG * target.context_tokens:
-            return ContextExceeded(
+            raise ContextExceeded(
                 f"the prompt has some {prompt} tokens, {target.name} takes {target.context_tokens}", stage="route"
             )
         output = self._estimator.output_tokens(target.name, call.task, call.request) if call.kind == "chat" else 0
+        start_by = call.deadline
+        alternatives: tuple[Target, ...] = ()
+        way.budget.held_back = len(remaining)
         if remaining:
             now = self._now()
-            start_by = now + (call.deadline - now) / 2
-            alternatives = tuple(self._targets[each] for each in remaining)
-        else:
-            start_by, alternatives = call.deadline, ()
-        attempt = Attempt(
+            start_by = now + (start_by - now) / 2
+            alternatives = tuple([self._targets[each] for each in remaining])
+        return Attempt(
             call=call,
             target=target,
             number=call.journal.next_number(),
             estimated_tokens=prompt + output,
             estimated_output_tokens=output,
-            alternatives=alternatives,
+            messages_bound=way.size.messages_bound,
             start_by=start_by,
-            forced=forced,
-            budget=budget,
+            alternatives=alternatives,
+            forced=way.forced,
+            budget=way.budget,
         )
-        try:
-            return await self._stacks[target.name](attempt)
-        except CallError as error:
-            return error
 
-    def _finished(self, call: Call, target: Target, reply: Reply, before: _Spent) -> Reply:
+    def _after(self, call: Call, way: _Way, error: CallError) -> CallError | None:
+        """Go on to the next target after an error; gives what to raise where there is none."""
+        name, remaining = way.name, way.remaining
+        if way.failures is None:
+            way.failures = Failures(call.journal, way.attempts)
+        failures = way.failures
+        failures.add(self._targets[name], error)
+        way.asked.append(name)
+        if call.sink is not None and call.sink.started:
+            return failures.in_the_middle(error)
+        if error.details.get("reason") == "breaker":
+            way.shut[name] = float(error.details.get("failure_rate", 1.0))
+        if way.forced or way.budget.left <= 0 or not judge(error).fall_back:
+            return failures.most_telling()
+        kind, remaining = self._chains.after(name, error.code, remaining, way.asked)
+        if call.models:  # nobody else may answer it, whatever went wrong
+            remaining = tuple(one for one in remaining if one in call.models)
+        if remaining:
+            way.name, way.remaining = remaining[0], remaining[1:]
+            self._go_on(call, f"{name}: {error.code}", way.name, kind)
+        elif way.shut:
+            way.name, way.forced = min(way.shut, key=lambda each: way.shut[each]), True
+            self._forced += 1
+            note = f"nobody else is left: asking {way.name} although its breaker is open"
+            call.journal.note(self._now(), "route", note)
+        else:
+            return failures.most_telling()
+        return None
+
+    def _finished(self, call: Call, way: _Way, reply: Reply) -> Reply:
         """Learn from the answer, and write on it what it took: itself and the failures on the way to it, without an earlier
         answer that was no good."""
-        usage = reply.usage
+        journal, usage, name = call.journal, reply.usage, way.name
+        if journal.hedges and reply.model in self._targets:  # a second try may have answered instead, at another target
+            name = reply.model
         if usage is not None and not usage.estimated and call.kind == "chat":
-            self._estimator.learn(target.name, call.task, usage.output + usage.reasoning)
-        self._answered_by[target.name] += 1
-        journal = call.journal
-        records = journal.attempts[before.attempts :] if before.attempts else journal.attempts
+            self._estimator.learn(name, call.task, usage.output + usage.reasoning)
+        self._answered_by[name] += 1
+        records = journal.attempts[way.attempts :] if way.attempts else journal.attempts
         bill = _bill(records, reply)
         return replace(
             reply,
             cost_usd=None if reply.cost_usd is None else bill.known_usd,
             bill=bill,
             attempts=len(records),
-            queue_s=journal.queue_s - before.queue_s,
-            provider_s=journal.provider_s - before.provider_s,
+            queue_s=journal.queue_s - way.queue_s,
+            provider_s=journal.provider_s - way.provider_s,
         )
 
     def _go_on(self, call: Call, why: str, following: str, kind: FallbackKind) -> None:
@@ -226,14 +237,8 @@ class Route:
         what = "" if kind in ("failure", "switched_off") else f" ({kind.replace('_', ' ')} fallback)"
         journal.note(self._now(), "route", f"{why}; asking {following} instead{what}")
 
-    def _chain_of(self, call: Call) -> tuple[str, ...]:
-        """Find the targets to ask, in order; at least one. Those whose answer to this call was no good come last."""
-        chain = self._usual_chain_of(call)
-        if call.avoid:
-            chain = tuple(sorted(chain, key=lambda name: name in call.avoid))
-        return chain
-
     def _usual_chain_of(self, call: Call) -> tuple[str, ...]:
+        """Find the targets to ask, in order; at least one."""
         if not self._targets:
             raise NoModels("no AI models available for routing: none is configured and enabled", stage="route")
         if call.models:
@@ -243,7 +248,7 @@ class Route:
         chain = self._usual.get(call.model)
         if not chain:
             raise self._unknown(call.model)
-        if call.model in self._disabled:
+        if self._disabled and call.model in self._disabled:
             self._go_on(call, f"{call.model} is switched off", chain[0], "switched_off")
         return chain
 
@@ -284,17 +289,3 @@ def _bill(records: Sequence[AttemptRecord], reply: Reply) -> Bill:
     if all(attempt.code is not None for attempt in records):  # nobody below keeps a journal
         bill = bill.plus(Bill.of([(reply.cost_usd, None)]))
     return bill
-
-
-class _Spent(NamedTuple):
-    """What a call had taken by some moment."""
-
-    attempts: int
-    queue_s: float
-    provider_s: float
-
-    @classmethod
-    def of(cls, call: Call) -> _Spent:
-        """Read it off the journal."""
-        journal = call.journal
-        return cls(len(journal.attempts), journal.queue_s, journal.provider_s)

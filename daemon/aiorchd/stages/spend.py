@@ -63,48 +63,63 @@ class Spend:
             self._waiting -= 1
         attempt.notes["price_source"] = attempt.target.price.source or None
         self._running += 1
-        result: Reply | CallError | None = None
+        reply: Reply | None = None
+        failure: CallError | None = None
         try:
-            result = _believable(await self._inner(_capped(attempt, hold)), attempt)
-            return replace(result, cost_usd=None) if _is_estimated(result, attempt) else result
+            answer = await self._inner(attempt if hold.max_tokens is None else _capped(attempt, hold))
+            reply = _believable(answer, attempt) if attempt.target.dialect == "host" else answer
         except CallError as error:
-            result = error
+            failure = error
             raise
         finally:
             self._running -= 1
-            self._end(attempt, hold, result)
-            del result  # its traceback refers to this frame: no cycle that would keep the prompt
+            if reply is None:
+                self._end(attempt, hold, failure)
+            del failure  # its traceback refers to this frame: no cycle that would keep the prompt
+        usage = reply.usage
+        if usage is not None and usage.estimated and not attempt.target.price.free:
+            # Its cost follows from estimated tokens and is not known, though it was worked out.
+            self._settle(attempt, hold, None, usage, reply.cost_usd)
+            return replace(reply, cost_usd=None)
+        self._settle(attempt, hold, reply.cost_usd, usage, None)
+        return reply
 
     def statistics(self) -> SpendStatistics:
         """Tell who waits and who runs."""
         return SpendStatistics(self._waiting, self._running, self._settled, self._estimated, self._released)
 
-    def _end(self, attempt: Attempt, hold: Hold, result: Reply | CallError | None) -> None:
-        """Settle by what is known, and leave what it cost in the notes. No result: the caller left, or a defect; the provider
-        may have worked all the same."""
+    def _end(self, attempt: Attempt, hold: Hold, error: CallError | None) -> None:
+        """Settle an attempt that gave no answer. No error: the caller left, or a defect; the provider may have worked all the
+        same."""
         notes = attempt.notes
         cost_usd: float | None = notes.get("cost_usd")
         usage: Usage | None = notes.get("usage")  # of an answer that came and was no good
-        estimate_usd: float | None = None
-        if isinstance(result, Reply):
-            cost_usd, usage = result.cost_usd, result.usage
-            if _is_estimated(result, attempt):
-                cost_usd, estimate_usd = None, result.cost_usd
-        elif cost_usd is None and usage is None and result is not None and cost_nothing(attempt, result):
+        if cost_usd is None and usage is None and error is not None and cost_nothing(attempt, error):
             self._released += 1
             notes["cost_usd"] = 0.0
             hold.release()
             return
+        self._settle(attempt, hold, cost_usd, usage, None)
+
+    def _settle(
+        self,
+        attempt: Attempt,
+        hold: Hold,
+        cost_usd: float | None,
+        usage: Usage | None,
+        estimate_usd: float | None,
+    ) -> None:
+        """Settle by what is known, and leave what it cost in the notes."""
         if cost_usd is None and attempt.target.price.free:
             cost_usd = 0.0
-        notes["cost_usd"] = cost_usd
+        attempt.notes["cost_usd"] = cost_usd
         if cost_usd is not None:
             self._settled += 1
             hold.settle(None, cost_usd)
         else:
             self._estimated += 1
             # Of what was sent a bound is known; where tokens are, though estimated ones or at no known price, they say more.
-            notes["cost_estimate_usd"] = hold.settle(usage, estimate_usd)
+            attempt.notes["cost_estimate_usd"] = hold.settle(usage, estimate_usd)
 
 
 def cost_nothing(attempt: Attempt, error: CallError) -> bool:
@@ -118,7 +133,7 @@ def _believable(reply: Reply, attempt: Attempt) -> Reply:
     """Bound what a process of the host says that it used, where that is too little to be true: who counts so would pass any
     budget. What takes its place is the most it can be, and marked as an estimate."""
     usage, target, call = reply.usage, attempt.target, attempt.call
-    if target.dialect != "host" or usage is None or target.price.free:
+    if usage is None or target.price.free:
         return reply
     prompt, said = usage.input + usage.cache_read + usage.cache_write, usage.output + usage.reasoning
     most_said = answer_bound(reply.text, reply.tool_calls)
@@ -138,14 +153,7 @@ def _believable(reply: Reply, attempt: Attempt) -> Reply:
     return replace(reply, usage=usage, cost_usd=None)
 
 
-def _is_estimated(reply: Reply, attempt: Attempt) -> bool:
-    """Tell whether its cost follows from estimated tokens and is not known, though it was worked out."""
-    return reply.usage is not None and reply.usage.estimated and not attempt.target.price.free
-
-
 def _capped(attempt: Attempt, hold: Hold) -> Attempt:
     """Send a shorter ``max_tokens`` along where only that can be paid for."""
-    if hold.max_tokens is None:
-        return attempt
     call = attempt.call
     return replace(attempt, call=replace(call, request={**call.request, "max_tokens": hold.max_tokens}))

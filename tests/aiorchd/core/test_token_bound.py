@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiorchd.core.prompt_size import prompt_size
 from aiorchd.core.token_bound import token_bound
 from aiorchd.core.token_estimate import prompt_tokens
 from aiorchsim.textwork import prompt_tokens as simulated_tokens
@@ -79,3 +80,4 @@ def test_a_plain_message_counts_like_any_other(role: str, content: str) -> None:
     longer = {"messages": [{"role": role, "content": content, "name": ""}]}
     name_and_nothing = len("name") + 2 * 8
     assert token_bound(plain, {}).prompt + name_and_nothing == token_bound(longer, {}).prompt
+    assert token_bound(plain, {}, prompt_size(plain).messages_bound) == token_bound(plain, {})
