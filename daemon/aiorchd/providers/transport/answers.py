@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from operator import methodcaller
 from typing import Final
 
 import h11
@@ -25,6 +26,7 @@ _FIELD: Final = re.compile(r"([^:]+):([^\r]*)\r\n")
 """One header of such a head, the blanks around its value included: a pattern that left them out would go through a long run of
 blanks within it once for each of them."""
 _CHUNK_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_bare: Final = methodcaller("strip", " \t")
 _BODILESS: Final = (204, 304)
 _LENGTH_DIGITS: Final = 18
 _LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -121,8 +123,9 @@ class Answers:
             return None
         status = int(head[1])
         pairs = _FIELD.findall(head[2].decode("latin-1"))
-        fields = {name.lower(): value.strip(" \t") for name, value in pairs}
-        if len(fields) != len(pairs) and _is_doubled([name.lower() for name, _ in pairs]):
+        names, values = zip(*pairs, strict=True) if pairs else ((), ())
+        fields = dict(zip(map(str.lower, names), map(_bare, values), strict=True))
+        if len(fields) != len(pairs) and _is_doubled([name.lower() for name in names]):
             return None
         if status in _BODILESS or fields.get("connection", "keep-alive").lower() != "keep-alive":
             return None

@@ -33,12 +33,13 @@ _CONNECT_HEAD_BYTES: Final = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An open connection: the stream to speak on, the socket below it, and whether HTTP/2 is spoken.
+    """An open connection: the stream to speak on, the TCP connection and the socket below it, and whether HTTP/2 is spoken.
 
     ``forwarder`` is the proxy that passes single requests on, where there is no tunnel through it.
     """
 
     stream: trio.abc.Stream
+    tcp: TcpStream
     socket: trio.SocketStream
     http2: bool = False
     forwarder: Proxy | None = None
@@ -57,7 +58,7 @@ async def dial(origin: Origin, proxy: Proxy | None, tls: TlsContexts) -> Line:
     with contextlib.ExitStack() as on_failure:
         on_failure.callback(base.socket.close)
         _keep_alive(base)
-        stream: trio.abc.Stream = TcpStream(base)
+        stream: trio.abc.Stream = (tcp := TcpStream(base))
         if proxy is not None:
             if proxy.origin.secure:
                 stream, _ = await _start_tls(stream, proxy.origin.host, tls, ("http/1.1",))
@@ -71,7 +72,7 @@ async def dial(origin: Origin, proxy: Proxy | None, tls: TlsContexts) -> Line:
             stream, protocol = await _start_tls(stream, origin.host, tls, protocols)
             http2 = protocol == "h2"
         on_failure.pop_all()
-    return Line(stream, base, http2, proxy)
+    return Line(stream, tcp, base, http2, proxy)
 
 
 def _keep_alive(base: trio.SocketStream) -> None:

@@ -94,18 +94,34 @@ class Exchange:
                     chunk = await channel.receive()
                 if not chunk:
                     self._decoder.finish()
-                    self._channel = None
-                    if self._expired:  # in the same moment, and the connection is closed
-                        self._connections.give_up(channel, timed_out=True)
-                    else:
-                        self._connections.give_back(self._site, channel)
-                    self._leave()
+                    self._give_back(channel)
                     return b""
                 self._decoded = self._decoder.feed(chunk)
                 piece = next(self._decoded, b"")
         except FOREIGN as error:
             raise self._explained(error, "reading") from error
         return piece
+
+    async def whole(self) -> bytes:
+        """Wait for all that is still to come of the answer; then the connection is already given back."""
+        channel = self._channel
+        if channel is None:
+            return b""
+        parts: list[bytes] = []
+        try:
+            while True:
+                chunk = channel.at_hand()
+                if chunk is None:
+                    self._allow(self._timeouts.idle_s)
+                    chunk = await channel.receive()
+                if not chunk:
+                    break
+                parts += self._decoder.feed(chunk)
+            self._decoder.finish()
+        except FOREIGN as error:
+            raise self._explained(error, "reading") from error
+        self._give_back(channel)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def leave_to_consumer(self) -> None:
         """Let only the total run while the consumer works on a piece, and nothing once the answer is complete."""
@@ -129,7 +145,8 @@ class Exchange:
             self._phase = self._channel.phase
             self._connections.give_up(self._channel, timed_out=timed_out)
             self._channel = None
-        self._leave()
+        if self._placed:
+            self._leave()
 
     def timed_out(self) -> ProviderError | Overloaded:
         """Make the error for the deadline that passed."""
@@ -192,10 +209,18 @@ class Exchange:
         """Make the error for what a connection raised, which is nothing but our own closing when the time is over."""
         return self.timed_out() if self._expired else explain(error, origin=self._endpoint.origin, phase=phase)
 
+    def _give_back(self, channel: Channel) -> None:
+        """The answer is whole."""
+        self._channel = None
+        if self._expired:  # in the same moment, and the connection is closed
+            self._connections.give_up(channel, timed_out=True)
+        else:
+            self._connections.give_back(self._site, channel)
+        self._leave()
+
     def _leave(self) -> None:
-        if self._placed:
-            self._placed = False
-            self._site.places.leave()
+        self._placed = False
+        self._site.places.leave()
 
 
 def _redirected(origin: Origin, status: int, location: str) -> ProviderError:

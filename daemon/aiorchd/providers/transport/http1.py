@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import select
-import socket
-import struct
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -25,21 +23,21 @@ SENT_AT_ONCE_BYTES: Final = 65_536
 """Up to here a request fits into the buffers of the two kernels, so that sending it ends even when nobody reads it."""
 _USUAL_METHODS: Final = (b"GET", b"POST")
 _NO_LENGTH: Final = b"0\r\n\r\n"
-_TCP_INFO_BYTES_ACKED: Final = struct.Struct("=120xQ")
 
 
 class Http1Connection:
     """A connection that carries one request after the other."""
 
     __slots__ = (
-        "_acknowledged", "_answers", "_asked", "_closed_by_peer", "_forwarder", "_head", "_heard", "_idle_poll", "_keeps",
-        "_max_head_bytes", "_request", "_sent", "_socket", "_stream", "_usual", "origin", "phase",
+        "_answers", "_asked", "_closed_by_peer", "_forwarder", "_head", "_heard", "_idle_poll", "_keeps",
+        "_max_head_bytes", "_request", "_sent", "_sent_before", "_socket", "_stream", "_tcp", "_usual", "origin", "phase",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, line: Line, max_head_bytes: int) -> None:
         self.origin = origin
         self.phase: Phase = "sending"
         self._stream = line.stream
+        self._tcp = line.tcp
         self._socket = line.socket.socket
         self._forwarder = line.forwarder
         self._max_head_bytes = max_head_bytes
@@ -50,7 +48,7 @@ class Http1Connection:
         self._heard = False
         self._sent = False
         self._closed_by_peer = False
-        self._acknowledged: int | None = None
+        self._sent_before = 0
         self._asked: tuple[bytes, bytes, bytes, Headers, bool] | None = None
         self._request: h11.Request | None = None
         self._head = b""
@@ -61,7 +59,7 @@ class Http1Connection:
         """Send a request and wait for the head of its answer (see `Channel.ask`)."""
         head, body = self._encode(question)
         self.phase, self._heard, self._sent = "sending", False, False
-        self._acknowledged = acknowledged_bytes(self._socket)
+        self._sent_before = self._tcp.sent_bytes
         if len(body) > SENT_AT_ONCE_BYTES:
             return await self._ask_at_length(head, body)
         failure: trio.BrokenResourceError | None = None
@@ -116,7 +114,7 @@ class Http1Connection:
             piece = self._read(self._answers.body)
             if piece is not None:
                 return piece
-            await self._fill()
+            self._take(await self._stream.receive_some(_READ_BYTES))
 
     def at_hand(self) -> bytes | None:
         """Give the next piece of the body if it is here (see `Channel.at_hand`)."""
@@ -135,11 +133,7 @@ class Http1Connection:
             return False
         if not self._sent:
             return True
-        return (
-            isinstance(error, PeerClosed)
-            and self._acknowledged is not None
-            and acknowledged_bytes(self._socket) == self._acknowledged
-        )
+        return isinstance(error, PeerClosed) and self._tcp.acknowledged_bytes() == self._sent_before
 
     def is_stale(self) -> bool:
         """Tell whether an idle connection was closed, or sent something that nobody asked for."""
@@ -211,13 +205,12 @@ class Http1Connection:
 
     async def _receive_head(self) -> Head:
         while True:
-            await self._fill()  # first: nothing of the answer can be here yet
+            self._take(await self._stream.receive_some(_READ_BYTES))  # first: nothing of the answer can be here yet
             head = self._read(self._answers.head)
             if head is not None:
                 return head
 
-    async def _fill(self) -> None:
-        data = await self._stream.receive_some(_READ_BYTES)
+    def _take(self, data: bytes | bytearray) -> None:
         if data:
             self._heard = True
         elif self._heard:
@@ -233,21 +226,6 @@ class Http1Connection:
             if self._closed_by_peer:
                 raise PeerClosed("closed the connection in the middle of its answer") from error
             raise Malformed(f"answered with malformed HTTP ({_shorten(str(error))})") from error
-
-
-def acknowledged_bytes(sock: trio.socket.SocketType) -> int | None:
-    """Ask the kernel how many bytes the other end's kernel has confirmed on this TCP connection; None if unknown.
-
-    ``tcpi_bytes_acked`` of Linux' ``struct tcp_info`` (since 4.1), still readable after the connection was reset.
-    """
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES_ACKED.size)
-    except OSError:
-        return None
-    if len(info) < _TCP_INFO_BYTES_ACKED.size:
-        return None
-    (acknowledged,) = _TCP_INFO_BYTES_ACKED.unpack(info)
-    return int(acknowledged)
 
 
 def _shorten(text: str) -> str:

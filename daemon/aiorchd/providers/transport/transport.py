@@ -125,10 +125,7 @@ async def _whole(exchange: Exchange, method: str, headers: Headers, body: bytes)
     """Carry an exchange out to the end of its answer."""
     try:
         status, fields = await exchange.begin(method, headers, body)
-        parts = []
-        while chunk := await exchange.receive():
-            parts.append(chunk)
-        return Response(status, fields, parts[0] if len(parts) == 1 else b"".join(parts))
+        return Response(status, fields, await exchange.whole())
     finally:
         exchange.end()
 

@@ -17,6 +17,7 @@ from aiorchd.providers.transport.channel import Question
 from aiorchd.providers.transport.dial import Line
 from aiorchd.providers.transport.failures import FOREIGN, PeerClosed
 from aiorchd.providers.transport.http1 import Http1Connection
+from aiorchd.providers.transport.tcp_stream import TcpStream
 
 BODY = b'{"answer": "eight"}'
 PLAIN = http(BODY, X_Request_Id="r1")
@@ -191,7 +192,8 @@ async def _pair() -> tuple[Http1Connection, trio.SocketStream]:
     ours = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
     theirs = await listener.accept()
     await listener.aclose()
-    connection = Http1Connection(Origin("http", "127.0.0.1", 80), Line(ours, ours), 65_536)
+    tcp = TcpStream(ours)
+    connection = Http1Connection(Origin("http", "127.0.0.1", 80), Line(tcp, tcp, ours), 65_536)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.ask, QUESTION)
         await theirs.receive_some(65_536)
