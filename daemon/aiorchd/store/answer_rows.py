@@ -7,6 +7,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from math import isfinite
 from typing import Any, Final
 
 from aiorchd.calls.ports import StoredAnswer
@@ -104,9 +105,14 @@ def _write(connection: sqlite3.Connection, answers: Sequence[StoredAnswer], now:
 
 def storable(answer: StoredAnswer) -> StoredAnswer:
     """Give the answer as it will be read back."""
-    cost = plain_dollars(answer.cost_usd)
-    texts = "".join((answer.source_id, answer.partition, answer.model, *answer.tags))
-    if cost == answer.cost_usd and texts.isascii():
+    cost = answer.cost_usd
+    if (
+        (cost is None or isfinite(cost))
+        and answer.source_id.isascii()
+        and answer.partition.isascii()
+        and answer.model.isascii()
+        and (not answer.tags or "".join(answer.tags).isascii())
+    ):
         return answer
     return StoredAnswer(
         key=answer.key,
@@ -118,7 +124,7 @@ def storable(answer: StoredAnswer) -> StoredAnswer:
         partition=plain_text(answer.partition),
         model=plain_text(answer.model),
         tags=tuple(plain_text(tag) for tag in answer.tags),
-        cost_usd=cost,
+        cost_usd=plain_dollars(cost),
     )
 
 

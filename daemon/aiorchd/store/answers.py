@@ -185,19 +185,20 @@ class Answers:
         """Queue an answer to be written within a second; dropped (and counted) when the queue is full."""
         if self._bounds.max_entries <= 0:
             return
-        size = _size_of(answer)
-        self._ungather(answer.key)
-        if (
-            len(self._gathered) >= MAX_QUEUED
-            or self._gathered_bytes + size > MAX_QUEUED_BYTES
-            or size > self._bounds.max_bytes // 4
-        ):
+        key, gathered, size = answer.key, self._gathered, _size_of(answer)
+        if key in gathered:
+            self._gathered_bytes -= _size_of(gathered.pop(key))
+        gathered_bytes = self._gathered_bytes + size
+        if len(gathered) >= MAX_QUEUED or gathered_bytes > MAX_QUEUED_BYTES or size > self._bounds.max_bytes // 4:
             self._dropped += 1
             return
-        self._keys.add(answer.key)
-        self._gathered[answer.key] = storable(answer)
-        self._gathered_bytes += size
-        self._writer.wake(hurry=len(self._gathered) >= _HURRY_QUEUED or self._gathered_bytes >= _HURRY_BYTES)
+        self._keys.add(key)
+        if not gathered:
+            self._writer.wake()
+        gathered[key] = storable(answer)
+        self._gathered_bytes = gathered_bytes
+        if len(gathered) >= _HURRY_QUEUED or gathered_bytes >= _HURRY_BYTES:
+            self._writer.wake(hurry=True)
 
     def touch(self, keys: Iterable[bytes]) -> None:
         """Count these as used now, though they were served from elsewhere. Cheap; a hint that may be lost."""

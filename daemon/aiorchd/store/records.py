@@ -61,6 +61,8 @@ MAX_TALLIES: Final = 4096
 """Tallies kept while the file fails; then minutes are joined to hours, then names to ``(other)``."""
 
 _NOTED_AT_MOST: Final = 256
+_ENDED_AT_MOST: Final = 64
+"""To count so many takes half a millisecond."""
 _HURRY_ROWS: Final = 2048
 _TIDY_ROWS: Final = 500
 _SWEEP_S: Final = 60.0
@@ -123,6 +125,7 @@ class Records:
         self._process = int.from_bytes(os.urandom(7), "little")
         # All that changes. Noted and not yet counted:
         self._noted: list[Hit] = []
+        self._ended: list[CallRecord] = []
         self._refusals: dict[tuple[str, int, str], int] = {}
         # Gathered and not yet handed to the writer:
         self._tallies: dict[RawSeries, Tally] = {}
@@ -146,22 +149,13 @@ class Records:
     # --- RecordSink --------------------------------------------------------------------------------------------------
 
     def record(self, record: CallRecord) -> None:
-        """Count and keep one finished call."""
-        raw = raw_series_of_call(record)
-        tally = self._tallies.get(raw)
-        if tally is None:
-            tally = self._tally(raw)
-        tally.add(record)
-        for attempt in record.tried:
-            raw = raw_series_of_attempt(record, attempt)
-            (self._tallies.get(raw) or self._tally(raw)).add_attempt(attempt)
-        self._counted += 1
-        rows, room = (self._hits, MAX_HITS) if is_plain(record) else (self._others, MAX_OTHERS)
-        if len(rows) < room and self._bounds.keep_calls:
-            rows.append(bounded(record))
-        else:
-            self._dropped += 1
-        self._writer.wake(hurry=len(self._others) >= _HURRY_ROWS)
+        """Count and keep one finished call: at once a line in a list, as with `record_hit`."""
+        ended = self._ended
+        if not ended:
+            self._writer.wake()
+        ended.append(record)
+        if len(ended) >= _ENDED_AT_MOST:
+            self._take_ended()
 
     def record_hit(self, hit: Hit) -> None:
         """Count and keep one answer from memory: at once a line in a list, the work when many are together or somebody looks."""
@@ -181,7 +175,9 @@ class Records:
             self._writer.wake()
 
     def record_hits(self, records: Iterable[CallRecord]) -> None:
-        """Count and keep several plain hits at once."""
+        """Count and keep several plain hits at once, after what ended before."""
+        if self._ended:
+            self._take_ended()
         tallies, hits = self._tallies, self._hits
         room = MAX_HITS if self._bounds.keep_calls else 0
         count = dropped = 0
@@ -273,7 +269,9 @@ class Records:
     @property
     def waiting(self) -> bool:
         """Whether anything is to be written."""
-        return bool(self._noted or self._refusals or self._tallies or self._kept or self._hits or self._others)
+        return bool(
+            self._noted or self._ended or self._refusals or self._tallies or self._kept or self._hits or self._others
+        )
 
     @property
     def wants_new_file(self) -> bool:
@@ -321,6 +319,7 @@ class Records:
 
     def failed(self, work: RecordBatch, fault: FileFault) -> None:
         """Nothing of the batch is on disk: keep the tallies, and the rows as far as there is room."""
+        self._take_noted()
         self._writing = None
         self._numbers.forget()  # rows of series were rolled back
         for key, tally in work.tallies.items():
@@ -353,7 +352,27 @@ class Records:
 
     # --- inside ----------------------------------------------------------------------------------------------------------
 
+    def _take_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        tallies, keep = self._tallies, self._bounds.keep_calls > 0
+        for record in ended:
+            raw = raw_series_of_call(record)
+            (tallies.get(raw) or self._tally(raw)).add(record)
+            for attempt in record.tried:
+                raw_of_attempt = raw_series_of_attempt(record, attempt, raw)
+                (tallies.get(raw_of_attempt) or self._tally(raw_of_attempt)).add_attempt(attempt)
+            rows, room = (self._hits, MAX_HITS) if is_plain(record) else (self._others, MAX_OTHERS)
+            if keep and len(rows) < room:
+                rows.append(bounded(record))
+            else:
+                self._dropped += 1
+        self._counted += len(ended)
+        if len(self._others) >= _HURRY_ROWS:
+            self._writer.wake(hurry=True)
+
     def _take_noted(self) -> None:
+        if self._ended:
+            self._take_ended()
         if self._noted:
             noted, self._noted = self._noted, []
             self.record_hits([hit.record() for hit in noted])

@@ -57,7 +57,7 @@ def asked_by_another(record: CallRecord) -> bool:
 def raw_series_of_call(record: CallRecord) -> RawSeries:
     """Give the combination of a call of any kind; `raw_series_of` does for answers from memory."""
     raw = raw_series_of(record)
-    return (*raw[:4], BATCHED, *raw[5:]) if asked_by_another(record) else raw
+    return raw if record.attempts or not asked_by_another(record) else (*raw[:4], BATCHED, *raw[5:])
 
 
 def series_of(raw: RawSeries) -> Series:
@@ -68,11 +68,11 @@ def series_of(raw: RawSeries) -> Series:
     )
 
 
-def raw_series_of_attempt(record: CallRecord, attempt: AttemptRecord) -> RawSeries:
+def raw_series_of_attempt(record: CallRecord, attempt: AttemptRecord, of_call: RawSeries) -> RawSeries:
     """Give the combination of an attempt: that of its call when it is the one that answered, else one at the model that was
     asked."""
     if attempt.code is None and attempt.model == record.model and attempt.provider == record.provider:
-        return raw_series_of(record)
+        return of_call
     return (record.unit, record.uid, attempt.model, attempt.provider, ATTEMPT, attempt.code, record.operation)
 
 
@@ -160,12 +160,14 @@ class Tally:
         `add_attempt`, each at its model, if the record has them.
         """
         self.calls += 1
-        self.fallbacks += record.fallbacks
-        self.context_fallbacks += record.context_fallbacks
-        self.filter_fallbacks += record.filter_fallbacks
-        self.hedges += record.hedges
+        if record.fallbacks or record.hedges:
+            self.fallbacks += record.fallbacks
+            self.context_fallbacks += record.context_fallbacks
+            self.filter_fallbacks += record.filter_fallbacks
+            self.hedges += record.hedges
         if record.attempts or record.tried or asked_by_another(record):
-            if record.cost_usd is None or not math.isfinite(record.cost_usd):
+            cost_usd = record.cost_usd
+            if cost_usd is None or not math.isfinite(cost_usd):
                 self.costs_unknown += 1
             else:
                 self.costs_known += 1
@@ -198,13 +200,15 @@ class Tally:
         usage = attempt.usage
         if usage is not None:
             self.usage_known += 1
-            if min(usage.values()) < 0 or max(usage.values()) > _MOST_TOKENS:
+            counts = usage.values()
+            if min(counts) < 0 or max(counts) > _MOST_TOKENS:
                 usage = {name: _tokens(count) for name, count in usage.items()}
             self.input_tokens += usage["input"]
-            self.cache_read_tokens += usage["cache_read"]
-            self.cache_write_tokens += usage["cache_write"]
             self.output_tokens += usage["output"]
-            self.reasoning_tokens += usage["reasoning"]
+            if usage["cache_read"] or usage["cache_write"] or usage["reasoning"]:
+                self.cache_read_tokens += usage["cache_read"]
+                self.cache_write_tokens += usage["cache_write"]
+                self.reasoning_tokens += usage["reasoning"]
 
     def _add_attempts(self, record: CallRecord) -> None:
         """Count what all attempts of a call took by what its record says of them together."""
