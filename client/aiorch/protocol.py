@@ -128,13 +128,11 @@ class Connection:
             raise RemoteProtocolError(self._dead)
         events: list[Event] = []
         try:
-            for start in range(0, len(data), self._chunk_bytes):
-                chunk = data if len(data) <= self._chunk_bytes else data[start : start + self._chunk_bytes]
-                while chunk:
-                    if self._unfinished is None:
-                        chunk = self._decode(chunk, events)
-                    else:
-                        chunk = self._go_on(self._unfinished, chunk, events)
+            if len(data) <= self._chunk_bytes:
+                self._take(data, events)
+            else:
+                for start in range(0, len(data), self._chunk_bytes):
+                    self._take(data[start : start + self._chunk_bytes], events)
             return events
         except RemoteProtocolError as error:
             self._dead = str(error)
@@ -154,6 +152,12 @@ class Connection:
         except _DECODE_ERRORS:
             return None
         return (result,) if answered == msgid and error is None and type(answered) is int else None
+
+    def _take(self, chunk: bytes, events: list[Event]) -> None:
+        """Take no more than `SMALL_FRAME_BYTES`."""
+        while chunk:
+            part = self._unfinished
+            chunk = self._decode(chunk, events) if part is None else self._go_on(part, chunk, events)
 
     def _decode(self, data: bytes, events: list[Event]) -> bytes:
         """Decode the whole frames at the start of ``data``. What the quick way cannot take is left to the walk."""
@@ -465,13 +469,13 @@ def _head(first: int) -> tuple[int, int, int, int, int] | None:
 
 _HEADS: Final = tuple(_head(first) for first in range(256))
 
-_INTEGER_BYTES: Final = tuple(1 + (head[1] if head is not None else 0) for head in _HEADS)
-"""Length of a packed integer by its first byte."""
-
-_MSGID_BYTES: Final[Mapping[int, int]] = {0xCC: 2, 0xCD: 3, 0xCE: 5}
+_ARGUMENTS_AT: Final[Mapping[bytes, int]] = {
+    bytes((0x94, 0, first)): 3 + head[1] for first, head in enumerate(_HEADS) if head is not None
+}
+"""Where in a request its argument bytes begin, by its first three bytes: kinds and ids are integers of any spelling."""
 
 ARGUMENTS_AT: Final[Mapping[bytes, int]] = {
-    bytes((0x94, 0, first)): 2 + _MSGID_BYTES.get(first, 1) for first in (*range(0x80), *_MSGID_BYTES)
+    begin: at for begin, at in _ARGUMENTS_AT.items() if begin[2] < 0x80 or 0xCC <= begin[2] <= 0xCE
 }
 """Where in a small request its argument bytes begin and its packed msgid, which stands from 2 on, has ended; by the first three
 bytes, with the msgid in the spellings that all libraries use. For whoever knows those argument bytes from a `Request` that was
@@ -481,12 +485,13 @@ and well-formed, and needs not be taken."""
 
 def _text_keys(items: dict[Any, Any]) -> dict[str, Any]:
     """Refuse keys of bytes, which msgpack's own strictness lets through and which nobody further in expects."""
-    for key in items:
-        if type(key) is not str:
-            raise ValueError(f"{type(key).__name__} is not allowed for map key")
+    if not _TEXT.issuperset(map(type, items)):
+        odd = next(type(key) for key in items if type(key) is not str)
+        raise ValueError(f"{odd.__name__} is not allowed for map key")
     return items
 
 
+_TEXT: Final = frozenset((str,))
 _TIMESTAMP_HEADS: Final = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
 
 # BufferFull is no ValueError, and an unhashable key is a TypeError: every way msgpack and its hooks fail.
@@ -502,6 +507,15 @@ _DECODE_ERRORS: Final = (
 
 def _event(message: Any, data: bytes = b"", start: int = 0, end: int = 0) -> Event:
     """Check the shape of a decoded message. ``data[start:end]`` is its packed form, where that is at hand."""
+    at = ARGUMENTS_AT.get(data[start : start + 3])
+    if at is not None:  # an array of four, 0, and an id that is right
+        _, msgid, method, params = message
+        if type(method) is str and type(params) is list:
+            return Request(msgid, method, params, data[start + at : end])
+    return _any_event(message, data, start, end)
+
+
+def _any_event(message: Any, data: bytes, start: int, end: int) -> Event:
     if type(message) is not list or not message:
         raise RemoteProtocolError("a message must be an array: [0, msgid, method, params], [1, …] or [2, …]")
     kind = message[0] if type(message[0]) is int else None
@@ -510,10 +524,8 @@ def _event(message: Any, data: bytes = b"", start: int = 0, end: int = 0) -> Eve
         if type(method) is bytes:  # some clients send names as binary
             method = method.decode(errors="surrogateescape")
         if type(msgid) is int and 0 <= msgid < 2**63 and type(method) is str and type(params) is list:
-            raw = None
-            if end and data[start] == 0x94 and data[start + 1] == 0:
-                raw = data[start + 2 + _INTEGER_BYTES[data[start + 2]] : end]
-            return Request(msgid, method, params, raw)
+            at = _ARGUMENTS_AT.get(data[start : start + 3])
+            return Request(msgid, method, params, None if at is None else data[start + at : end])
         raise RemoteProtocolError("a request must be [0, msgid (integer), method (text), params (array)]")
     if kind == 1 and len(message) == 4 and type(message[1]) is int:
         return Response(message[1], message[2], message[3])

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from aiorch.errors import CallError, LocalProtocolError
 from aiorch.protocol import pack, pack_unchecked
 
+_pack: Final = msgspec.msgpack.Encoder().encode
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """What every client takes, as docs/protocol.md has it; beyond it they would close the connection, and lose all its calls."""
 
 
 def result_head(msgid: int) -> bytes:
     """Give what comes before a packed result."""
-    return b"\x94\x01" + pack_unchecked(msgid) + b"\xc0"
+    return b"\x94\x01" + _pack(msgid) + b"\xc0"
 
 
 def packed_error(msgid: int, error: CallError, *, as_map: bool) -> bytes:
@@ -27,4 +30,4 @@ def packed_error(msgid: int, error: CallError, *, as_map: bool) -> bytes:
 
 def packed_failure(msgid: int, packed: bytes) -> bytes:
     """Put an error that is packed already into an answer."""
-    return b"\x94\x01" + pack_unchecked(msgid) + packed + b"\xc0"
+    return b"\x94\x01" + _pack(msgid) + packed + b"\xc0"

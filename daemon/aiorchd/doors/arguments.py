@@ -45,26 +45,29 @@ def take(arguments: Mapping[str, Any], known: frozenset[str]) -> None:
 
 def parse_complete(arguments: dict[str, Any]) -> Question:
     """Check the arguments of ``complete``. Raises `InvalidRequest` naming the field."""
-    take(arguments, COMPLETE_ARGUMENTS)
+    if not COMPLETE_ARGUMENTS.issuperset(arguments):
+        take(arguments, COMPLETE_ARGUMENTS)
     request: dict[str, Any]
-    operation = _label("operation", arguments.get("operation"))
+    operation = given = None
+    if arguments.get("operation") is not None:
+        operation = _label("operation", arguments["operation"])
     if operation is not None:
         request, given = {}, _input(arguments)
     elif "input" in arguments:
         raise InvalidRequest("input: belongs to an operation; send prompt or messages, or name the operation")
     else:
-        request, given = {"messages": _messages(arguments)}, None
+        request = {"messages": _messages(arguments)}
     treatment: dict[str, Any] = {}
     for name, value in arguments.items():
-        if value is None:
+        read = _READ.get(name)
+        if read is None or value is None:
             continue
-        if (check := _ANSWER_FIELDS.get(name)) is not None:
-            checked = check(name, value)
-            if checked is not None:
-                request[name] = checked
-        elif (treated := _TREATMENT.get(name)) is not None:
-            field, check = treated
-            treatment[field] = check(name, value)
+        check, field = read
+        checked = check(name, value)
+        if field is not None:
+            treatment[field] = checked
+        elif checked is not None:
+            request[name] = checked
     if not _DELIVERY.isdisjoint(arguments):
         for name in ("user", "metadata"):
             if arguments.get(name) is not None:
@@ -167,7 +170,7 @@ def _messages(arguments: dict[str, Any]) -> list[dict[str, Any]]:
             raise InvalidRequest(f"prompt: must be text, got {_kind(prompt)}")
         if not prompt:
             raise InvalidRequest("prompt: must not be empty")
-        return [{"role": "user", "content": _repaired(prompt)}]
+        return [{"role": "user", "content": prompt if prompt.isascii() else _repaired(prompt)}]
     if messages is None:
         raise InvalidRequest("prompt: missing; send prompt, messages, or operation with input")
     if type(messages) is not list or not messages:
@@ -184,7 +187,7 @@ def _messages(arguments: dict[str, Any]) -> list[dict[str, Any]]:
         if content is not None and type(content) not in (str, list):
             raise InvalidRequest(f"{where}.content: must be text or a list of content parts, got {_kind(content)}")
         if type(content) is str and len(message) == 2:
-            checked.append({"role": role, "content": _repaired(content)})
+            checked.append({"role": role, "content": content if content.isascii() else _repaired(content)})
         else:
             checked.append(_plain(where, message))
     return checked
@@ -331,7 +334,7 @@ def _label(name: str, value: Any) -> str | None:
         raise InvalidRequest(f"{name}: must be text, got {_kind(value)}")
     if len(value) > _MAX_LABEL_CHARACTERS:
         raise InvalidRequest(f"{name}: must have at most {_MAX_LABEL_CHARACTERS} characters, got {len(value)}")
-    return _repaired(value) or None
+    return (value if value.isascii() else _repaired(value)) or None
 
 
 def label(name: str, value: Any) -> str | None:
@@ -434,6 +437,12 @@ _TREATMENT: Final[Mapping[str, tuple[str, Callable[[str, Any], Any]]]] = {
     "cost_limit": ("cost_limit_usd", _not_negative),
 }
 """How to treat a call: the field of `Question` for each such argument, and what checks it."""
+
+_READ: Final[Mapping[str, tuple[Callable[[str, Any], Any], str | None]]] = {
+    **{name: (check, None) for name, check in _ANSWER_FIELDS.items()},
+    **{name: (check, field) for name, (field, check) in _TREATMENT.items()},
+}
+"""Both: what checks an argument, and its field; None for what determines the answer, which keeps its name."""
 
 _DELIVERY: Final = frozenset(("user", "metadata", "stream", "notify", "host", "call_id", "batch"))
 """What most calls say nothing of."""

@@ -44,7 +44,8 @@ class Packed(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True, eq=False):
-    """A request on its way to its handler. ``prepared`` is what `Recall` made of it; ``received_at`` is monotonic."""
+    """A request on its way to its handler. ``prepared`` is what `Recall` made of it; ``received_at`` is monotonic. ``stored``
+    says that an answer to that is probably on disk."""
 
     session: Session
     msgid: int
@@ -53,3 +54,4 @@ class Asked(msgspec.Struct, frozen=True, eq=False):
     prepared: object
     leash: Leash
     """By which the caller ends it."""
+    stored: bool = False

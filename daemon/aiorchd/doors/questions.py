@@ -7,13 +7,13 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import trio
 
 from aiorch.errors import CallError, Cancelled
-from aiorch.protocol import Request, pack_around
-from aiorchd.calls.answer import fixed_fields, foreign_parts, own_fields, timing_fields
+from aiorch.protocol import Request
+from aiorchd.calls.answer import own_fields, packed_for, timing_fields
 from aiorchd.calls.call import Call
 from aiorchd.calls.caller import Caller
 from aiorchd.calls.host_model import HostOffer
@@ -24,6 +24,7 @@ from aiorchd.calls.reply import Reply
 from aiorchd.doors.arguments import named_arguments, parse_complete, parse_embed
 from aiorchd.doors.deltas import Deltas
 from aiorchd.doors.method import Asked, Packed
+from aiorchd.doors.recall import LATER, Stored
 from aiorchd.runtime.host_models import HostModels
 
 _REMEMBERED_BYTES: Final = 8192
@@ -126,21 +127,24 @@ class Questions:
         """Answer from memory a request that came before in the same bytes; see `RecallKnown`."""
         return self._generations.current.try_known_hit(caller, argument_bytes, received_at)
 
-    def recall_stored(self, caller: Caller, prepared: object, received_at: float) -> bytes | None:
+    def recall_stored(
+        self, caller: Caller, prepared: object, received_at: float
+    ) -> bytes | Literal[Stored.LATER] | None:
         """Answer from disk what `recall` could not from memory; see `RecallStored`."""
         pipeline = self._generations.current
-        if not isinstance(prepared, Prepared) or prepared.owner is not pipeline or not pipeline.may_fetch(prepared):
+        if type(prepared) is not Prepared or prepared.owner is not pipeline or not pipeline.may_fetch(prepared):
             return None
-        return pipeline.read_hit(caller, prepared, received_at)
+        return pipeline.read_hit(caller, prepared, received_at) or LATER
 
     async def complete(self, asked: Asked) -> Any:
         """Handle ``complete``."""
         caller = asked.session.caller
         with self._generations.lease() as pipeline:
-            prepared = asked.prepared
-            if not isinstance(prepared, Prepared) or prepared.owner is not pipeline:
+            prepared, stored = asked.prepared, asked.stored
+            if type(prepared) is not Prepared or prepared.owner is not pipeline:
                 prepared = pipeline.prepare(caller, parse_complete(named_arguments(asked.params)))
-            if pipeline.may_fetch(prepared):
+                stored = pipeline.may_fetch(prepared)
+            if stored:
                 # What is on disk needs none of the stages either, only a thread where it was not read at once; it has half a
                 # second, after which a caller who ended this meanwhile is heard.
                 packed = await pipeline.fetch_hit(caller, prepared, asked.received_at)
@@ -171,8 +175,7 @@ class Questions:
             else:
                 with self._answered_by(asked, question, call):
                     reply = await pipeline.answer(call)
-        fields = {**fixed_fields(reply), **own_fields(reply), **_addressed(call, reply, asked.received_at)}
-        return Packed(pack_around(fields, foreign_parts(reply)))
+        return Packed(packed_for(reply, call.id, trio.current_time() - asked.received_at))
 
     async def _returned(self, pipeline: Answering, caller: Caller, question: Question) -> None:
         """Wait for a model whose process may still be on its way from the daemon before. Who answers is part of what a
@@ -208,13 +211,9 @@ class Questions:
             "simulated": reply.simulated,
             "usage": reply.usage.to_wire() if reply.usage is not None else None,
             **own_fields(reply),
-            **_addressed(call, reply, asked.received_at),
+            "id": call.id,
+            "timing": timing_fields(reply.queue_s, reply.provider_s, trio.current_time() - asked.received_at),
         }
-
-
-def _addressed(call: Call, reply: Reply, received_at: float) -> dict[str, Any]:
-    total_s = trio.current_time() - received_at
-    return {"id": call.id, "timing": timing_fields(reply.queue_s, reply.provider_s, total_s)}
 
 
 def _floats(vector: bytes) -> list[float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from enum import Enum
+from typing import Final, Literal, Protocol
 
 from aiorch.protocol import Request
 from aiorchd.calls.caller import Caller
@@ -25,12 +26,21 @@ class RecallKnown(Protocol):
         ...
 
 
+class Stored(Enum):
+    """What a look on disk may say besides an answer."""
+
+    LATER = "an answer is probably there, and may only be read by who waits for it"
+
+
+LATER: Final = Stored.LATER
+
+
 class RecallStored(Protocol):
     """Answers from disk, where that makes nobody wait, in the turn in which the request would begin."""
 
-    def __call__(self, caller: Caller, prepared: object, received_at: float) -> bytes | None:
-        """Give the packed result for what `Recall` made of a request; None when it has to begin. Holds everybody up for a
-        millisecond at most; never raises."""
+    def __call__(self, caller: Caller, prepared: object, received_at: float) -> bytes | Literal[Stored.LATER] | None:
+        """Give the packed result for what `Recall` made of a request. Else it has to begin: None when it need not look there,
+        `LATER` when it should. Holds everybody up for a millisecond at most; never raises."""
         ...
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import trio
+from msgspec.structs import replace
 
 from aiorch.errors import (
     Cancelled,
@@ -35,7 +36,7 @@ from aiorchd.doors.intake import Intake
 from aiorchd.doors.log import Log
 from aiorchd.doors.method import Asked, Method, Packed
 from aiorchd.doors.outbox import Outbox, PeerStalledError
-from aiorchd.doors.recall import Recall, RecallKnown, RecallStored, nothing_known, nothing_stored
+from aiorchd.doors.recall import LATER, Recall, RecallKnown, RecallStored, nothing_known, nothing_stored
 from aiorchd.doors.refused import Refused, nobody_counts
 from aiorchd.doors.session_limits import SessionLimits
 from aiorchd.doors.work import Work
@@ -103,7 +104,8 @@ class Session:
         self._patience_s = limits.frame_timeout_s
         self._refused_late = 0
         """How much of what was read last was refused because its turn would come too late."""
-        self._slot = trio.Event()
+        self._slot: trio.Event | None = None
+        """Set when there may be room, where somebody waits for it."""
         self._scope = trio.CancelScope()
 
     @property
@@ -131,7 +133,8 @@ class Session:
     def _begin_answering(self) -> None:
         """Mark that the peer may be asked something from now on; see `answers`."""
         self._answering += 1
-        self._slot.set()
+        if self._slot is not None:
+            self._slot.set()
 
     @contextmanager
     def answers(self) -> Iterator[None]:
@@ -244,7 +247,8 @@ class Session:
             if type(event) is Request:
                 method = self._methods.get(event.method)
                 in_line = method is not None and method.in_line
-                crowded = in_line and self._crowded
+                is_open = self._open
+                crowded = is_open and in_line and (bool(self._backlog.waiting) or self._starting.crowded)
                 if crowded and (short := self._answer_shortly(event, received_at)) is not None:
                     answers.append(short)
                     size += len(short)
@@ -255,7 +259,7 @@ class Session:
                         await self.outbox.room()
                     continue
                 # What has to wait is looked into when its turn comes: reading on is what everybody waits for.
-                prepared = self._recall(self.caller, event, received_at) if self._open and not crowded else None
+                prepared = self._recall(self.caller, event, received_at) if is_open and not crowded else None
                 if type(prepared) is Packed and len(prepared.body) <= MAX_ANSWER_BYTES:
                     answer = result_head(event.msgid) + prepared.body
                     answers.append(answer)
@@ -286,10 +290,6 @@ class Session:
             self.outbox.write(answers[0] if len(answers) == 1 else b"".join(answers))
         return True
 
-    @property
-    def _crowded(self) -> bool:
-        return self._open and (bool(self._backlog.waiting) or self._starting.crowded)
-
     def _answer_shortly(self, request: Request, received_at: float) -> bytes | None:
         """Answer a call that has to wait for its turn from memory, if it came before in the same bytes; refuse it if its turn
         would come too late. None for one that may wait. All of this before anything is done for it."""
@@ -316,7 +316,7 @@ class Session:
         return (work.calls if in_line else len(work.running) - work.calls) >= self._limits.max_in_flight
 
     def _begins_at_once(self, *, in_line: bool) -> bool:
-        if self._full(in_line=in_line) or self._leaving:
+        if self._leaving or self._full(in_line=in_line):
             return self._leaving
         return not in_line or (not self._backlog.waiting and self._starting.begin())
 
@@ -432,17 +432,21 @@ class Session:
             return
         if in_line and asked.prepared is not None:
             stored = self._recall_stored(self.caller, asked.prepared, asked.received_at)
-            if stored is not None and len(stored) <= MAX_ANSWER_BYTES:
+            if stored is LATER:
+                asked = replace(asked, stored=True)
+            elif stored is not None and len(stored) <= MAX_ANSWER_BYTES:
                 self.outbox.write(result_head(asked.msgid) + stored)
                 return
         self._work.begin(asked, method, in_line=in_line)
 
     def _done(self) -> None:
         """Something is over: there is room for another, or it was the last."""
-        self._slot.set()
+        if self._slot is not None:
+            self._slot.set()
         if self._backlog.waiting:
             self._stand()
-        self._part_if_drained()
+        if self._leaving:
+            self._part_if_drained()
 
     def _take_notification(self, event: Notification) -> None:
         if event.method != "cancel" or not event.params or type(event.params[0]) is not dict:
@@ -472,6 +476,7 @@ class Session:
             self._slot = trio.Event()
             with trio.move_on_after(_HANG_UP_CHECK_S):
                 await self._slot.wait()
+            self._slot = None
             if not self._parting and hung_up(self._socket):
                 return False
         return True
