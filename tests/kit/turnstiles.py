@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import trio
+
+from aiorchd.calls.call import Attempt
 from aiorchd.core.concurrency import ConcurrencyBounds
 from aiorchd.core.quota_account import Limits, QuotaAccount
-from aiorchd.runtime.turnstile import TargetTurnstile
+from aiorchd.runtime.turnstile import TargetTurnstile, Turn
 
 
 def fixed(permits: int) -> ConcurrencyBounds:
@@ -25,3 +30,15 @@ def change(turnstile: TargetTurnstile, now: float, permits: int, *, max_waiting:
     account = turnstile._accounts[0]
     account.reconfigure(now, Limits(**limits))
     turnstile.reconfigure(now, bounds=fixed(permits), accounts=[account], max_waiting=max_waiting)
+
+
+@asynccontextmanager
+async def passing(turnstile: TargetTurnstile, attempt: Attempt) -> AsyncIterator[Turn]:
+    """Wait for a turn and hold it for the length of the block, as `stages.gate` does."""
+    turn = turnstile.ask(attempt, trio.current_time())
+    if not turn.granted:
+        await turn.wait()
+    try:
+        yield turn
+    finally:
+        turn.leave(trio.current_time())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -154,25 +153,14 @@ class HostDirectory(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """What an attempt was granted: when it asked and when it may start (monotonic seconds), and what was reserved."""
-
-    asked_at: float
-    granted_at: float
-    estimated_tokens: int
-
-
 class Turnstile(Protocol):
     """The one place where attempts wait: grants a permit, request and token quota together, at the moment of the start.
 
-    Survives reloads. Entering raises `Overloaded` when the queue is full or the deadline cannot be met, with
-    ``retry_after_s``. Leaving returns the permit; what the attempt really used, and how it ended, is told to the `Passage`
-    before, else the estimate stands.
+    Survives reloads.
     """
 
-    def pass_through(self, attempt: Attempt) -> AbstractAsyncContextManager[Passage]:
-        """Wait for a turn; hold it for the length of the block."""
+    def ask(self, attempt: Attempt, now: float) -> Passage:
+        """Ask for a turn. It is granted at once where nothing has to be waited for; one that is not has to be waited for."""
         ...
 
     def cool_down(self, now: float, seconds: float) -> None:
@@ -189,11 +177,21 @@ class Paced(Protocol):
 
 
 class Passage(Protocol):
-    """A turn that was granted."""
+    """One attempt's turn. Once it is granted, `leave` is called when the attempt has ended, and before that what the attempt
+    really used, and how it ended, is told here; else the estimate stands."""
 
     @property
-    def ticket(self) -> Ticket:
-        """What was granted and when."""
+    def granted(self) -> bool:
+        """Whether it is the attempt's turn."""
+        ...
+
+    async def wait(self) -> None:
+        """Wait until it is. Raises `Overloaded` with ``retry_after_s`` when the queue is full or the deadline cannot be met.
+        A cancellation leaves the queue as if it had never been entered."""
+        ...
+
+    def leave(self, now: float) -> None:
+        """Give the permit back and settle the tokens."""
         ...
 
     @property

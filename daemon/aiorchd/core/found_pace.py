@@ -57,6 +57,10 @@ _SLOWEST_PER_S: Final = 1.0 / 60.0
 _BURST_S: Final = 1.0
 
 
+_NONE_FOUND: Final = math.inf
+"""The rate before the first refusal."""
+
+
 class _Mark(NamedTuple):
     """A moment at which the provider had nothing left; ``loose`` when use fell short of the pace before it."""
 
@@ -70,7 +74,7 @@ class FoundPace:
 
     def __init__(self) -> None:
         # This is all the mutable state.
-        self._rate_per_s = math.inf  # what was found, before growth
+        self._rate_per_s = _NONE_FOUND  # what was found, before growth
         self._level = 0.0
         self._at = -math.inf
         self._let_in = 0.0  # everything ever taken, less what was refused
@@ -88,26 +92,26 @@ class FoundPace:
     @property
     def found(self) -> bool:
         """Whether there is a pace at all."""
-        return self._rate_per_s < math.inf
+        return self._rate_per_s < _NONE_FOUND
 
     @property
     def rate_per_s(self) -> float:
         """The present pace, growth included; infinity before the first refusal."""
-        if self._rate_per_s == math.inf:
+        if self._rate_per_s == _NONE_FOUND:
             return math.inf
         steps = min(self._steps, _OVERDUE_STEPS)
         return self._rate_per_s * (_START + _STEP * steps) * math.exp(_OVERDUE_RATE * self._overdue)
 
     def level(self, now: float) -> float:
         """Tell what could be taken now; negative in debt, infinity before the first refusal."""
-        if self._rate_per_s == math.inf:
+        if self._rate_per_s == _NONE_FOUND:
             return math.inf
         rate = self.rate_per_s
         return min(self._burst(rate), self._level + max(0.0, now - self._at) * rate)
 
     def delay_s(self, now: float, amount: float) -> float:
         """Tell how long until so much could be taken; 0 means now."""
-        if self._rate_per_s == math.inf:
+        if self._rate_per_s == _NONE_FOUND:
             return 0.0
         rate = self.rate_per_s
         missing = min(amount, self._burst(rate)) - self.level(now)
@@ -118,7 +122,7 @@ class FoundPace:
         before = self._let_in
         self._let_in = before + amount
         self._mean += 0.05 * (amount - self._mean)
-        if self._rate_per_s == math.inf:
+        if self._rate_per_s == _NONE_FOUND:
             self._recent.append((now, amount))
         else:
             rate = self.rate_per_s
@@ -146,7 +150,7 @@ class FoundPace:
         if marks and sent_at < marks[-1].at:
             return  # sent before the last mark and heard after it
         let_in = min(before, self._let_in)
-        if self._rate_per_s == math.inf:
+        if self._rate_per_s == _NONE_FOUND:
             marks.append(_Mark(sent_at, let_in, True))
             self._begin(now, sent_at)
             return

@@ -103,7 +103,7 @@ class QuotaAccount:
 
     def delay_s(self, now: float, need: Need) -> float:
         """Tell how long until one request of that need can be taken if nothing else happens; 0 means now."""
-        delay_s = max(0.0, self._closed_until - now)
+        delay_s = self._closed_until - now if self._closed_until > now else 0.0
         for quota in self._quotas:
             delay_s = max(delay_s, quota.delay_s(now, need.of(quota.kind)))
         if self._searching:
@@ -174,7 +174,8 @@ class QuotaAccount:
         for taken in grant.taken:
             if taken.quota.kind != "requests":
                 taken.quota.settle(taken, used.of(taken.quota.kind), now)
-        self._tokens_pace.correct(sum(grant.need), sum(used))
+        need = grant.need
+        self._tokens_pace.correct(need.input_tokens + need.output_tokens, used.input_tokens + used.output_tokens)
 
     def cancel(self, grant: Grant, now: float) -> None:
         """Give everything back: nothing was sent."""

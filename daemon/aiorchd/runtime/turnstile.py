@@ -17,8 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import trio
@@ -26,7 +25,6 @@ import trio
 from aiorch.errors import Overloaded
 from aiorchd.calls.call import Attempt
 from aiorchd.calls.caller import Caller
-from aiorchd.calls.ports import Ticket
 from aiorchd.calls.rate_limits import LimitsTold
 from aiorchd.core.concurrency import AdaptiveConcurrency, ConcurrencyBounds
 from aiorchd.core.fair_queue import Entry
@@ -87,11 +85,15 @@ class TurnstileStatistics:
 
 
 class Turn(msgspec.Struct, eq=False):
-    """One attempt's way through: an async context manager and, inside, the `Passage`. Used once."""
+    """One attempt's way through: satisfies the port `Passage`. Used once."""
 
     _turnstile: TargetTurnstile
     attempt: Attempt
     need: Need
+    asked_at: float
+    """When it began to wait."""
+    granted: bool = False
+    """Set by the turnstile."""
     entry: Entry[Turn] | None = None
     """Its place while it waits."""
     grants: tuple[tuple[QuotaAccount, Grant], ...] | None = None
@@ -103,22 +105,11 @@ class Turn(msgspec.Struct, eq=False):
     granted_at: float = 0.0
     refusal: Overloaded | None = None
     """Why it is not let through; set by the turnstile."""
-    _asked_at: float = 0.0
     _used: Need | None = None
     _task: trio.lowlevel.Task | None = None
     _parked: bool = False
     _scope: trio.CancelScope | None = None
     _alarm_at: float = math.inf
-
-    @property
-    def ticket(self) -> Ticket:
-        """What was granted and when."""
-        return Ticket(self._asked_at, self.granted_at, self.attempt.estimated_tokens)
-
-    @property
-    def asked_at(self) -> float:
-        """When it began to wait."""
-        return self._asked_at
 
     @property
     def waited_for(self) -> Sequence[str]:
@@ -148,18 +139,9 @@ class Turn(msgspec.Struct, eq=False):
         """The provider would not take it now (see `Passage.refused`)."""
         self._turnstile.refused(self, trio.current_time(), about, overloaded=overloaded)
 
-    async def __aenter__(self) -> Self:
-        """Wait for the turn. Raises `Overloaded`; a cancellation leaves the queue as if it had never been entered."""
-        now = self._asked_at = self._turnstile.now()
-        if not self._turnstile.admit(self, now):
-            await self._wait()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Give the permit back and settle the tokens. Never waits."""
-        self._turnstile.leave(self, self._turnstile.now(), self._used)
+    def leave(self, now: float) -> None:
+        """Give the permit back and settle the tokens."""
+        self._turnstile.leave(self, now, self._used)
 
     def set_alarm(self, at: float) -> None:
         """Have the turnstile decide again at that time; infinity takes the alarm back."""
@@ -174,12 +156,12 @@ class Turn(msgspec.Struct, eq=False):
             assert self._task is not None
             trio.lowlevel.reschedule(self._task)
 
-    async def _wait(self) -> None:
-        """Park until granted or refused; decide again whenever the alarm goes off."""
+    async def wait(self) -> None:
+        """Park until granted or refused; decide again whenever the alarm goes off. See the port."""
         self._task = trio.lowlevel.current_task()
         through = False
         try:
-            while self.grants is None and self.refusal is None:
+            while not self.granted and self.refusal is None:
                 with trio.CancelScope(deadline=self._alarm_at) as self._scope:
                     self._parked = True
                     await trio.lowlevel.wait_task_rescheduled(self._abort)
@@ -195,7 +177,7 @@ class Turn(msgspec.Struct, eq=False):
                 self._turnstile.withdraw(self, trio.current_time())
 
     def _abort(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
-        """Cancelled, or the alarm: `_wait` finds out which. Until the task runs, nobody may reschedule it again."""
+        """Cancelled, or the alarm: `wait` finds out which. Until the task runs, nobody may reschedule it again."""
         self._parked = False
         return trio.lowlevel.Abort.SUCCEEDED
 
@@ -228,8 +210,6 @@ class TargetTurnstile:
         share_of: ShareOf = by_uid,
     ) -> None:
         self._name = name
-        self.now = trio.lowlevel.current_clock().current_time
-        """Trio's clock."""
         # This is all the mutable state, and the accounts.
         self._accounts = tuple(accounts)
         self._queue: PriorityQueue[Turn] = PriorityQueue(max_waiting, trickle)
@@ -253,14 +233,18 @@ class TargetTurnstile:
         """Whether nobody waits and nobody holds a permit."""
         return not self._in_use and not self._queue
 
-    def pass_through(self, attempt: Attempt) -> Turn:
-        """Wait for a turn; hold it for the length of the block.
-
-        Does not yield when it is granted at once. Raises `Overloaded` with ``retry_after_s`` when too many wait, or when it is
-        known that the turn would come after the call's deadline (or the attempt's ``start_by``).
+    def ask(self, attempt: Attempt, now: float) -> Turn:
+        """Ask for a turn, which is granted at once, or later, or refused: when too many wait, or when it is known that it would
+        come after the call's deadline (or the attempt's ``start_by``).
         """
         output = attempt.estimated_output_tokens
-        return Turn(self, attempt, Need(attempt.estimated_tokens - output, output))
+        turn = Turn(self, attempt, Need(attempt.estimated_tokens - output, output), now)
+        call = attempt.call
+        if self._sizes and call.id in self._sizes:
+            turn.need = Need(max(0.0, self._sizes.pop(call.id) - output), output)
+        if self._queue or self._try_grant(turn, now) != 0.0:
+            self._queue_up(turn, now)
+        return turn
 
     def cool_down(self, now: float, seconds: float) -> None:
         """Grant nothing for ``seconds`` (at most an hour): the provider said not now.
@@ -355,14 +339,9 @@ class TargetTurnstile:
 
     # --- what a Turn calls --------------------------------------------------------------------------------------------
 
-    def admit(self, turn: Turn, now: float) -> bool:
-        """Grant the turn at once, or queue it and say False; then it is granted or refused later (perhaps already)."""
+    def _queue_up(self, turn: Turn, now: float) -> None:
+        """Queue the turn, or refuse it; it may be granted in that very moment."""
         call = turn.attempt.call
-        if self._sizes and call.id in self._sizes:
-            output = turn.need.output_tokens
-            turn.need = Need(max(0.0, self._sizes.pop(call.id) - output), output)
-        if not self._queue and self._try_grant(turn, now) == 0.0:
-            return True
         flow, weight = self._share_of(call.caller)
         start_by = min(turn.attempt.start_by, call.deadline)
         if not self._queue:
@@ -375,7 +354,7 @@ class TargetTurnstile:
             if forecast.by_permits:
                 self._standing.turned_away((flow, call.priority), now, interval_s)
             self._refuse_late(turn, forecast.earliest_s)
-            return False
+            return
         cost = max([account.share_s(turn.need) for account in self._accounts]) or 1.0
         turn.entry, turned_away = self._queue.put(
             flow, turn, priority=call.priority, deadline=start_by, cost=cost, weight=weight
@@ -383,7 +362,6 @@ class TargetTurnstile:
         if turned_away is not None:
             self._refuse_full(turned_away, now)
         self.decide(now)
-        return False
 
     def decide(self, now: float) -> None:
         """Let through whoever's turn it is, refuse who cannot make it, and set the alarm for the next known moment."""
@@ -395,6 +373,8 @@ class TargetTurnstile:
             for shed in decision.shed:
                 self._refuse_late(shed.item, shed.delay_s)
             alarm_at = math.inf if decision.wake_in_s is None else now + decision.wake_in_s
+        elif self._alarm_holder is None:
+            return
         else:
             alarm_at = math.inf
         holder = self._queue.first() if alarm_at < math.inf else None
@@ -412,7 +392,7 @@ class TargetTurnstile:
             self._in_use -= 1
             for account, grant in turn.grants:
                 account.cancel(grant, now)
-            turn.grants = None
+            turn.grants, turn.granted = None, False
         self.decide(now)
 
     def heard(self, turn: Turn, told: LimitsTold) -> None:
@@ -497,10 +477,12 @@ class TargetTurnstile:
 
     def _try_grant(self, turn: Turn, now: float) -> float | None:
         """Give the turn all it needs and 0, or nothing and the seconds until it might be had (None: not known)."""
-        need = turn.need
+        need, accounts = turn.need, self._accounts
         delay_s = 0.0
-        for account in self._accounts:
-            delay_s = max(delay_s, account.delay_s(now, need))
+        for account in accounts:
+            by_this_s = account.delay_s(now, need)
+            if by_this_s > delay_s:
+                delay_s = by_this_s
         if self._in_use >= self._concurrency.limit:
             turn.wait_for("a permit")
             return delay_s or None
@@ -511,8 +493,12 @@ class TargetTurnstile:
             return delay_s
         self._in_use += 1
         self._granted += 1
-        turn.grants = tuple([(account, account.take(now, need)) for account in self._accounts])
-        turn.granted_at = now
+        turn.grants = (
+            ((accounts[0], accounts[0].take(now, need)),)
+            if len(accounts) == 1
+            else tuple([(account, account.take(now, need)) for account in accounts])
+        )
+        turn.granted, turn.granted_at = True, now
         return 0.0
 
     def _refuse_late(self, turn: Turn, delay_s: float) -> None:

@@ -48,32 +48,32 @@ class Gate:
 
     async def __call__(self, attempt: Attempt) -> Reply:
         """Ask when it is the attempt's turn. Raises `Overloaded` when that will not be in time."""
-        asked_at = self._now()
-        began_at: float | None = None
-        self._waiting += 1
+        began_at = self._now()
+        passage = self._turnstile.ask(attempt, began_at)
+        notes = attempt.notes
+        if passage.granted:
+            notes["queue_s"] = 0.0
+        else:
+            began_at = await self._wait(attempt, passage, began_at)
+        self._running += 1
+        notes["limits_listener"] = passage.heard
         try:
-            async with self._turnstile.pass_through(attempt) as passage:
-                began_at = self._now()
-                self._waiting -= 1
-                self._running += 1
-                if began_at - asked_at >= _WORTH_A_NOTE_S:
-                    waited = f"waited {began_at - asked_at:.3g} s for a turn at {attempt.target.name}"
-                    reasons = ", then ".join(passage.waited_for)
-                    attempt.call.journal.note(began_at, "gate", f"{waited}: {reasons}" if reasons else waited)
-                attempt.notes["limits_listener"] = passage.heard
-                try:
-                    reply = await self._inner(attempt)
-                except CallError as error:
-                    self._heed(error, passage)
-                    raise
-                usage = reply.usage
-                if usage is not None:
-                    output = usage.output + usage.reasoning
-                    passage.settle(usage.total - output, output)
-                passage.succeeded()
-                return reply
+            reply = await self._inner(attempt)
+            usage = reply.usage
+            if usage is not None:
+                passage.settle(usage.input + usage.cache_read + usage.cache_write, usage.output + usage.reasoning)
+            passage.succeeded()
+            return reply
+        except CallError as error:
+            self._heed(error, passage)
+            raise
         finally:
-            self._account(attempt, asked_at, began_at)
+            now = self._now()
+            passage.leave(now)
+            self._running -= 1
+            del notes["limits_listener"]
+            provider_s = notes["provider_s"] = now - began_at
+            attempt.call.journal.provider_s += provider_s
 
     def statistics(self) -> GateStatistics:
         """Tell who waits here and who is at the provider. The turnstile itself tells of all generations together."""
@@ -92,19 +92,23 @@ class Gate:
         if seconds is not None:
             self._turnstile.cool_down(self._now(), seconds)
 
-    def _account(self, attempt: Attempt, asked_at: float, began_at: float | None) -> None:
-        """Write down where the time went, however it ended."""
-        now = self._now()
-        journal = attempt.call.journal
-        attempt.notes.pop("limits_listener", None)
-        queue_s = (now if began_at is None else began_at) - asked_at
-        attempt.notes["queue_s"] = queue_s
-        journal.queue_s += queue_s
-        if began_at is None:
+    async def _wait(self, attempt: Attempt, passage: Passage, asked_at: float) -> float:
+        """Wait for the turn and write down how long that took, however it ended; gives when it came."""
+        journal, notes, name = attempt.call.journal, attempt.notes, attempt.target.name
+        self._waiting += 1
+        notes["unsent"] = True
+        try:
+            await passage.wait()
+            del notes["unsent"]
+        finally:
             self._waiting -= 1
-            attempt.notes["unsent"] = True
-            journal.note(now, "gate", f"waited {queue_s:.3g} s for a turn at {attempt.target.name}, in vain")
-            return
-        self._running -= 1
-        attempt.notes["provider_s"] = now - began_at
-        journal.provider_s += now - began_at
+            now = self._now()
+            queue_s = notes["queue_s"] = now - asked_at
+            journal.queue_s += queue_s
+            if "unsent" in notes:
+                journal.note(now, "gate", f"waited {queue_s:.3g} s for a turn at {name}, in vain")
+        if queue_s >= _WORTH_A_NOTE_S:
+            waited = f"waited {queue_s:.3g} s for a turn at {name}"
+            reasons = ", then ".join(passage.waited_for)
+            journal.note(now, "gate", f"{waited}: {reasons}" if reasons else waited)
+        return now

@@ -10,7 +10,7 @@ import pytest
 import trio
 from harness import a_call, a_caller, an_attempt, cancel_at_every_checkpoint
 from trio.testing import wait_all_tasks_blocked
-from turnstiles import a_turnstile, change
+from turnstiles import a_turnstile, change, passing
 
 from aiorch.errors import Overloaded
 
@@ -23,7 +23,7 @@ class Passenger:
     """Goes through in a task of its own and stays inside until told to leave."""
 
     def __init__(self, nursery, turnstile, attempt, *, hold_s=None, actual=None):
-        self.entered_at = self.refusal = self.ticket = None
+        self.entered_at = self.refusal = self.turn = None
         self.cancelled = False
         self.scope = trio.CancelScope()
         self._leave = trio.Event()
@@ -33,9 +33,9 @@ class Passenger:
     async def _go(self, turnstile, attempt):
         with self.scope:
             try:
-                async with turnstile.pass_through(attempt) as passage:
+                async with passing(turnstile, attempt) as passage:
                     self.entered_at = trio.current_time()
-                    self.ticket = passage.ticket
+                    self.turn = passage
                     if self._hold_s is None:
                         await self._leave.wait()
                     else:
@@ -66,10 +66,10 @@ async def test_who_need_not_wait_does_not_even_yield(autojump_clock):
     others = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: _note(others))
-        async with turnstile.pass_through(attempt(tokens=50)) as passage:
+        async with passing(turnstile, attempt(tokens=50)) as passage:
             assert others == []
-            assert passage.ticket.asked_at == passage.ticket.granted_at == trio.current_time()
-            assert passage.ticket.estimated_tokens == 50
+            assert passage.asked_at == passage.granted_at == trio.current_time()
+            assert sum(passage.need) == 50
             assert turnstile.statistics().in_use == 1
     assert_idle(turnstile)
 
@@ -91,7 +91,7 @@ async def test_permits_bound_what_runs_and_the_rest_waits_in_order(autojump_cloc
         passengers[1].leave()
         await wait_all_tasks_blocked()
         assert [each.inside for each in passengers] == [True, False, True, False]
-        assert passengers[2].ticket.granted_at - passengers[2].ticket.asked_at == pytest.approx(3.0)
+        assert passengers[2].turn.granted_at - passengers[2].turn.asked_at == pytest.approx(3.0)
         passengers[0].leave()
         passengers[2].leave()
         await wait_all_tasks_blocked()
@@ -105,7 +105,7 @@ async def test_callers_take_turns(autojump_clock):
     order = []
 
     async def go(uid):
-        async with turnstile.pass_through(attempt(uid)):
+        async with passing(turnstile, attempt(uid)):
             order.append(uid)
             await trio.sleep(1)
 
@@ -139,18 +139,18 @@ async def test_tokens_are_paced_and_settled(autojump_clock):
 
 async def test_without_settling_the_estimate_stands(autojump_clock):
     turnstile = a_turnstile(permits=1, tokens_per_minute=6000, burst_s=10)
-    async with turnstile.pass_through(attempt(tokens=400)):
+    async with passing(turnstile, attempt(tokens=400)):
         pass
     assert turnstile.statistics().tokens_left == 600.0
 
 
 async def test_an_overrun_is_paid_by_the_next(autojump_clock):
     turnstile = a_turnstile(permits=1, tokens_per_minute=6000, burst_s=10)
-    async with turnstile.pass_through(attempt(tokens=400)) as passage:
+    async with passing(turnstile, attempt(tokens=400)) as passage:
         passage.settle(1500, 0)
     assert turnstile.statistics().tokens_left == -500.0
-    async with turnstile.pass_through(attempt(tokens=100)) as passage:
-        assert passage.ticket.granted_at - passage.ticket.asked_at == pytest.approx(6.0)
+    async with passing(turnstile, attempt(tokens=100)) as passage:
+        assert passage.granted_at - passage.asked_at == pytest.approx(6.0)
 
 
 async def test_a_large_one_first_in_line_is_not_overtaken(autojump_clock):
@@ -167,9 +167,9 @@ async def test_a_large_one_first_in_line_is_not_overtaken(autojump_clock):
 
 async def test_more_than_a_minutes_worth_goes_when_the_bucket_is_full(autojump_clock):
     turnstile = a_turnstile(permits=10, tokens_per_minute=6000, burst_s=10)
-    async with turnstile.pass_through(attempt(tokens=500)):
+    async with passing(turnstile, attempt(tokens=500)):
         pass
-    async with turnstile.pass_through(attempt(tokens=9000)):
+    async with passing(turnstile, attempt(tokens=9000)):
         assert trio.current_time() == pytest.approx(5.0)
     assert turnstile.statistics().tokens_left == pytest.approx(-8000.0)
 
@@ -195,19 +195,19 @@ async def test_a_full_queue_turns_away_the_newest_of_the_longest(autojump_clock)
 
 async def test_with_no_room_nobody_waits(autojump_clock):
     turnstile = a_turnstile(permits=1, max_waiting=0)
-    async with turnstile.pass_through(attempt()):
+    async with passing(turnstile, attempt()):
         with pytest.raises(Overloaded, match="wait already"):
-            async with turnstile.pass_through(attempt()):
+            async with passing(turnstile, attempt()):
                 pass
     assert_idle(turnstile)
 
 
 async def test_who_cannot_make_its_deadline_is_refused_at_once(autojump_clock):
     turnstile = a_turnstile(permits=10, requests_per_minute=6)  # one in ten seconds
-    async with turnstile.pass_through(attempt()):
+    async with passing(turnstile, attempt()):
         pass
     with pytest.raises(Overloaded, match="longer than this call can wait") as caught:
-        async with turnstile.pass_through(attempt(timeout_s=5.0)):
+        async with passing(turnstile, attempt(timeout_s=5.0)):
             pass
     assert trio.current_time() == 0.0
     assert caught.value.retry_after_s == pytest.approx(10.0)
@@ -219,9 +219,9 @@ async def test_who_could_be_asked_elsewhere_waits_less_long(autojump_clock):
     turnstile = a_turnstile(permits=1)
     turnstile.cool_down(0.0, 10.0)
     with pytest.raises(Overloaded):
-        async with turnstile.pass_through(an_attempt(a_call(timeout_s=15.0), start_by=7.5)):
+        async with passing(turnstile, an_attempt(a_call(timeout_s=15.0), start_by=7.5)):
             pass
-    async with turnstile.pass_through(an_attempt(a_call(timeout_s=15.0), start_by=15.0)):
+    async with passing(turnstile, an_attempt(a_call(timeout_s=15.0), start_by=15.0)):
         assert trio.current_time() == pytest.approx(10.0)
 
 
@@ -233,7 +233,7 @@ async def test_a_load_that_stays_does_not_fill_the_queue_with_those_who_come_too
         nonlocal answered, late, refused
         with trio.move_on_after(3.0) as patience:
             try:
-                async with turnstile.pass_through(attempt(timeout_s=3.0)):
+                async with passing(turnstile, attempt(timeout_s=3.0)):
                     await trio.sleep(0.1)
             except Overloaded:
                 refused += 1
@@ -258,7 +258,7 @@ async def test_after_a_load_that_stayed_those_who_come_next_do_not_wait_behind_a
     async def call(uid, timeout_s=3.0):
         began = trio.current_time()
         try:
-            async with turnstile.pass_through(attempt(uid, timeout_s=timeout_s)):
+            async with passing(turnstile, attempt(uid, timeout_s=timeout_s)):
                 waits.append((began, trio.current_time() - began))
                 await trio.sleep(0.1)
         except Overloaded:
@@ -285,7 +285,7 @@ async def test_a_flood_that_stays_shortens_the_queue_of_nobody_else(autojump_clo
 
     async def call(uid, timeout_s):
         try:
-            async with turnstile.pass_through(attempt(uid, timeout_s=timeout_s)):
+            async with passing(turnstile, attempt(uid, timeout_s=timeout_s)):
                 await trio.sleep(0.1)
         except Overloaded:
             refused[uid] += 1
@@ -409,7 +409,7 @@ async def test_a_raised_limit_is_felt_by_those_who_wait(autojump_clock):
 
 async def test_a_limit_that_appears_and_goes_away(autojump_clock):
     turnstile = a_turnstile(permits=10)
-    async with turnstile.pass_through(attempt(tokens=100)) as passage:
+    async with passing(turnstile, attempt(tokens=100)) as passage:
         change(turnstile, 0.0, permits=10, requests_per_minute=60, tokens_per_minute=600, max_waiting=10)
         passage.settle(10, 0)
     statistics = turnstile.statistics()
@@ -553,11 +553,11 @@ async def test_idle_after_cancelling_at_any_checkpoint(autojump_clock, limits):
 
         async def run():
             for _ in range(2):
-                async with turnstile.pass_through(attempt(3, tokens=5)) as passage:
+                async with passing(turnstile, attempt(3, tokens=5)) as passage:
                     await trio.sleep(0.2)
                     passage.settle(3, 0)
             turnstile.cool_down(trio.current_time(), 1.0)
-            async with turnstile.pass_through(attempt(3, tokens=5)):
+            async with passing(turnstile, attempt(3, tokens=5)):
                 await trio.sleep(0.2)
 
         return (turnstile, others), run
@@ -619,7 +619,7 @@ async def test_eight_callers_never_overrun_a_limit_that_is_enforced(autojump_clo
         with trio.CancelScope(deadline=300.0):
             while True:
                 estimate = chance.randint(50, 800)
-                async with turnstile.pass_through(attempt(uid, tokens=estimate)) as passage:
+                async with passing(turnstile, attempt(uid, tokens=estimate)) as passage:
                     now = trio.current_time()
                     actual = int(estimate * chance.uniform(bias * 0.5, bias))
                     requests.use(now, 1)
@@ -647,7 +647,7 @@ async def test_long_calls_that_used_little_do_not_make_a_later_wave_overrun(auto
 
     async def go(start_s, estimate, actual, hold_s):
         await trio.sleep(start_s)
-        async with turnstile.pass_through(attempt(tokens=estimate)) as passage:
+        async with passing(turnstile, attempt(tokens=estimate)) as passage:
             tokens.use(trio.current_time(), actual)
             await trio.sleep(hold_s)
             passage.settle(actual, 0)
@@ -668,7 +668,7 @@ async def test_fair_shares_are_shares_of_what_is_scarce(autojump_clock):
     tokens_of = {1: 0, 2: 0}
 
     async def go(uid, tokens):
-        async with turnstile.pass_through(attempt(uid, tokens=tokens, timeout_s=1e6)):
+        async with passing(turnstile, attempt(uid, tokens=tokens, timeout_s=1e6)):
             if trio.current_time() < 20:
                 tokens_of[uid] += tokens
 
