@@ -25,6 +25,7 @@ Hystrix's half-open state.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
@@ -112,6 +113,9 @@ class CircuitBreaker:
         self._generation = 0
         self._window: deque[list[float]] = deque()
         """Slices of the window, oldest first: when it began, answered, failed."""
+        self._slice: list[float] = [0.0, 0, 0]
+        """The latest, which is added to until `_slice_ends`."""
+        self._slice_ends = -math.inf
         self._answered = self._failed = 0
         """What is in all slices together."""
         self._usual = BreakerTicket(0)
@@ -129,6 +133,9 @@ class CircuitBreaker:
 
     def admit(self, now: float, *, forced: bool = False) -> BreakerTicket | Refused:
         """Let a call pass, or say when to come again. A forced one always passes: there is nobody else to ask."""
+        if self._state is State.CLOSED:
+            self._in_flight += 1
+            return self._usual
         refusal = self._refusal(now)
         if refusal is not None and self._policy.enabled:
             if not forced:
@@ -142,11 +149,21 @@ class CircuitBreaker:
         self._in_flight += 1
         return BreakerTicket(self._generation, probe=True) if probe else self._usual
 
-    def settle(self, ticket: BreakerTicket, now: float, outcome: Outcome) -> None:
-        """Take a ticket back, with what came of it."""
+    def settle(self, ticket: BreakerTicket, now: float, outcome: Outcome) -> bool:
+        """Take a ticket back, with what came of it; tells whether that changed the state."""
         self._in_flight -= 1
         if ticket.generation != self._generation:
-            return
+            return False
+        before = self._state
+        if outcome is Outcome.ANSWERED and before is State.CLOSED:  # as nearly always
+            self._count(now, answered=1)
+            self._failed_in_a_row = 0
+            return False
+        self._learn(ticket, now, outcome)
+        return self._state is not before
+
+    def _learn(self, ticket: BreakerTicket, now: float, outcome: Outcome) -> None:
+        """Follow an outcome that may change the state."""
         if ticket.probe:
             self._probing = False
         if outcome is Outcome.NOTHING:
@@ -157,10 +174,11 @@ class CircuitBreaker:
             elif ticket.probe:
                 self._open(now, 1.0)
             return
-        self._count(now, outcome)
         if outcome is Outcome.ANSWERED:
+            self._count(now, answered=1)
             self._failed_in_a_row = 0
             return
+        self._count(now, failed=1)
         self._failed_in_a_row += 1
         answered, failed = self._sums(now)
         total = answered + failed
@@ -183,6 +201,7 @@ class CircuitBreaker:
     def reconfigure(self, now: float, policy: BreakerPolicy) -> None:
         """Change the policy live. One that is open stays so no longer than the new policy allows; switched off, it closes."""
         self._policy = policy
+        self._slice_ends = -math.inf
         if not policy.enabled and self._state is not State.CLOSED:
             self._enter(State.CLOSED, now)
         elif self._state is State.OPEN:
@@ -217,8 +236,6 @@ class CircuitBreaker:
 
     def _refusal(self, now: float) -> Refused | None:
         """Say whether this call must not pass; in recovery that spends a part of what may."""
-        if self._state is State.CLOSED:
-            return None
         self._advance(now)
         if self._state is State.OPEN:
             return Refused(self._state, self._open_rate, self._opened_until - now)
@@ -265,19 +282,19 @@ class CircuitBreaker:
         self._probing = False
         self._failed_in_a_row = 0
         self._window.clear()
+        self._slice_ends = -math.inf
 
-    def _count(self, now: float, outcome: Outcome) -> None:
-        """Add an outcome to the window. What is too old for it leaves with each new slice, and before it is looked at."""
-        window = self._window
-        if not window or now >= window[-1][0] + self._policy.window_s / _SLICES:
+    def _count(self, now: float, *, answered: int = 0, failed: int = 0) -> None:
+        """Add outcomes to the window. What is too old for it leaves with each new slice, and before it is looked at."""
+        if now >= self._slice_ends:
             self._sums(now)
-            window.append([now, 0, 0])
-        if outcome is Outcome.ANSWERED:
-            window[-1][1] += 1
-            self._answered += 1
-        else:
-            window[-1][2] += 1
-            self._failed += 1
+            self._slice = [now, 0, 0]
+            self._slice_ends = now + self._policy.window_s / _SLICES
+            self._window.append(self._slice)
+        self._slice[1] += answered
+        self._slice[2] += failed
+        self._answered += answered
+        self._failed += failed
 
     def _sums(self, now: float) -> tuple[int, int]:
         while self._window and self._window[0][0] <= now - self._policy.window_s:

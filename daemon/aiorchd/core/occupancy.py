@@ -68,10 +68,9 @@ class Occupancy:
     def leave(self, uid: int, stay_s: float) -> None:
         """Give a place back after so many seconds."""
         self._inside -= 1
-        if self._by_caller[uid] == 1:
-            del self._by_caller[uid]
-        else:
-            self._by_caller[uid] -= 1
+        inside = self._by_caller.pop(uid) - 1
+        if inside:
+            self._by_caller[uid] = inside
         self._mean_stay_s += _SMOOTHING * (stay_s - self._mean_stay_s)
 
     def reconfigure(self, max_inside: int, max_inside_per_caller: int = 0) -> None:

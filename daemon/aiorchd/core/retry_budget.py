@@ -34,6 +34,9 @@ class RetryBudget:
 
     def call(self, now: float) -> None:
         """A call came, which is no extra request."""
+        if self._balance >= self._most:  # as nearly always: there is nothing to be saved up
+            self._at = now
+            return
         self._refill(now)
         self._balance = min(self._most, self._balance + self._share)
 

@@ -40,7 +40,9 @@ class BatchScopes:
 
     def __call__(self, call: Call) -> BatchScope | str | None:
         """Give the scope of a call; a sentence when it goes alone though its operation allows batches; None for any other."""
-        operation = self._config.operations.get(call.operation or "")
+        if call.operation is None:
+            return None
+        operation = self._config.operations.get(call.operation)
         if operation is None or operation.batch_size is None or call.kind != "chat":
             return None
         most = min(operation.batch_size, self._config.batch.max_size)
@@ -62,7 +64,7 @@ class BatchScopes:
         max_tokens = call.request.get("max_tokens")
         return BatchScope(
             key=_key(call, system, written),
-            operation=call.operation or "",
+            operation=call.operation,
             model=call.model or next(iter(call.models), ""),
             text=text,
             system=system,

@@ -55,6 +55,8 @@ class OwnRoutes:
 
     def find(self, call: Call) -> Service[Call] | None:
         """Find the router of a call's model; None when no process of the host has to do with it."""
+        if not call.by_host and (call.model is None or call.model in self._configured):
+            return None  # as most
         model = self._model(call.caller.uid, call.model, offered=call.by_host)
         if model is None or self._plan.host is None:
             return None

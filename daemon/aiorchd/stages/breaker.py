@@ -76,9 +76,8 @@ class Breaker:
             raise
         finally:
             self._inside -= 1
-            before, now = self._breaker.state, self._now()
-            self._breaker.settle(ticket, now, outcome)
-            if self._breaker.state is not before:
+            now = self._now()
+            if self._breaker.settle(ticket, now, outcome):
                 self._tell(attempt.target, now)
 
     def statistics(self) -> BreakerStageStatistics:

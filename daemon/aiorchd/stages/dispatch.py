@@ -11,7 +11,7 @@ itself bounds it as closely (`Provider.attempt_s`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -68,34 +68,34 @@ class Dispatch:
 
     async def __call__(self, attempt: Attempt) -> Reply:
         """Send one attempt. Raises what the port `Provider` raises, `ProviderError` when it took too long."""
-        call, target = attempt.call, attempt.target
+        call = attempt.call
         ask = self._provider.chat if call.kind == "chat" else self._provider.embed
         now = attempt.notes["sent_at"] = self._now()
-        expires_at = now + self._times.attempt_s
-        reply: Reply | None = None
-        pulse: _Pulse | None = None
+        by_itself = self._bounded and call.sink is None
         self._in_flight += 1
         self._sent += 1
         try:
-            if self._bounded and call.sink is None:
-                reply = await ask(attempt)
-            else:
-                with trio.CancelScope(deadline=expires_at) as scope:
-                    if call.sink is not None:
-                        pulse = _Pulse(call.sink, scope, self._times, expires_at)
-                        attempt = replace(attempt, call=replace(call, sink=pulse), alive=pulse.alive)
-                    reply = await ask(attempt)
-                if reply is None:  # nobody else ends this scope
-                    raise self._too_long(target, call.sink, pulse)
+            reply = await ask(attempt) if by_itself else await self._within(attempt, ask, now + self._times.attempt_s)
         except CallError as error:
             self._failed += 1
-            if self._bounded and call.sink is None and error.details.get("timeout") == ATTEMPT:
-                raise self._too_long(target, None, None) from error
+            if by_itself and error.details.get("timeout") == ATTEMPT:
+                raise self._too_long(attempt.target, None, None) from error
             raise
         finally:
             self._in_flight -= 1
         self._answered += 1
-        return _signed(reply, target)
+        return _signed(reply, attempt.target)
+
+    async def _within(self, attempt: Attempt, ask: Callable[[Attempt], Awaitable[Reply]], expires_at: float) -> Reply:
+        """Ask until ``expires_at``; of a streamed answer no longer than its next token may take."""
+        call = attempt.call
+        pulse: _Pulse | None = None
+        with trio.CancelScope(deadline=expires_at) as scope:
+            if call.sink is not None:
+                pulse = _Pulse(call.sink, scope, self._times, expires_at)
+                attempt = replace(attempt, call=replace(call, sink=pulse), alive=pulse.alive)
+            return await ask(attempt)
+        raise self._too_long(attempt.target, call.sink, pulse)  # nobody else ends this scope
 
     def statistics(self) -> DispatchStatistics:
         """Tell how many attempts are at the provider."""
@@ -162,8 +162,12 @@ def _signed(reply: Reply, target: Target) -> Reply:
     """Put the name of the target on the reply; a provider knows only its own name for the model."""
     provider_model = reply.provider_model or target.provider_model
     simulated = reply.simulated or target.simulated
-    mine = (target.name, target.provider, provider_model, simulated)
-    if (reply.model, reply.provider, reply.provider_model, reply.simulated) == mine:
+    if (
+        reply.provider_model is provider_model
+        and reply.simulated is simulated
+        and reply.model == target.name
+        and reply.provider == target.provider
+    ):
         return reply
     return replace(
         reply, model=target.name, provider=target.provider, provider_model=provider_model, simulated=simulated

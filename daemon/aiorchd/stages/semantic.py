@@ -180,7 +180,7 @@ class Semantic:
 
     def __call__(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Answer ``call``."""
-        if call.key is None or call.samples or call.cache not in ("use", "refresh") or not self._memory.ready:
+        if not self._memory.ready or call.key is None or call.samples or call.cache not in ("use", "refresh"):
             return self._inner(call)
         return self._look(call)
 

@@ -81,6 +81,8 @@ class Validate:
 
     def __call__(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Answer ``call`` with ``data`` as asked."""
+        if len(call.request) == 1:  # as most: nothing but messages
+            return self._inner(call)
         wanted = self._wanted(call)
         return self._inner(call) if wanted is None else self._check(call, wanted)
 
@@ -143,8 +145,6 @@ class Validate:
         return _Verdict(data=answer.value, repaired=answer.repaired)
 
     def _wanted(self, call: Call) -> _Wanted | None:
-        if len(call.request) < 2:  # as most: nothing but messages
-            return None
         schema = call.request.get("output_schema")
         if schema is not None:
             return _Wanted(self._schemas.check(schema, "output_schema"))
