@@ -52,6 +52,7 @@ _UNSURE_CUT: Final = 0.85
 _LATELY_GOOD: Final = 0.92
 _IN_USE: Final = 0.5
 _EAGER: Final = 0.2
+_SMOOTHING: Final = 0.05
 _SLACK: Final = 1.5
 _SLOWEST_PER_S: Final = 1.0 / 60.0
 _BURST_S: Final = 1.0
@@ -121,21 +122,20 @@ class FoundPace:
         """Take so much; gives how much was let in before, for `refused`."""
         before = self._let_in
         self._let_in = before + amount
-        self._mean += 0.05 * (amount - self._mean)
         if self._rate_per_s == _NONE_FOUND:
             self._recent.append((now, amount))
-        else:
-            rate = self.rate_per_s
-            burst = self._burst(rate)
-            level = self._level + max(0.0, now - self._at) * rate
-            if level > burst:
-                self._lost += level - burst
-                self._loose = self._loose or self._lost >= burst
-            if level < max(_IN_USE * burst, amount + _EAGER * self._mean):
-                self._grow(now, rate)
-            self._level = min(level, burst) - amount
-            self._at = now
-        self._taken_at = now
+            return before
+        self._mean += _SMOOTHING * (amount - self._mean)
+        rate = self.rate_per_s
+        burst = self._burst(rate)
+        level = self._level + max(0.0, now - self._at) * rate
+        if level > burst:
+            self._lost += level - burst
+            self._loose = self._loose or self._lost >= burst
+        if level < max(_IN_USE * burst, amount + _EAGER * self._mean):
+            self._grow(now, rate)
+        self._level = min(level, burst) - amount
+        self._at = self._taken_at = now
         return before
 
     def correct(self, taken: float, used: float) -> None:
@@ -167,6 +167,9 @@ class FoundPace:
     def _begin(self, now: float, sent_at: float) -> None:
         """The first refusal: what went lately is more than may go. What went long ago says nothing of it: whoever asks seldom
         and is refused once is not made to ask as seldom from then on."""
+        for number, (taken_at, amount) in enumerate(self._recent):
+            self._taken_at = taken_at
+            self._mean = amount if number == 0 else self._mean + _SMOOTHING * (amount - self._mean)
         since = min(sent_at, now) - _LATELY_S
         recent = [taken for taken in self._recent if taken[0] >= since]
         first_at = recent[0][0] if recent else now

@@ -131,6 +131,7 @@ class Cache:
         self._strategy: Strategy = strategy
         self._memory = memory if strategy in ("memory", "hybrid") else None
         self._store = store if strategy in ("disk", "hybrid") else None
+        self._on = self._memory is not None or self._store is not None
         self.may_bring: Callable[[bytes], bool] = (
             _nothing if self._memory is None or self._store is None else self._store.likely
         )
@@ -147,7 +148,7 @@ class Cache:
     async def __call__(self, call: Call) -> Reply:
         """Answer ``call`` from what is kept if it may be, else pass it on and keep the answer."""
         key, mode = call.key, call.cache
-        if key is None or mode == "bypass" or not self._has_tier(call):
+        if key is None or mode == "bypass" or not self._on or (call.tier is not None and not self._has_tier(call)):
             if mode == "only":
                 self._refuse(call)
             return await self._inner(call)
@@ -301,8 +302,6 @@ class Cache:
     # finding
 
     def _has_tier(self, call: Call) -> bool:
-        if call.tier is None:
-            return self._memory is not None or self._store is not None
         return self._memory_of(call) is not None or self._store_of(call) is not None
 
     def _memory_of(self, call: Call) -> MemoryCache[Kept] | None:

@@ -49,9 +49,12 @@ class Catalogues:
 
     def __call__(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Answer ``call``."""
-        if len(call.request) == 1 and _begins_with_user(call.request.get("messages")):
-            return self._inner(call)  # as most: nothing stands first
-        tools = call.request.get("tools")
+        request = call.request
+        if len(request) == 1:
+            messages = request.get("messages")
+            if type(messages) is list and messages and type(messages[0]) is dict and messages[0].get("role") == "user":
+                return self._inner(call)  # as most: nothing stands first
+        tools = request.get("tools")
         if tools:
             first = self._forms.settled((call.caller.uid, call.partition), tools, trio.current_time())
             if first is not tools:
@@ -67,12 +70,6 @@ class Catalogues:
     def statistics(self) -> CataloguesStatistics:
         """Tell how many forms are known."""
         return CataloguesStatistics(len(self._forms), self._settled)
-
-
-def _begins_with_user(messages: Any) -> bool:
-    return (
-        type(messages) is list and len(messages) > 0 and type(messages[0]) is dict and messages[0].get("role") == "user"
-    )
 
 
 def _beginning_of(request: Mapping[str, Any]) -> str:

@@ -160,15 +160,17 @@ class _Pulse:
 
 def _signed(reply: Reply, target: Target) -> Reply:
     """Put the name of the target on the reply; a provider knows only its own name for the model."""
-    provider_model = reply.provider_model or target.provider_model
-    simulated = reply.simulated or target.simulated
     if (
-        reply.provider_model is provider_model
-        and reply.simulated is simulated
-        and reply.model == target.name
+        reply.model == target.name
         and reply.provider == target.provider
+        and reply.provider_model
+        and reply.simulated >= target.simulated
     ):
         return reply
     return replace(
-        reply, model=target.name, provider=target.provider, provider_model=provider_model, simulated=simulated
+        reply,
+        model=target.name,
+        provider=target.provider,
+        provider_model=reply.provider_model or target.provider_model,
+        simulated=reply.simulated or target.simulated,
     )

@@ -8,7 +8,7 @@ caller (`Journal.goes_on`) has not ended: `record_end` is for whoever sees its e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import trio
@@ -22,6 +22,19 @@ from aiorchd.calls.reply import Reply
 from aiorchd.core.quoting import content_of, unquote
 
 _MESSAGE_CHARACTERS: Final = 500
+
+
+class _Unknown(NamedTuple):
+    """The tokens of an answer of which nobody said how many it took."""
+
+    input: None = None
+    cache_read: None = None
+    cache_write: None = None
+    output: None = None
+    reasoning: None = None
+
+
+_UNKNOWN: Final = _Unknown()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +114,14 @@ def record_end(
 
 
 def _answered(call: Call, reply: Reply, total_s: float) -> CallRecord:
-    journal, caller, usage = call.journal, call.caller, reply.usage
-    shared = reply.cache != "miss"
-    bill = Bill() if shared else reply.bill or Bill.of([(reply.cost_usd, None)])
+    journal, caller = call.journal, call.caller
+    usage = _UNKNOWN if reply.usage is None else reply.usage
+    saved_usd: float | None
+    if reply.cache == "miss":
+        bill = reply.bill or Bill.of([(reply.cost_usd, None)])
+        attempts, tried, saved_usd, saved_s = reply.attempts, tuple(journal.attempts), 0.0, None
+    else:
+        bill, attempts, tried, saved_usd, saved_s = Bill(), 0, (), reply.cost_usd, reply.saved_s
     return CallRecord(
         id=call.id,
         at=journal.at,
@@ -117,31 +135,31 @@ def _answered(call: Call, reply: Reply, total_s: float) -> CallRecord:
         provider=reply.provider or None,
         cache=reply.cache,
         simulated=reply.simulated,
-        streamed=call.streamed,
-        attempts=0 if shared else reply.attempts,
+        streamed=call.sink is not None,
+        attempts=attempts,
         throttled=journal.throttled,
         fallbacks=journal.fallbacks,
         context_fallbacks=journal.context_fallbacks,
         filter_fallbacks=journal.filter_fallbacks,
         hedges=journal.hedges,
-        input_tokens=usage.input if usage is not None else None,
-        cache_read_tokens=usage.cache_read if usage is not None else None,
-        cache_write_tokens=usage.cache_write if usage is not None else None,
-        output_tokens=usage.output if usage is not None else None,
-        reasoning_tokens=usage.reasoning if usage is not None else None,
+        input_tokens=usage.input,
+        cache_read_tokens=usage.cache_read,
+        cache_write_tokens=usage.cache_write,
+        output_tokens=usage.output,
+        reasoning_tokens=usage.reasoning,
         cost_usd=bill.cost_usd,
         cost_known_usd=bill.known_usd,
         cost_unknown_attempts=bill.unknown,
         cost_estimate_usd=bill.estimate_usd,
-        saved_usd=reply.cost_usd if shared else 0.0,
-        saved_s=reply.saved_s if shared else None,
+        saved_usd=saved_usd,
+        saved_s=saved_s,
         queue_s=reply.queue_s,
         provider_s=reply.provider_s,
         total_s=total_s,
         source_id=reply.source_id,
         tags=call.tags,
         story=_story(journal),
-        tried=() if shared else tuple(journal.attempts),
+        tried=tried,
     )
 
 

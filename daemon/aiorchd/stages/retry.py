@@ -8,6 +8,7 @@ while there is time for another target, and says how long the wait would have be
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -78,7 +79,7 @@ class Retry:
                 if attempt.notes.get("unsent") or (error is not None and error.code in REFUSED_BY_US):
                     attempt.budget.give_back()
                 else:
-                    _record(attempt, began_at, self._now() - began_at, reply, error)
+                    _record(attempt, began_at, self._now, reply, error)
             if error is None:
                 assert reply is not None
                 self._recovered += failures > 0
@@ -162,11 +163,12 @@ def _again(notes: dict[str, Any]) -> dict[str, Any]:
     return {"hedge": True} if notes.get("hedge") else {}
 
 
-def _record(attempt: Attempt, began_at: float, ran_s: float, reply: Reply | None, error: CallError | None) -> None:
+def _record(
+    attempt: Attempt, began_at: float, clock: Callable[[], float], reply: Reply | None, error: CallError | None
+) -> None:
     """Add the attempt to the journal. Neither reply nor error: the caller went away, or a defect is on its way to the door."""
     journal, notes, target = attempt.call.journal, attempt.notes, attempt.target
-    queue_s = notes.get("queue_s", 0.0)
-    told = {name: notes[name] for name in notes.keys() & _TOLD}
+    queue_s, provider_s = notes.get("queue_s", 0.0), notes.get("provider_s")
     if reply is not None:
         verdict, usage = Verdict.OK, reply.usage
         cost_usd = notes.get("cost_usd", reply.cost_usd)
@@ -174,30 +176,31 @@ def _record(attempt: Attempt, began_at: float, ran_s: float, reply: Reply | None
         verdict = Verdict.IGNORED if error is None else judge(error).verdict
         cost_usd, usage = _cost_usd(notes), notes.get("usage")
         journal.throttled += verdict is Verdict.THROTTLED
-        told |= _went_wrong(attempt, error)
-    journal.attempts.append(
-        AttemptRecord(
-            number=attempt.number,
-            model=target.name,
-            provider=target.provider,
-            began_s=began_at - journal.started,
-            queue_s=queue_s,
-            provider_s=notes.get("provider_s", ran_s - queue_s),
-            verdict=str(verdict),
-            tokens=None if usage is None else usage.total,
-            cost_usd=cost_usd,
-            usage=None if usage is None else usage.to_wire(),
-            **told,
-        )
+    record = AttemptRecord(
+        attempt.number,
+        target.name,
+        target.provider,
+        began_at - journal.started,
+        queue_s,
+        clock() - began_at - queue_s if provider_s is None else provider_s,
+        str(verdict),
+        status=notes.get("status"),
+        tokens=None if usage is None else usage.total,
+        cost_usd=cost_usd,
+        usage=None if usage is None else usage.to_wire(),
+        price_source=notes.get("price_source"),
     )
+    more = notes.keys() & _TOLD_SELDOM
+    if more or reply is None:
+        told = {name: notes[name] for name in more}
+        record = replace(record, **(told if reply is not None else told | _went_wrong(attempt, error)))
+    journal.attempts.append(record)
 
 
-_TOLD: Final = frozenset(
-    (
-        "status first_token_s key hedge cost_estimate_usd reserved_usd settled_usd settled_by_estimate price_source"
-    ).split()
+_TOLD_SELDOM: Final = frozenset(
+    "first_token_s key hedge cost_estimate_usd reserved_usd settled_usd settled_by_estimate".split()
 )
-"""What stands in the notes of an attempt by the names that its record has for it."""
+"""What stands in the notes of some attempts by the names that their records have for it."""
 
 
 def _went_wrong(attempt: Attempt, error: CallError | None) -> dict[str, Any]:
