@@ -75,7 +75,7 @@ class Work:
         self.running[asked.msgid] = asked.leash
         self.calls += in_line
         assert self._crew is not None
-        self._crew.begin(math.inf, self._answer, asked, method, in_line)
+        asked.leash.scope = self._crew.begin(math.inf, self._answer, asked, method, in_line)
 
     def name(self, call_id: str | int, msgid: int) -> None:
         """Let a request be found by the name its caller gave it, for as long as it runs."""

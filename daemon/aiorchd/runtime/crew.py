@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import trio
 
+_LATER_S: Final = 1.0
 _MOST_RESTING: Final = 64
 
 Work: TypeAlias = Callable[..., Awaitable[None]]
@@ -28,7 +29,8 @@ class _Place(msgspec.Struct, eq=False):
 class Crew:
     """Runs in ``nursery``; at most ``most_resting`` of its tasks, 2 kB each, wait for further work.
 
-    A task that rests keeps the deadline of what it did last, and ends when that has passed: so none rests for ever.
+    A task that rests keeps the deadline of what it did last, and ends when that has passed: so none rests for ever. Deadlines
+    are kept to a second: they are for what nobody ends in time, and to move one takes longer than to wake its task.
     """
 
     def __init__(self, nursery: trio.Nursery, *, most_resting: int = _MOST_RESTING) -> None:
@@ -44,13 +46,13 @@ class Crew:
         return len(self._resting)
 
     def begin(self, deadline: float, work: Work, *args: Any) -> trio.CancelScope:
-        """Carry out ``work(*args)`` in a task of its own, and give the scope around it, whose deadline this is. An error that
-        ``work`` raises is its nursery's."""
+        """Carry out ``work(*args)`` in a task of its own, and give the scope around it, whose deadline this is, or up to a second
+        later. An error that ``work`` raises is its nursery's."""
         if self._resting:
             place = self._resting.pop()
             scope = place.scope
-            if scope.deadline != deadline:
-                scope.deadline = deadline
+            if not deadline <= scope.deadline <= deadline + _LATER_S:
+                scope.deadline = deadline + _LATER_S  # so that it serves for what comes in the next second, too
             place.then = (work, args)
             assert place.task is not None
             trio.lowlevel.reschedule(place.task)

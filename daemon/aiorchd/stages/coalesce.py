@@ -5,7 +5,8 @@ key board it. The flight is a task of the stage's crew and not of whoever came f
 the first one too, without harm to the others. When the last one leaves, the flight is cancelled, and that passenger
 stays for the moment it takes to unwind, so that nothing is left running for a caller who is gone. The flight's deadline
 is its latest passenger's, and moves on when one with more time boards: the deadline field of the flight's own call,
-which nobody else holds, is moved with it, for the stages below to read.
+which nobody else holds, is moved with it, for the stages below to read. Passengers leave at their own deadlines, so that the
+scope of the flight, whose deadline may be a second later, ends only what they forget.
 
 Somebody has to pay. Exactly one passenger gets the reply as a ``miss`` with its cost, and the account of the attempts in
 its journal: the first, or when it has left, the one that has been on board longest. All others get it as ``coalesced``,
@@ -93,7 +94,8 @@ class Crew(Protocol):
     """As much of a crew of tasks as this stage needs."""
 
     def begin(self, deadline: float, work: Callable[..., Awaitable[None]], /, *args: Any) -> trio.CancelScope:
-        """Carry out ``work(*args)`` in a task of its own, and give the scope around it, whose deadline this is."""
+        """Carry out ``work(*args)`` in a task of its own, and give the scope around it, whose deadline this is, or up to a second
+        later."""
         ...
 
 

@@ -1,4 +1,8 @@
-"""The one cancel scope of a call: whatever it is doing when its time runs out, or when its caller ends it, it stops doing it."""
+"""The one cancel scope of a call: whatever it is doing when its time runs out, or when its caller ends it, it stops doing it.
+
+It is the scope of the task that works for the call, where its leash lends that one: to open another takes twice as long as to
+move the deadline of this.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +46,20 @@ class Deadline:
         leash = call.leash
         self._inside += 1
         try:
-            with trio.CancelScope(deadline=call.deadline) as scope:
-                if leash is not None:
-                    leash.hold(scope.cancel)
-                return await self._inner(call)
+            if leash is not None and (lent := leash.scope) is not None:
+                lent.deadline = call.deadline
+                leash.hold(lent.cancel)
+                try:
+                    return await self._inner(call)
+                except (trio.Cancelled, BaseExceptionGroup) as error:
+                    if not lent.cancel_called:
+                        raise
+                    _raise_others(error)
+            else:
+                with trio.CancelScope(deadline=call.deadline) as scope:
+                    if leash is not None:
+                        leash.hold(scope.cancel)
+                    return await self._inner(call)
         finally:
             self._inside -= 1
         if leash is not None and leash.cut:
@@ -56,6 +70,14 @@ class Deadline:
     def statistics(self) -> DeadlineStatistics:
         """Tell how many calls are inside."""
         return DeadlineStatistics(inside=self._inside, expired=self._expired)
+
+
+def _raise_others(error: BaseException) -> None:
+    """Raise what there is in it besides cancellations, as a scope does where it ends."""
+    if isinstance(error, BaseExceptionGroup):
+        others = error.split(trio.Cancelled)[1]
+        if others is not None:
+            raise others
 
 
 def _expired(call: Call) -> DeadlineExceeded:

@@ -37,7 +37,7 @@ async def test_one_task_does_one_thing_after_the_other(autojump_clock: trio.test
         await trio.sleep(2)
         assert crew.resting == 1
         assert crew.begin(20, diary.sleep, "second", 1) is first
-        assert first.deadline == 20
+        assert 20 <= first.deadline <= 21
         assert crew.resting == 0
         await trio.sleep(2)
         assert diary.done == ["first", "second"]
@@ -51,8 +51,21 @@ async def test_who_rests_ends_at_the_deadline_of_its_last_work(autojump_clock: t
         crew.begin(10, diary.sleep, "one", 1)
         await trio.sleep(2)
         crew.begin(30, diary.sleep, "two", 1)
-    assert trio.current_time() == 30
+    assert 30 <= trio.current_time() <= 31
     assert (crew.resting, diary.done) == (0, ["one", "two"])
+
+
+async def test_a_deadline_is_never_early_and_at_most_a_second_late(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        crew = Crew(nursery)
+        wanted = [10.0, 10.3, 10.9, 11.3, 9.0, math.inf, 12.0, math.inf, 60.0]
+        given = []
+        for deadline in wanted:
+            given.append(crew.begin(deadline, trio.lowlevel.checkpoint).deadline)
+            await trio.testing.wait_all_tasks_blocked()
+    assert all(deadline <= at for deadline, at in zip(wanted, given, strict=True))
+    assert all(at <= deadline + 1.0 for deadline, at in zip(wanted, given, strict=True))
+    assert given[1:3] == [given[1]] * 2  # not moved for each
 
 
 async def test_side_by_side_each_has_its_own_task_and_few_rest(autojump_clock: trio.testing.MockClock) -> None:

@@ -7,7 +7,9 @@ import trio
 from harness import a_call, a_reply, ask, cancel_at_every_checkpoint, harness
 
 from aiorch.errors import Cancelled, DeadlineExceeded, ProviderError
+from aiorchd.calls.call import Call
 from aiorchd.calls.leash import Leash
+from aiorchd.calls.reply import Reply
 from aiorchd.stages.deadline import Deadline, DeadlineStatistics
 
 
@@ -169,3 +171,105 @@ async def test_who_is_out_of_time_is_told_so_with_a_leash_too(autojump_clock: tr
         await inner.next()
         assert (await asked.error()).code == "deadline_exceeded"
     assert service.statistics() == DeadlineStatistics(inside=0, expired=1)
+
+
+# --- in a scope that the leash lends -------------------------------------------------------------------------------------
+
+
+class Lending:
+    """Asks in a scope of its own that the leash lends, and keeps the scope."""
+
+    def __init__(self, service: Deadline) -> None:
+        self._service = service
+        self.leash = Leash()
+        self.scope = trio.CancelScope()
+        self.leash.scope = self.scope
+
+    async def __call__(self, call: Call) -> Reply:
+        with self.scope:
+            return await self._service(call)
+        raise AssertionError("nothing but an answer or an error leaves it")
+
+
+async def test_a_lent_scope_takes_the_deadline_and_no_other_is_opened(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    lending = Lending(service)
+    seen: list[tuple[float, bool]] = []
+
+    async def look(_: Call) -> Reply:
+        await trio.lowlevel.checkpoint()
+        seen.append((trio.current_effective_deadline(), lending.scope.cancel_called))
+        return a_reply("in time")
+
+    inner.answer = look
+    call = a_call(timeout_s=5, leash=lending.leash)
+    assert (await lending(call)).text == "in time"
+    assert seen == [(call.deadline, False)]
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=0)
+
+
+async def test_in_a_lent_scope_it_ends_at_its_deadline(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    lending = Lending(service)
+    async with trio.open_nursery() as nursery:
+        asked = ask(nursery, lending, call := a_call(timeout_s=5, leash=lending.leash))
+        received = await inner.next()
+        error = await asked.error()
+    assert error.message == "no answer within 5 s"
+    assert asked.finished_at == call.deadline
+    assert received.cancelled
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=1)
+
+
+async def test_in_a_lent_scope_its_caller_ends_it(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    for before in (False, True):
+        lending = Lending(service)
+        async with trio.open_nursery() as nursery:
+            if before:
+                lending.leash.cancel()
+            asked = ask(nursery, lending, a_call(timeout_s=5, leash=lending.leash))
+            if not before:
+                await inner.next()
+                lending.leash.cancel()
+            error = await asked.error()
+        assert (error.code, error.message) == ("cancelled", "cancelled by the caller")
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=0)
+
+
+async def test_in_a_lent_scope_what_ends_the_task_goes_on(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    lending = Lending(service)
+    async with trio.open_nursery() as nursery:
+        asked = ask(nursery, lending, a_call(timeout_s=5, leash=lending.leash))
+        received = await inner.next()
+        asked.cancel()
+        assert await asked.wait() is None
+        assert received.cancelled
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=0)
+
+
+async def test_in_a_lent_scope_cancellations_may_come_in_groups(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+
+    async def two(call: Call) -> Reply:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(trio.sleep_forever if call.task is None else _breaks_as_it_ends)
+        raise AssertionError
+
+    inner.answer = two
+    with pytest.raises(DeadlineExceeded):
+        lending = Lending(service)
+        await lending(a_call(timeout_s=5, leash=lending.leash))
+    with pytest.raises(ExceptionGroup) as defects:
+        lending = Lending(service)
+        await lending(a_call(timeout_s=5, leash=lending.leash, task="breaks"))
+    assert [type(one) for one in defects.value.exceptions] == [ZeroDivisionError]
+
+
+async def _breaks_as_it_ends() -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        raise ZeroDivisionError
