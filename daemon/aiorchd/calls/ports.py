@@ -225,6 +225,11 @@ class Purse(Protocol):
         from memory: for whoever would otherwise queue in vain."""
         ...
 
+    def reserve_at_once(self, attempt: Attempt) -> Hold | None:
+        """Hold the most that an attempt can cost where no budget has to be kept; None where one has, for `reserve`. Raises
+        `BudgetExceeded`."""
+        ...
+
     async def reserve(self, attempt: Attempt) -> Hold:
         """Hold the most that an attempt can cost, safely on the disk where a budget has to be kept, before it starts.
 

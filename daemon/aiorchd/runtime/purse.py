@@ -141,13 +141,17 @@ class Purse:
             return self._past_the_call(wish)
         return self._exhausted(wish, now) if isinstance(wish, Shortage) else None
 
+    def reserve_at_once(self, attempt: Attempt) -> Held | None:
+        """Hold the most that an attempt can cost where there is no budget. See the port."""
+        if self._limited:
+            return None
+        own = self._own_wish(attempt)
+        if isinstance(own, _Wish):
+            return self._held(attempt, own, None)
+        raise self._past_the_call(own)
+
     async def reserve(self, attempt: Attempt) -> Held:
         """Hold the most that an attempt can cost. See the port."""
-        if not self._limited:
-            own = self._own_wish(attempt)
-            if isinstance(own, _Wish):
-                return self._held(attempt, own, None)
-            raise self._past_the_call(own)
         noted = False
         while True:
             now = self._wall_clock()

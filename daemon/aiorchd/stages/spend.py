@@ -56,11 +56,13 @@ class Spend:
     async def __call__(self, attempt: Attempt) -> Reply:
         """Ask once it can be paid for. Raises `BudgetExceeded` and `StorageError` when it cannot be, and then nothing was
         sent."""
-        self._waiting += 1
-        try:
-            hold = await self._purse.reserve(attempt)
-        finally:
-            self._waiting -= 1
+        hold = self._purse.reserve_at_once(attempt)
+        if hold is None:
+            self._waiting += 1
+            try:
+                hold = await self._purse.reserve(attempt)
+            finally:
+                self._waiting -= 1
         attempt.notes["price_source"] = attempt.target.price.source or None
         self._running += 1
         reply: Reply | None = None
