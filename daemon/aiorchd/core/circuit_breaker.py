@@ -156,8 +156,7 @@ class CircuitBreaker:
             return False
         before = self._state
         if outcome is Outcome.ANSWERED and before is State.CLOSED:  # as nearly always
-            self._count(now, answered=1)
-            self._failed_in_a_row = 0
+            self._count_answered(now)
             return False
         self._learn(ticket, now, outcome)
         return self._state is not before
@@ -175,10 +174,12 @@ class CircuitBreaker:
                 self._open(now, 1.0)
             return
         if outcome is Outcome.ANSWERED:
-            self._count(now, answered=1)
-            self._failed_in_a_row = 0
+            self._count_answered(now)
             return
-        self._count(now, failed=1)
+        if now >= self._slice_ends:
+            self._begin_slice(now)
+        self._slice[2] += 1
+        self._failed += 1
         self._failed_in_a_row += 1
         answered, failed = self._sums(now)
         total = answered + failed
@@ -284,17 +285,19 @@ class CircuitBreaker:
         self._window.clear()
         self._slice_ends = -math.inf
 
-    def _count(self, now: float, *, answered: int = 0, failed: int = 0) -> None:
-        """Add outcomes to the window. What is too old for it leaves with each new slice, and before it is looked at."""
+    def _count_answered(self, now: float) -> None:
         if now >= self._slice_ends:
-            self._sums(now)
-            self._slice = [now, 0, 0]
-            self._slice_ends = now + self._policy.window_s / _SLICES
-            self._window.append(self._slice)
-        self._slice[1] += answered
-        self._slice[2] += failed
-        self._answered += answered
-        self._failed += failed
+            self._begin_slice(now)
+        self._slice[1] += 1
+        self._answered += 1
+        self._failed_in_a_row = 0
+
+    def _begin_slice(self, now: float) -> None:
+        """Begin the next part of the window. What is too old for it leaves with each, and before it is looked at."""
+        self._sums(now)
+        self._slice = [now, 0, 0]
+        self._slice_ends = now + self._policy.window_s / _SLICES
+        self._window.append(self._slice)
 
     def _sums(self, now: float) -> tuple[int, int]:
         while self._window and self._window[0][0] <= now - self._policy.window_s:
