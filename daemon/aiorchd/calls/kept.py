@@ -18,7 +18,7 @@ from aiorchd.calls.reply import Reply
 NEVER_GIVEN: Final = -math.inf
 """`Kept.look_at` of what nobody has asked for again."""
 
-_ENTRY_BYTES: Final = 1900
+_ENTRY_BYTES: Final = 2000
 """What a kept answer weighs besides its content, measured; what is packed around that among it."""
 _OBJECT_FACTOR: Final = 20
 """Bytes of Python objects per byte of packed data, at the least favourable: maps of short texts and small lists."""
@@ -100,8 +100,10 @@ def kept_of(
 ) -> Kept | None:
     """Weigh an answer; None when it holds what no wire carries."""
     text = reply.text
+    objects = b""
     try:
-        objects = pack_around([reply.data, reply.tool_calls, reply.extra, reply.validation], foreign_parts(reply))
+        if reply.extra is not None or reply.tool_calls or reply.data is not None or reply.validation is not None:
+            objects = pack_around([reply.data, reply.tool_calls, reply.extra, reply.validation], foreign_parts(reply))
         text_bytes = len(text) if text.isascii() else len(text.encode())
     except (LocalProtocolError, UnicodeEncodeError):
         return None

@@ -303,7 +303,7 @@ class Pipeline:
         if question.key is not None and caller.uid != UNMAPPED_UID:
             repeat_key = _repeat_key(caller.uid, question.key)
             repeat_question = _repeat_question(caller.uid, question if prepared.asked is None else prepared.asked)
-        return Call(
+        call = Call(
             id=self._next_id(),
             caller=caller,
             kind=question.kind,
@@ -328,6 +328,12 @@ class Pipeline:
             quality_threshold=question.quality_threshold,
             cost_limit_usd=question.cost_limit_usd,
             by_host=question.host is not None,
+            leash=leash,
+        )
+        if question.operation is None:
+            return call
+        return replace(
+            call,
             operation=question.operation,
             models=question.models,
             keep_s=question.keep_s,
@@ -335,7 +341,6 @@ class Pipeline:
             tier=question.tier,
             shared=question.shared,
             batch=question.batch,
-            leash=leash,
         )
 
     def answer(self, call: Call) -> Coroutine[Any, Any, Reply]:
