@@ -237,7 +237,7 @@ class Session:
         except RemoteProtocolError as error:
             await self._refuse(error)
             return False
-        if events and self._in_part:
+        if self._in_part and events:
             self._in_part = False
             self._patience_s = self._limits.frame_timeout_s
             self._intake.hold(self, self._wire.unfinished_bytes)
@@ -247,7 +247,7 @@ class Session:
             if type(event) is Request:
                 method = self._methods.get(event.method)
                 in_line = method is not None and method.in_line
-                is_open = self._open
+                is_open = self._admitted and not self._leaving
                 crowded = is_open and in_line and (bool(self._backlog.waiting) or self._starting.crowded)
                 if crowded and (short := self._answer_shortly(event, received_at)) is not None:
                     answers.append(short)
@@ -316,9 +316,12 @@ class Session:
         return (work.calls if in_line else len(work.running) - work.calls) >= self._limits.max_in_flight
 
     def _begins_at_once(self, *, in_line: bool) -> bool:
-        if self._leaving or self._full(in_line=in_line):
-            return self._leaving
-        return not in_line or (not self._backlog.waiting and self._starting.begin())
+        if self._leaving:
+            return True  # to be refused
+        if in_line:
+            room = self._work.calls < self._limits.max_in_flight
+            return room and not self._backlog.waiting and self._starting.begin()
+        return not self._full(in_line=False)
 
     def _wait_in_line(self, waiting: Waiting) -> None:
         """Let a request wait for its turn; when there is no room for it on a connection that must be read on, refuse it."""
@@ -418,15 +421,16 @@ class Session:
         return None if body is None else b"\x94\x01" + data[2:at] + b"\xc0" + body
 
     def _start(self, asked: Asked, method: str, *, in_line: bool) -> None:
-        if asked.msgid in self._work.running or asked.msgid in self._backlog.waiting:
+        msgid = asked.msgid
+        if msgid in self._work.running or msgid in self._backlog.waiting:
             self._work.refuse(
-                asked.msgid, InvalidRequest(f"msgid: {asked.msgid} is still in flight on this connection; use another")
+                msgid, InvalidRequest(f"msgid: {msgid} is still in flight on this connection; use another")
             )
             return
         if self._leaving:
             # One read before the goodbye is carried out, even if its task comes to run after it; this one is not begun.
             self._work.refuse(
-                asked.msgid,
+                msgid,
                 GoingAway("the daemon is stopping; connect again to reach its successor", retry_after_s=1.0),
             )
             return
@@ -435,7 +439,7 @@ class Session:
             if stored is LATER:
                 asked = replace(asked, stored=True)
             elif stored is not None and len(stored) <= MAX_ANSWER_BYTES:
-                self.outbox.write(result_head(asked.msgid) + stored)
+                self.outbox.write(result_head(msgid) + stored)
                 return
         self._work.begin(asked, method, in_line=in_line)
 

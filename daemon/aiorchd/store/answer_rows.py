@@ -37,6 +37,7 @@ _UPSERT: Final = "ON CONFLICT (key) DO UPDATE SET " + ", ".join(f"{name} = exclu
 _TAGGED: Final = "EXISTS (SELECT 1 FROM answer_tags WHERE answer = number)"
 _SELECT: Final = f"SELECT number, {', '.join(_COLUMNS)}, {_TAGGED} FROM answers WHERE key = ?"  # noqa: S608
 _NUMBERS: Final = struct.Struct("<ddq?d")
+_pack_length: Final = struct.Struct("<I").pack
 _UNFIT: Final = (
     sqlite3.DataError,
     sqlite3.IntegrityError,
@@ -62,15 +63,16 @@ class Row:
 
 def checksum_of(answer: StoredAnswer) -> bytes:
     """Guard everything that an answer is served, kept and deleted by, not only its body."""
-    digest = blake2b(answer.key, digest_size=8)
-    digest.update(
-        _NUMBERS.pack(answer.stored_at, answer.expires_at, answer.uid, answer.cost_usd is None, answer.cost_usd or 0.0)
-    )
-    for text in (answer.source_id, answer.partition, answer.model, *sorted(set(answer.tags))):
+    cost = answer.cost_usd
+    parts = [answer.key, _NUMBERS.pack(answer.stored_at, answer.expires_at, answer.uid, cost is None, cost or 0.0)]
+    texts = [answer.source_id, answer.partition, answer.model]
+    if answer.tags:
+        texts += sorted(set(answer.tags))
+    for text in texts:
         raw = text.encode("utf-8", "replace")
-        digest.update(len(raw).to_bytes(4, "little") + raw)
-    digest.update(answer.body)
-    return digest.digest()
+        parts += (_pack_length(len(raw)), raw)
+    parts.append(answer.body)
+    return blake2b(b"".join(parts), digest_size=8).digest()
 
 
 def write_answers(connection: sqlite3.Connection, answers: Sequence[StoredAnswer], now: float) -> int:

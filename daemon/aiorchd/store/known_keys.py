@@ -46,21 +46,22 @@ class KnownKeys:
 
     def lacks(self, key: bytes) -> bool:
         """Tell whether a key is surely neither in the file nor was put since."""
-        if self._reading is not None and self._reading.done:
-            self._whole, self._reading = self._reading, None
+        reading = self._reading
+        if reading is not None and reading.done:
+            self._whole, self._reading = reading, None
         if key == self._lacked:
             return True
         whole = self._whole
-        lacks = (
-            whole is not None
-            and whole.found is not None
-            and len(key) >= KEY_BYTES
-            and key not in whole.put
-            and whole.found.lacks(key)
-        )
-        if lacks:
-            self._lacked = key
-        return lacks
+        if (
+            whole is None
+            or key in whole.put
+            or len(key) < KEY_BYTES
+            or whole.found is None
+            or not whole.found.lacks(key)
+        ):
+            return False
+        self._lacked = key
+        return True
 
     def has(self, key: bytes) -> bool:
         """Tell whether a key is very probably in the file; False while that is not known."""

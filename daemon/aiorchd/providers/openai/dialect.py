@@ -26,6 +26,7 @@ class OpenAiDialect:
     def __init__(self, options: OpenAiOptions) -> None:
         self._options = options
         self._addresses = Addresses(options)
+        self._chat = None if self._addresses.by_deployment else self._addresses.of("chat/completions", "")
 
     def headers(self, key: Secret | None) -> Headers:
         """Give the headers of every request (see `Dialect`)."""
@@ -44,8 +45,8 @@ class OpenAiDialect:
     ) -> WireRequest:
         """Write a chat request (see `Dialect`). What recurs is kept there without being asked to."""
         del recurring
-        body = encode_chat(request, target, self._options, stream=stream)
-        return WireRequest(self._addresses.of("chat/completions", target.provider_model), body)
+        endpoint = self._chat or self._addresses.of("chat/completions", target.provider_model)
+        return WireRequest(endpoint, encode_chat(request, target, self._options, stream=stream))
 
     def read_usual(self, body: bytes, asked: WireRequest) -> ChatAnswer | None:
         """Read a whole answer of the usual form (see `Dialect`)."""

@@ -57,26 +57,27 @@ class Addresses:
         host = Endpoint.parse(options.base_url, http2=options.http2).origin.host
         self.azure = host.endswith(_AZURE_DOMAINS)
         # Azure's older addresses name the deployment in the path; its newer ones (…/openai/v1) are like everybody's.
-        self._by_deployment = self.azure and parts.path.rstrip("/") in ("", "/openai")
-        if self._by_deployment:
+        self.by_deployment = self.azure and parts.path.rstrip("/") in ("", "/openai")
+        """Whether each model has addresses of its own."""
+        if self.by_deployment:
             self._root = f"{parts.scheme}://{parts.netloc}/openai/deployments"
         api_version = options.api_version
-        if api_version is None and (self._by_deployment or (self.azure and "/deployments/" in parts.path)):
+        if api_version is None and (self.by_deployment or (self.azure and "/deployments/" in parts.path)):
             api_version = _AZURE_API_VERSION
         if api_version is not None and "api-version=" not in self._query:
             self._query += ("&" if self._query else "") + f"api-version={quote(api_version)}"
 
     def of(self, resource: str, model: str) -> Endpoint:
         """Give the endpoint of a resource such as ``chat/completions``."""
-        key = (resource, model if self._by_deployment else "")
+        key = (resource, model if self.by_deployment else "")
         endpoint = self._known.get(key)
         if endpoint is None:
-            path = f"{quote(model, safe='')}/{resource}" if self._by_deployment else resource
+            path = f"{quote(model, safe='')}/{resource}" if self.by_deployment else resource
             url = f"{self._root}/{path}" + (f"?{self._query}" if self._query else "")
             endpoint = self._known[key] = Endpoint.parse(url, http2=self._http2)
         return endpoint
 
     def listing(self) -> Endpoint:
         """Give the endpoint of the list of models, which at Azure is not below a deployment."""
-        root = self._root.removesuffix("/deployments") if self._by_deployment else self._root
+        root = self._root.removesuffix("/deployments") if self.by_deployment else self._root
         return Endpoint.parse(f"{root}/models" + (f"?{self._query}" if self._query else ""), http2=self._http2)
