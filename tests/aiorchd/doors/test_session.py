@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgpack
 import pytest
@@ -21,6 +21,7 @@ from aiorchd.doors.deltas import Deltas
 from aiorchd.doors.follow_on import AT_ONCE
 from aiorchd.doors.method import Asked, Packed
 from aiorchd.doors.methods import Row
+from aiorchd.doors.recall import LATER, Stored
 from aiorchd.doors.session_limits import SessionLimits
 
 
@@ -329,6 +330,26 @@ async def test_what_is_on_disk_is_answered_where_it_would_begin_some_in_each_tur
         # Trio goes through the tasks of a turn in any order: what is counted as one may be parts of two.
         assert max(Counter(turn_of_answer).values()) <= 2 * AT_ONCE_IN_LINE
         n.cancel_scope.cancel()
+
+
+async def test_a_request_is_told_that_its_answer_is_on_disk() -> None:
+    told: list[bool] = []
+
+    async def call(asked: Asked) -> Any:
+        told.append(asked.stored)
+        return "asked"
+
+    def recall_stored(_: Caller, prepared: object, __: float) -> Literal[Stored.LATER] | None:
+        return LATER if prepared else None
+
+    def recall(_: Caller, request: Request, __: float) -> object:
+        return request.params[0]["there"]
+
+    rows = {"call": Row(call, in_line=True)}
+    async with session_with(rows, recall=recall, recall_stored=recall_stored) as (peer, _, _):
+        for there in (True, False):
+            assert (await peer.call("call", there=there)).result == "asked"
+    assert told == [True, False]
 
 
 async def test_who_asks_on_and_on_is_answered_at_once_and_others_have_their_turn() -> None:
