@@ -93,7 +93,17 @@ class Answers:
             return self._body_by_h11()
         if self._ended:
             return b""
-        piece = self._chunks() if self._chunked else self._rest()
+        if self._chunked:
+            piece = self._chunks()
+        elif left := self._left:
+            at = self._at
+            piece = self._data[at : at + left] or None
+            if piece is not None:
+                self._at = at + len(piece)
+                self._left = left = left - len(piece)
+                self._ended = not left
+        else:
+            self._ended, piece = True, b""
         if piece is None and self._closed:
             raise h11.RemoteProtocolError("peer closed connection without sending complete message body")
         return piece
@@ -141,19 +151,6 @@ class Answers:
             return None
         self._at = end + 4
         return Head(status, fields)
-
-    def _rest(self) -> bytes | None:
-        left, data, at = self._left, self._data, self._at
-        if not left:
-            self._ended = True
-            return b""
-        piece = data[at : at + left]
-        if not piece:
-            return None
-        self._at = at + len(piece)
-        self._left = left = left - len(piece)
-        self._ended = not left
-        return piece
 
     def _chunks(self) -> bytes | None:
         """Give what there is of the chunks; at what is not exactly a chunk h11 goes on."""

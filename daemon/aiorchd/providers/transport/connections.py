@@ -65,7 +65,6 @@ class Connections:
         self._reconfigured = trio.lowlevel.ParkingLot()
         self._dialling = 0
         self._dialled = 0
-        self._reused = 0
         self._resent = 0
 
     def reconfigure(self, limits: PoolLimits) -> None:
@@ -84,7 +83,7 @@ class Connections:
             idle=sum(len(site.idle) for site in sites),
             shared=sum(len(site.shared) for site in sites),
             dialled=self._dialled,
-            reused=self._reused,
+            reused=self.pool.reused_count,
             resent=self._resent,
             stale=self.pool.stale_count,
             expired=self.pool.expired_count,
@@ -104,21 +103,14 @@ class Connections:
         """Give the site of an origin."""
         return self.pool.site(origin)
 
-    def open_already(self, site: Site) -> Channel | None:
-        """Take an open connection, if there is one."""
-        channel = self.pool.take(site)
-        if channel is not None:
-            self._reused += 1
-        return channel
-
     async def connect(self, site: Site, *, fresh: bool) -> tuple[Channel, bool]:
         """Take an open connection (unless a fresh one is wanted) or open one; says whether it was open already."""
-        if (site.origin.http2 or not fresh) and (channel := self.open_already(site)) is not None:
+        if (site.origin.http2 or not fresh) and (channel := self.pool.take(site)) is not None:
             return channel, True
         if not site.origin.http2 or site.refuses_http2:
             return await self._dial(site), False
         async with site.dialling:
-            channel = self.open_already(site)
+            channel = self.pool.take(site)
             if channel is not None:
                 return channel, True
             return await self._dial(site), False

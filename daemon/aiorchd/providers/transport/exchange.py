@@ -38,26 +38,26 @@ class Exchange:
         """``closing_ends_it``: nothing is done in the time of this request but to send at once and to wait for its answer."""
         now = connections.now()
         self._connections = connections
-        self._site = connections.pool.site(endpoint.origin)
+        self._site = site = connections.pool.site(endpoint.origin)
         self._endpoint = endpoint
         self._timeouts = timeouts
         self._total_at = now + timeouts.attempt_s
         self._phase: Phase | None = None
         """None until a place was found."""
-        self._placed = self._site.places.take_free()
+        self._placed = site.places.take_free()
         # What is open already spares the deadline a move.
-        self._channel: Channel | None = connections.open_already(self._site) if self._placed else None
-        limit_s = timeouts.connect_s if self._channel is None else timeouts.first_byte_s
-        self._in_total = timeouts.attempt_s <= limit_s
-        self._limit_s = min(timeouts.attempt_s, limit_s)
+        channel: Channel | None = connections.pool.take(site) if self._placed else None
+        self._channel = channel
+        limit_s, total_s = timeouts.connect_s if channel is None else timeouts.first_byte_s, timeouts.attempt_s
+        self._in_total = total_s <= limit_s
+        self._row_s = self._limit_s = limit_s = min(total_s, limit_s)
         self._expired = False
-        self._row_s = self._limit_s
         self.scope: trio.CancelScope | None = None
         """Around everything; its deadline moves from phase to phase. None where the watch does that."""
-        if closing_ends_it and type(self._channel) is Http1Connection:
-            connections.watch.begin(self, self._row_s)
+        if closing_ends_it and type(channel) is Http1Connection:
+            connections.watch.begin(self, limit_s)
         else:
-            self.scope = trio.CancelScope(deadline=now + self._limit_s)
+            self.scope = trio.CancelScope(deadline=now + limit_s)
         self._decoder: Meter
         self._decoded: Iterator[bytes]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 import h11
 import trio
@@ -14,9 +13,7 @@ from aiorchd.providers.transport.bare import bare_cancellation
 from aiorchd.providers.transport.channel import Head, Headers, Question
 from aiorchd.providers.transport.dial import Line
 from aiorchd.providers.transport.endpoint import Origin
-from aiorchd.providers.transport.failures import Malformed, PeerClosed, Phase, Unsendable
-
-T = TypeVar("T")
+from aiorchd.providers.transport.failures import Fault, Malformed, PeerClosed, Phase, Unsendable
 
 _READ_BYTES: Final = 65_536
 SENT_AT_ONCE_BYTES: Final = 65_536
@@ -109,9 +106,8 @@ class Http1Connection:
 
     async def receive(self) -> bytes:
         """Wait for the next piece of the body; ``b""`` at its end."""
-        self.phase = "reading"
         while True:
-            piece = self._read(self._answers.body)
+            piece = self.at_hand()
             if piece is not None:
                 return piece
             self._take(await self._stream.receive_some(_READ_BYTES))
@@ -119,7 +115,10 @@ class Http1Connection:
     def at_hand(self) -> bytes | None:
         """Give the next piece of the body if it is here (see `Channel.at_hand`)."""
         self.phase = "reading"
-        return self._read(self._answers.body)
+        try:
+            return self._answers.body()
+        except h11.RemoteProtocolError as error:
+            raise self._fault(error) from error
 
     def unprocessed(self, error: BaseException) -> bool:
         """Tell whether it is certain that the other end did nothing with the request.
@@ -206,7 +205,10 @@ class Http1Connection:
     async def _receive_head(self) -> Head:
         while True:
             self._take(await self._stream.receive_some(_READ_BYTES))  # first: nothing of the answer can be here yet
-            head = self._read(self._answers.head)
+            try:
+                head = self._answers.head()
+            except h11.RemoteProtocolError as error:
+                raise self._fault(error) from error
             if head is not None:
                 return head
 
@@ -219,13 +221,11 @@ class Http1Connection:
             raise PeerClosed("closed the connection without answering")
         self._answers.feed(bytes(data))
 
-    def _read(self, read: Callable[[], T]) -> T:
-        try:
-            return read()
-        except h11.RemoteProtocolError as error:
-            if self._closed_by_peer:
-                raise PeerClosed("closed the connection in the middle of its answer") from error
-            raise Malformed(f"answered with malformed HTTP ({_shorten(str(error))})") from error
+    def _fault(self, error: h11.RemoteProtocolError) -> Fault:
+        """Say what is wrong with what came."""
+        if self._closed_by_peer:
+            return PeerClosed("closed the connection in the middle of its answer")
+        return Malformed(f"answered with malformed HTTP ({_shorten(str(error))})")
 
 
 def _shorten(text: str) -> str:

@@ -45,6 +45,7 @@ class Pool:
     def __init__(self, limits: PoolLimits) -> None:
         self.limits = limits
         self.sites: dict[Origin, Site] = {}
+        self.reused_count = 0
         self.stale_count = 0
         self.expired_count = 0
 
@@ -61,10 +62,12 @@ class Pool:
         for shared in site.shared:
             stream = shared.open_stream()
             if stream is not None:
+                self.reused_count += 1
                 return stream
         while site.idle:
             _, connection = site.idle.pop()
             if not connection.is_stale():
+                self.reused_count += 1
                 return connection
             self.stale_count += 1
             connection.abandon()
