@@ -7,9 +7,11 @@ from typing import Protocol
 
 
 class Scope(Protocol):
-    """As much of a `trio.CancelScope` as is lent."""
+    """What is around the work of one task."""
 
-    deadline: float
+    def end_at(self, deadline: float) -> None:
+        """Have it cancelled at this time, and not at another."""
+        ...
 
     @property
     def cancel_called(self) -> bool:

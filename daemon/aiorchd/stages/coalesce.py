@@ -5,8 +5,7 @@ key board it. The flight is a task of the stage's crew and not of whoever came f
 the first one too, without harm to the others. When the last one leaves, the flight is cancelled, and that passenger
 stays for the moment it takes to unwind, so that nothing is left running for a caller who is gone. The flight's deadline
 is its latest passenger's, and moves on when one with more time boards: the deadline field of the flight's own call,
-which nobody else holds, is moved with it, for the stages below to read. Passengers leave at their own deadlines, so that the
-scope of the flight, whose deadline may be a second later, ends only what they forget.
+which nobody else holds, is moved with it, for the stages below to read.
 
 Somebody has to pay. Exactly one passenger gets the reply as a ``miss`` with its cost, and the account of the attempts in
 its journal: the first, or when it has left, the one that has been on board longest. All others get it as ``coalesced``,
@@ -40,6 +39,7 @@ from msgspec.structs import force_setattr, replace
 from aiorch.errors import CallError, DeadlineExceeded, GoingAway, InternalError
 from aiorchd.calls.call import Call
 from aiorchd.calls.journal import Journal
+from aiorchd.calls.leash import Scope
 from aiorchd.calls.ports import DeltaSink, Relay, Service
 from aiorchd.calls.replay import replay
 from aiorchd.calls.reply import Reply
@@ -70,7 +70,7 @@ class _Flight(msgspec.Struct, eq=False):
     call: Call
     relay: Relay | None
     """What its passengers listen to; None when it is not streamed."""
-    scope: trio.CancelScope | None = None
+    scope: Scope | None = None
     """Around it; None until it has taken off."""
     passengers: dict[trio.lowlevel.Task, _Seat] = {}
     """In order of boarding; the first of them pays."""
@@ -93,9 +93,8 @@ class Log(Protocol):
 class Crew(Protocol):
     """As much of a crew of tasks as this stage needs."""
 
-    def begin(self, deadline: float, work: Callable[..., Awaitable[None]], /, *args: Any) -> trio.CancelScope:
-        """Carry out ``work(*args)`` in a task of its own, and give the scope around it, whose deadline this is, or up to a second
-        later."""
+    def begin(self, deadline: float, work: Callable[..., Awaitable[None]], /, *args: Any) -> Scope:
+        """Carry out ``work(*args)`` in a task of its own, until it ends or this deadline has passed."""
         ...
 
 
@@ -123,12 +122,13 @@ class Coalesce:
         key = call.key
         if key is None or call.samples or call.cache == "bypass":
             return await self._inner(call)
-        boarded_at = self._now()
         flight = self._boarding.get(key)
         if flight is None:
             flight = self._take_off(key, call)
+            boarded_at = call.journal.started
         else:
             self._boarded += 1
+            boarded_at = self._now()
             call.journal.note(
                 boarded_at, "coalesce", f"joins the call {flight.call.id}, which asks {_how_equal(flight.call, call)}"
             )
@@ -177,7 +177,7 @@ class Coalesce:
     def _extend(flight: _Flight, deadline: float) -> None:
         if deadline > flight.call.deadline:
             assert flight.scope is not None
-            flight.scope.deadline = deadline
+            flight.scope.end_at(deadline)
             # Frozen for everybody else: this one belongs to the flight, and who reads its deadline reads it now.
             force_setattr(flight.call, "deadline", deadline)
 

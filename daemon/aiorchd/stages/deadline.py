@@ -1,7 +1,7 @@
 """The one cancel scope of a call: whatever it is doing when its time runs out, or when its caller ends it, it stops doing it.
 
-It is the scope of the task that works for the call, where its leash lends that one: to open another takes twice as long as to
-move the deadline of this.
+It is the scope of the task that works for the call, where its leash lends that one: to open another takes as long as several
+stages.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Deadline:
         self._inside += 1
         try:
             if leash is not None and (lent := leash.scope) is not None:
-                lent.deadline = call.deadline
+                lent.end_at(call.deadline)
                 leash.hold(lent.cancel)
                 try:
                     return await self._inner(call)

@@ -37,7 +37,7 @@ async def test_one_task_does_one_thing_after_the_other(autojump_clock: trio.test
         await trio.sleep(2)
         assert crew.resting == 1
         assert crew.begin(20, diary.sleep, "second", 1) is first
-        assert 20 <= first.deadline <= 21
+        assert first.deadline == 20
         assert crew.resting == 0
         await trio.sleep(2)
         assert diary.done == ["first", "second"]
@@ -51,33 +51,79 @@ async def test_who_rests_ends_at_the_deadline_of_its_last_work(autojump_clock: t
         crew.begin(10, diary.sleep, "one", 1)
         await trio.sleep(2)
         crew.begin(30, diary.sleep, "two", 1)
-    assert 30 <= trio.current_time() <= 31
+    assert trio.current_time() == 30
     assert (crew.resting, diary.done) == (0, ["one", "two"])
 
 
-async def test_a_deadline_is_never_early_and_at_most_a_second_late(autojump_clock: trio.testing.MockClock) -> None:
+async def test_each_is_cancelled_at_its_own_deadline_wherever_it_was_moved(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ended: dict[str, float] = {}
+
+    async def wait(name: str) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended[name] = trio.current_time()
+
     async with trio.open_nursery() as nursery:
         crew = Crew(nursery)
-        wanted = [10.0, 10.3, 10.9, 11.3, 9.0, math.inf, 12.0, math.inf, 60.0]
-        given = []
-        for deadline in wanted:
-            given.append(crew.begin(deadline, trio.lowlevel.checkpoint).deadline)
-            await trio.testing.wait_all_tasks_blocked()
-    assert all(deadline <= at for deadline, at in zip(wanted, given, strict=True))
-    assert all(at <= deadline + 1.0 for deadline, at in zip(wanted, given, strict=True))
-    assert given[1:3] == [given[1]] * 2  # not moved for each
+        moved_on = crew.begin(5, wait, "moved on")
+        moved_forth = crew.begin(math.inf, wait, "moved forth")
+        crew.begin(7, wait, "left alone")
+        crew.begin(0, wait, "too late")
+        never = crew.begin(math.inf, wait, "never")
+        await trio.sleep(1)
+        moved_on.end_at(9)
+        moved_forth.end_at(2)
+        await trio.sleep(20)
+        assert not never.cancel_called
+        assert moved_on.cancel_called
+        never.end_at(25)
+        crew.begin(23, wait, "another")
+    assert ended == {"too late": 0, "moved forth": 2, "left alone": 7, "moved on": 9, "another": 23, "never": 25}
+
+
+async def test_who_takes_time_to_end_keeps_nobody_busy(autojump_clock: trio.testing.MockClock) -> None:
+    async def unwind() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(10)
+
+    async with trio.open_nursery() as nursery:
+        Crew(nursery).begin(5, unwind)
+    assert trio.current_time() == 15
+
+
+async def test_with_the_last_of_its_tasks_the_one_that_keeps_deadlines_ends(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    diary = Diary()
+    async with trio.open_nursery() as nursery:
+        crew = Crew(nursery)
+        crew.begin(1000, diary.sleep, "one", 1)
+        await trio.sleep(2)
+        crew.close()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not nursery.child_tasks
+        crew.begin(1000, diary.sleep, "another", 1)
+        crew.begin(4, diary.sleep, "a third", 10)
+    assert (diary.done, diary.cancelled) == (["one", "another"], ["a third"])
+    assert trio.current_time() == 4
 
 
 async def test_side_by_side_each_has_its_own_task_and_few_rest(autojump_clock: trio.testing.MockClock) -> None:
     diary = Diary()
     async with trio.open_nursery() as nursery:
         crew = Crew(nursery, most_resting=2)
-        scopes = {crew.begin(100, diary.sleep, str(number), 1) for number in range(3)}
-        assert len(scopes) == 3
+        places = {crew.begin(100, diary.sleep, str(number), 1) for number in range(3)}
+        assert len(places) == 3
         await trio.sleep(2)
         assert len(set(diary.tasks)) == 3
         assert crew.resting == 2
-        assert len(nursery.child_tasks) == 2
+        assert len(nursery.child_tasks) == 3  # and one that keeps their deadlines
 
 
 async def test_a_scope_that_was_cancelled_is_not_used_again(autojump_clock: trio.testing.MockClock) -> None:
@@ -104,11 +150,11 @@ async def test_what_is_cancelled_when_it_is_done_does_not_rest(autojump_clock: t
     diary = Diary()
 
     async def ends_itself() -> None:
-        scope.cancel()
+        place.cancel()
 
     async with trio.open_nursery() as nursery:
         crew = Crew(nursery)
-        scope = crew.begin(20, ends_itself)
+        place = crew.begin(20, ends_itself)
         await trio.testing.wait_all_tasks_blocked()
         assert crew.resting == 0
         crew.begin(20, diary.sleep, "after it", 1)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import trio
 from harness import a_call, a_reply, ask, cancel_at_every_checkpoint, harness
 
-from aiorch.errors import Cancelled, DeadlineExceeded, ProviderError
+from aiorch.errors import CallError, Cancelled, DeadlineExceeded, ProviderError
 from aiorchd.calls.call import Call
 from aiorchd.calls.leash import Leash
 from aiorchd.calls.reply import Reply
+from aiorchd.runtime.crew import Crew, Place
 from aiorchd.stages.deadline import Deadline, DeadlineStatistics
 
 
@@ -177,41 +180,64 @@ async def test_who_is_out_of_time_is_told_so_with_a_leash_too(autojump_clock: tr
 
 
 class Lending:
-    """Asks in a scope of its own that the leash lends, and keeps the scope."""
+    """Asks in a task of a crew, whose scope the leash lends, and waits for the end."""
 
-    def __init__(self, service: Deadline) -> None:
+    def __init__(self, service: Deadline, nursery: trio.Nursery) -> None:
         self._service = service
+        self._crew = Crew(nursery)
         self.leash = Leash()
-        self.scope = trio.CancelScope()
-        self.leash.scope = self.scope
+        self.result: Reply | BaseException | None = None
 
     async def __call__(self, call: Call) -> Reply:
-        with self.scope:
-            return await self._service(call)
-        raise AssertionError("nothing but an answer or an error leaves it")
+        ended = trio.Event()
+
+        async def carry_out() -> None:
+            try:
+                self.result = await self._service(call)
+            except BaseException as error:
+                self.result = error
+                raise
+            finally:
+                ended.set()
+
+        async def keep() -> None:
+            with contextlib.suppress(CallError, ExceptionGroup):
+                await carry_out()
+
+        self.leash.scope = self._crew.begin(float("inf"), keep)
+        try:
+            await ended.wait()
+        finally:
+            self._crew.close()
+        if isinstance(self.result, BaseException):
+            raise self.result
+        assert self.result is not None
+        return self.result
 
 
 async def test_a_lent_scope_takes_the_deadline_and_no_other_is_opened(autojump_clock: trio.testing.MockClock) -> None:
     service, inner = harness(Deadline)
-    lending = Lending(service)
-    seen: list[tuple[float, bool]] = []
+    seen: list[tuple[float, float]] = []
+    async with trio.open_nursery() as nursery:
+        lending = Lending(service, nursery)
 
-    async def look(_: Call) -> Reply:
-        await trio.lowlevel.checkpoint()
-        seen.append((trio.current_effective_deadline(), lending.scope.cancel_called))
-        return a_reply("in time")
+        async def look(_: Call) -> Reply:
+            place = lending.leash.scope
+            assert isinstance(place, Place)
+            seen.append((trio.current_effective_deadline(), place.deadline))
+            return a_reply("in time")
 
-    inner.answer = look
-    call = a_call(timeout_s=5, leash=lending.leash)
-    assert (await lending(call)).text == "in time"
-    assert seen == [(call.deadline, False)]
+        inner.answer = look
+        call = a_call(timeout_s=5, leash=lending.leash)
+        assert (await lending(call)).text == "in time"
+    assert seen == [(float("inf"), call.deadline)]
     assert service.statistics() == DeadlineStatistics(inside=0, expired=0)
 
 
 async def test_in_a_lent_scope_it_ends_at_its_deadline(autojump_clock: trio.testing.MockClock) -> None:
     service, inner = harness(Deadline)
-    lending = Lending(service)
     async with trio.open_nursery() as nursery:
+        lending = Lending(service, nursery)
         asked = ask(nursery, lending, call := a_call(timeout_s=5, leash=lending.leash))
         received = await inner.next()
         error = await asked.error()
@@ -224,8 +250,8 @@ async def test_in_a_lent_scope_it_ends_at_its_deadline(autojump_clock: trio.test
 async def test_in_a_lent_scope_its_caller_ends_it(autojump_clock: trio.testing.MockClock) -> None:
     service, inner = harness(Deadline)
     for before in (False, True):
-        lending = Lending(service)
         async with trio.open_nursery() as nursery:
+            lending = Lending(service, nursery)
             if before:
                 lending.leash.cancel()
             asked = ask(nursery, lending, a_call(timeout_s=5, leash=lending.leash))
@@ -239,13 +265,15 @@ async def test_in_a_lent_scope_its_caller_ends_it(autojump_clock: trio.testing.M
 
 async def test_in_a_lent_scope_what_ends_the_task_goes_on(autojump_clock: trio.testing.MockClock) -> None:
     service, inner = harness(Deadline)
-    lending = Lending(service)
-    async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery, trio.open_nursery() as connection:
+        lending = Lending(service, connection)
         asked = ask(nursery, lending, a_call(timeout_s=5, leash=lending.leash))
         received = await inner.next()
-        asked.cancel()
-        assert await asked.wait() is None
+        connection.cancel_scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert isinstance(lending.result, trio.Cancelled)
         assert received.cancelled
+        asked.cancel()
     assert service.statistics() == DeadlineStatistics(inside=0, expired=0)
 
 
@@ -259,12 +287,13 @@ async def test_in_a_lent_scope_cancellations_may_come_in_groups(autojump_clock: 
         raise AssertionError
 
     inner.answer = two
-    with pytest.raises(DeadlineExceeded):
-        lending = Lending(service)
-        await lending(a_call(timeout_s=5, leash=lending.leash))
-    with pytest.raises(ExceptionGroup) as defects:
-        lending = Lending(service)
-        await lending(a_call(timeout_s=5, leash=lending.leash, task="breaks"))
+    async with trio.open_nursery() as tasks:
+        lending = Lending(service, tasks)
+        with pytest.raises(DeadlineExceeded):
+            await lending(a_call(timeout_s=5, leash=lending.leash))
+        lending = Lending(service, tasks)
+        with pytest.raises(ExceptionGroup) as defects:
+            await lending(a_call(timeout_s=5, leash=lending.leash, task="breaks"))
     assert [type(one) for one in defects.value.exceptions] == [ZeroDivisionError]
 
 
