@@ -228,7 +228,7 @@ class _Walk:
         """Take HTTP headers: their names know no case, their order means nothing between names."""
         rows: list[tuple[Step, str, Any]]
         if isinstance(headers, dict):
-            rows = [(name, name, value) for name, value in headers.items()]
+            rows = [(name, name, headers[name]) for name in sorted(headers)]
         elif _are_pairs(headers):
             rows = [(number, header["name"], header["value"]) for number, header in enumerate(headers)]
         else:

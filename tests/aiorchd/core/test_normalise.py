@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from structures import noisy_inputs, pairs_that_differ
 
@@ -177,6 +177,7 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
+@example({"headers": {"id": {"id": 0}, "headers": {"id": 1}}}, random.Random(1))
 @given(json_values, st.randoms(use_true_random=False))
 def test_anything_goes_in_whatever_the_order_of_names(value: Any, rng: random.Random) -> None:
     def turned(one: Any) -> Any:
