@@ -42,8 +42,10 @@ def whole_shares(total: int, weights: Sequence[float]) -> list[int]:
     shares = [int(total * part) for part in parts]
     order = sorted(range(len(parts)), key=lambda at: shares[at] - total * parts[at])
     left = total - sum(shares)
-    for at in range(abs(left)):
-        shares[order[at % len(order)]] += 1 if left > 0 else -1
+    for at in range(left):
+        shares[order[at % len(order)]] += 1
+    if left < 0:  # a total of sixteen digits and more was rounded up; the largest share bears that
+        shares[shares.index(max(shares))] += left
     return shares
 
 

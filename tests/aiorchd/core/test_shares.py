@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiorchd.core.shares import exact_shares, parts_of, whole_shares
@@ -25,6 +26,7 @@ def test_whole_numbers(total, weights):
         )
 
 
+@example(47587.0, [357913929.9036812, 357913947.9036812, 357913947.9036812, 1e-236], random.Random(1))
 @given(st.floats(0, 1e6), WEIGHTS, st.randoms())
 def test_money_in_whatever_order(total, weights, rng):
     shares = exact_shares(total, weights)
