@@ -203,12 +203,9 @@ class Passage(Protocol):
         """Learn what the answer says of the provider's limits."""
         ...
 
-    def settle(self, input_tokens: int, output_tokens: int) -> None:
-        """Correct the reserved tokens to what was used."""
-        ...
-
-    def succeeded(self) -> None:
-        """An answer came: the target takes as much as it is given."""
+    def answered(self, input_tokens: int | None, output_tokens: int) -> None:
+        """An answer came: the target takes as much as it is given. The reserved tokens are corrected to what was used; None where
+        nobody said."""
         ...
 
     def refused(self, *, about: str | None, overloaded: bool) -> None:

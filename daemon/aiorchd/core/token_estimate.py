@@ -72,19 +72,15 @@ class TokenEstimator:
 
     def learn(self, target: str, task: str | None, output_tokens: int) -> None:
         """Remember how long an answer was, reasoning included."""
-        self._learn((target, None), output_tokens)
-        if task is not None:
-            self._learn((target, task), output_tokens)
-
-    def _learn(self, key: tuple[str, str | None], output_tokens: int) -> None:
         means = self._mean_output
-        mean = means.pop(key, None)
-        if mean is not None:
-            means[key] = mean + _SMOOTHING * (output_tokens - mean)
-            return
-        if len(means) >= _MOST_REMEMBERED:
-            del means[next(iter(means))]  # what was not seen for longest
-        means[key] = float(output_tokens)
+        for key in ((target, None),) if task is None else ((target, None), (target, task)):
+            mean = means.pop(key, None)
+            if mean is not None:
+                means[key] = mean + _SMOOTHING * (output_tokens - mean)
+                continue
+            if len(means) >= _MOST_REMEMBERED:
+                del means[next(iter(means))]  # what was not seen for longest
+            means[key] = float(output_tokens)
 
     def keep_only(self, targets: Collection[str]) -> None:
         """Forget targets that the configuration no longer has."""

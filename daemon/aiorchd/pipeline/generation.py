@@ -146,16 +146,19 @@ class Pipeline:
 
     def _identify(self, caller: Caller, question: Question) -> tuple[Question, bytes, bytes | None]:
         """Give the question that is sent, the key that its answer is kept under, and its own where that is another."""
-        if question.operation is None:
-            question, policy = self._policy(caller, question)
-            return question, self._key(caller, question, question.kind, question.request, policy), None
-        made = self._operations.make(question)
-        question, policy = self._policy(caller, made.question)
-        exact_key = self._key(caller, question, question.kind, made_request(made, question.request), policy)
-        if made.plain_request is None:
-            return question, exact_key, None
-        plain_key = self._key(caller, question, _PLAIN_KIND, made_request(made, made.plain_request), policy)
-        return question, plain_key, exact_key
+        try:
+            if question.operation is None:
+                question, policy = self._policy(caller, question)
+                return question, _key(caller, question, question.kind, question.request, policy), None
+            made = self._operations.make(question)
+            question, policy = self._policy(caller, made.question)
+            exact_key = _key(caller, question, question.kind, made_request(made, question.request), policy)
+            if made.plain_request is None:
+                return question, exact_key, None
+            plain_key = _key(caller, question, _PLAIN_KIND, made_request(made, made.plain_request), policy)
+            return question, plain_key, exact_key
+        except UncanonicalError as error:
+            raise InvalidRequest(str(error)) from error
 
     def _policy(self, caller: Caller, question: Question) -> tuple[Question, PolicyForm]:
         """Find who may answer, as the key has it, and complete the question where a process of the host does."""
@@ -174,22 +177,6 @@ class Pipeline:
         if own is None:
             return question, policies.form(question.model, question.models)
         return replace(question, shared=False), own
-
-    def _key(
-        self, caller: Caller, question: Question, kind: str, request: Mapping[str, Any], policy: PolicyForm
-    ) -> bytes:
-        try:
-            return request_key(
-                kind,
-                request,
-                uid=None if question.shared else caller.uid,
-                partition=question.partition,
-                policy=policy,
-                task=question.task,
-                quality_threshold=question.quality_threshold,
-            )
-        except UncanonicalError as error:
-            raise InvalidRequest(str(error)) from error
 
     def recognise(self, caller: Caller, argument_bytes: bytes) -> Prepared | None:
         """Find what `remember` was told of equal bytes from this user."""
@@ -415,6 +402,18 @@ class Pipeline:
     async def cache_ages(self) -> Mapping[str, Mapping[str, float | None]]:
         """Tell how old the answers in both tiers are."""
         return await self._cache.ages()
+
+
+def _key(caller: Caller, question: Question, kind: str, request: Mapping[str, Any], policy: PolicyForm) -> bytes:
+    return request_key(
+        kind,
+        request,
+        uid=None if question.shared else caller.uid,
+        partition=question.partition,
+        policy=policy,
+        task=question.task,
+        quality_threshold=question.quality_threshold,
+    )
 
 
 def made_request(made: Made, request: Mapping[str, Any]) -> Mapping[str, Any]:

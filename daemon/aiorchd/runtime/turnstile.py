@@ -127,13 +127,11 @@ class Turn(msgspec.Struct, eq=False):
         """Learn what the answer says of the provider's limits."""
         self._turnstile.heard(self, told)
 
-    def settle(self, input_tokens: int, output_tokens: int) -> None:
-        """Correct the reserved tokens to what was used; takes effect on leaving."""
-        self._used = Need(input_tokens, output_tokens)
-
-    def succeeded(self) -> None:
-        """An answer came; takes effect on leaving."""
+    def answered(self, input_tokens: int | None, output_tokens: int) -> None:
+        """An answer came, which used so much; takes effect on leaving."""
         self.went_well = True
+        if input_tokens is not None:
+            self._used = Need(input_tokens, output_tokens)
 
     def refused(self, *, about: str | None, overloaded: bool) -> None:
         """The provider would not take it now (see `Passage.refused`)."""

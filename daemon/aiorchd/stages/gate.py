@@ -60,9 +60,10 @@ class Gate:
         try:
             reply = await self._inner(attempt)
             usage = reply.usage
-            if usage is not None:
-                passage.settle(usage.input + usage.cache_read + usage.cache_write, usage.output + usage.reasoning)
-            passage.succeeded()
+            if usage is None:
+                passage.answered(None, 0)
+            else:
+                passage.answered(usage.input + usage.cache_read + usage.cache_write, usage.output + usage.reasoning)
             return reply
         except CallError as error:
             self._heed(error, passage)

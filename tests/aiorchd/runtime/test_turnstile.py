@@ -41,7 +41,7 @@ class Passenger:
                     else:
                         await trio.sleep(self._hold_s)
                     if self._actual is not None:
-                        passage.settle(self._actual, 0)
+                        passage.answered(self._actual, 0)
             except Overloaded as refusal:
                 self.refusal = refusal
         self.cancelled = self.scope.cancelled_caught
@@ -147,7 +147,7 @@ async def test_without_settling_the_estimate_stands(autojump_clock):
 async def test_an_overrun_is_paid_by_the_next(autojump_clock):
     turnstile = a_turnstile(permits=1, tokens_per_minute=6000, burst_s=10)
     async with passing(turnstile, attempt(tokens=400)) as passage:
-        passage.settle(1500, 0)
+        passage.answered(1500, 0)
     assert turnstile.statistics().tokens_left == -500.0
     async with passing(turnstile, attempt(tokens=100)) as passage:
         assert passage.granted_at - passage.asked_at == pytest.approx(6.0)
@@ -411,7 +411,7 @@ async def test_a_limit_that_appears_and_goes_away(autojump_clock):
     turnstile = a_turnstile(permits=10)
     async with passing(turnstile, attempt(tokens=100)) as passage:
         change(turnstile, 0.0, permits=10, requests_per_minute=60, tokens_per_minute=600, max_waiting=10)
-        passage.settle(10, 0)
+        passage.answered(10, 0)
     statistics = turnstile.statistics()
     assert (statistics.requests_left, statistics.tokens_left) == (6.0, 60.0)
     change(turnstile, 0.0, permits=10, requests_per_minute=None, tokens_per_minute=None, max_waiting=10)
@@ -555,7 +555,7 @@ async def test_idle_after_cancelling_at_any_checkpoint(autojump_clock, limits):
             for _ in range(2):
                 async with passing(turnstile, attempt(3, tokens=5)) as passage:
                     await trio.sleep(0.2)
-                    passage.settle(3, 0)
+                    passage.answered(3, 0)
             turnstile.cool_down(trio.current_time(), 1.0)
             async with passing(turnstile, attempt(3, tokens=5)):
                 await trio.sleep(0.2)
@@ -625,7 +625,7 @@ async def test_eight_callers_never_overrun_a_limit_that_is_enforced(autojump_clo
                     requests.use(now, 1)
                     tokens.use(now, actual)
                     await trio.sleep(chance.uniform(0.05, 2.0))
-                    passage.settle(actual, 0)
+                    passage.answered(actual, 0)
                     served[uid] += 1
                     used += actual
                 if chance.random() < 0.02:
@@ -650,7 +650,7 @@ async def test_long_calls_that_used_little_do_not_make_a_later_wave_overrun(auto
         async with passing(turnstile, attempt(tokens=estimate)) as passage:
             tokens.use(trio.current_time(), actual)
             await trio.sleep(hold_s)
-            passage.settle(actual, 0)
+            passage.answered(actual, 0)
 
     async with trio.open_nursery() as nursery:
         for _ in range(5):
