@@ -181,7 +181,7 @@ class Route:
 
     def _after(self, call: Call, way: _Way, error: CallError) -> CallError | None:
         """Go on to the next target after an error; gives what to raise where there is none."""
-        name, remaining = way.name, way.remaining
+        name = way.name
         if way.failures is None:
             way.failures = Failures(call.journal, way.attempts)
         failures = way.failures
@@ -193,11 +193,12 @@ class Route:
             way.shut[name] = float(error.details.get("failure_rate", 1.0))
         if way.forced or way.budget.left <= 0 or not judge(error).fall_back:
             return failures.most_telling()
-        kind, remaining = self._chains.after(name, error.code, remaining, way.asked)
+        kind, following = self._chains.after(name, error.code, way.remaining, way.asked)
         if call.models:  # nobody else may answer it, whatever went wrong
-            remaining = tuple(one for one in remaining if one in call.models)
-        if remaining:
-            way.name, way.remaining = remaining[0], remaining[1:]
+            following = tuple(one for one in following if one in call.models)
+        way.remaining = following[1:]
+        if following:
+            way.name = following[0]
             self._go_on(call, f"{name}: {error.code}", way.name, kind)
         elif way.shut:
             way.name, way.forced = min(way.shut, key=lambda each: way.shut[each]), True

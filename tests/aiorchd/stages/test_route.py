@@ -656,3 +656,15 @@ async def test_idle_after_cancelling_at_any_checkpoint(autojump_clock):
         assert service.statistics().inside == 0
 
     assert await cancel_at_every_checkpoint(scenario, idle) >= 6
+
+
+async def test_who_is_asked_for_want_of_others_has_nobody_after_it(autojump_clock):
+    service, inners = route("a", "b", "c", general=Fallbacks(("b", "c"), ()))
+    shutting(inners["a"], 0.5)
+    failing(inners["b"], ContextExceeded("too long", details={"status": 400}))
+    answering(inners["c"])
+    call = a_call()
+    assert (await service(call)).text == "a after all"
+    assert [attempt.alternatives for attempt in inners["a"].requests][1] == ()
+    assert inners["a"].requests[1].start_by == call.deadline
+    assert inners["c"].asked == 0
