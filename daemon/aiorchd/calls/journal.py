@@ -6,13 +6,12 @@ of ``metrics.db``, which is what ``explain`` tells and ``stats`` adds up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from aiorchd.calls.caller import Caller
-from aiorchd.calls.reply import Reply
+from aiorchd.calls.reply import Reply, Usage
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -36,8 +35,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """What it cost: 0 when it certainly was not billed, None when nobody said."""
     cost_estimate_usd: float | None = None
     """What it is counted as where ``cost_usd`` is None: by its bound, or an estimated usage, or an assumed price."""
-    usage: Mapping[str, Any] | None = None
-    """The tokens behind ``tokens``, in the parts of `Usage.to_wire`."""
+    usage: Usage | None = None
+    """The tokens behind ``tokens``."""
     first_token_s: float | None = None
     retry_after_s: float | None = None
     key: str | None = None

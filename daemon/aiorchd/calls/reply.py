@@ -12,11 +12,11 @@ from aiorchd.calls.bill import Bill
 CacheOutcome: TypeAlias = Literal["miss", "exact", "normalised", "semantic", "stale", "coalesced"]
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens in one normal form whose parts add up to the provider's total: input that was not cached, input read from
     and written to the provider's own prompt cache, output without reasoning, and reasoning. ``estimated`` marks counts
     that the provider did not report. ``cache_write_1h`` says how many of those written are kept for an hour, which costs
-    more at some; it is part of ``cache_write``.
+    more at some; it is part of ``cache_write``. Put in plain data it is what `to_wire` gives.
     """
 
     input: int

@@ -187,7 +187,7 @@ def _record(
         status=notes.get("status"),
         tokens=None if usage is None else usage.total,
         cost_usd=cost_usd,
-        usage=None if usage is None else usage.to_wire(),
+        usage=usage,
         price_source=notes.get("price_source"),
     )
     more = notes.keys() & _TOLD_SELDOM

@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from aiorchd.calls.journal import AttemptRecord, CallRecord
+from aiorchd.calls.reply import Usage
 from aiorchd.core.histogram import Histogram, bucket_of
 from aiorchd.store.metrics_schema import SUMS
 from aiorchd.store.plain import plain_text
@@ -200,15 +201,16 @@ class Tally:
         usage = attempt.usage
         if usage is not None:
             self.usage_known += 1
-            counts = usage.values()
+            counts = usage.input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning
             if min(counts) < 0 or max(counts) > _MOST_TOKENS:
-                usage = {name: _tokens(count) for name, count in usage.items()}
-            self.input_tokens += usage["input"]
-            self.output_tokens += usage["output"]
-            if usage["cache_read"] or usage["cache_write"] or usage["reasoning"]:
-                self.cache_read_tokens += usage["cache_read"]
-                self.cache_write_tokens += usage["cache_write"]
-                self.reasoning_tokens += usage["reasoning"]
+                fresh, read, written, said, thought = map(_tokens, counts)
+                usage = Usage(fresh, read, written, said, thought)
+            self.input_tokens += usage.input
+            self.output_tokens += usage.output
+            if usage.cache_read or usage.cache_write or usage.reasoning:
+                self.cache_read_tokens += usage.cache_read
+                self.cache_write_tokens += usage.cache_write
+                self.reasoning_tokens += usage.reasoning
 
     def _add_attempts(self, record: CallRecord) -> None:
         """Count what all attempts of a call took by what its record says of them together."""

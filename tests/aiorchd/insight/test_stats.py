@@ -73,8 +73,8 @@ def tried(model: str, **fields) -> AttemptRecord:
 async def test_what_attempts_took_is_counted_at_the_model_that_was_asked(records: Records, written: bool) -> None:
     refused = tried("sick", verdict="throttled", code="rate_limited", cost_usd=0.0)
     cut = tried("sick", verdict="retryable", code="provider_error", cost_estimate_usd=0.5)
-    bad = tried("quick", cost_usd=0.25, usage=a_usage(input=10, output=5).to_wire())
-    good = tried("small", cost_usd=1.0, usage=a_usage(input=100, output=50).to_wire(), provider="main")
+    bad = tried("quick", cost_usd=0.25, usage=a_usage(input=10, output=5))
+    good = tried("small", cost_usd=1.0, usage=a_usage(input=100, output=50), provider="main")
     records.record(
         a_record(1, attempts=4, throttled=1, cost_usd=None, cost_unknown_attempts=1, tried=(refused, cut, bad, good))
     )
