@@ -102,7 +102,7 @@ def kept_of(
     text = reply.text
     objects = b""
     try:
-        if reply.extra is not None or reply.tool_calls or reply.data is not None or reply.validation is not None:
+        if reply.extra or reply.tool_calls or reply.data is not None or reply.validation is not None:
             objects = pack_around([reply.data, reply.tool_calls, reply.extra, reply.validation], foreign_parts(reply))
         text_bytes = len(text) if text.isascii() else len(text.encode())
     except (LocalProtocolError, UnicodeEncodeError):

@@ -491,11 +491,7 @@ class TargetTurnstile:
             return delay_s
         self._in_use += 1
         self._granted += 1
-        turn.grants = (
-            ((accounts[0], accounts[0].take(now, need)),)
-            if len(accounts) == 1
-            else tuple([(account, account.take(now, need)) for account in accounts])
-        )
+        turn.grants = tuple([(account, account.take(now, need)) for account in accounts])
         turn.granted, turn.granted_at = True, now
         return 0.0
 
