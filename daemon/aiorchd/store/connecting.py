@@ -77,6 +77,8 @@ def connect_writer(path: Path, kind: FileKind) -> sqlite3.Connection:
         connection.execute(f"PRAGMA foreign_keys = {'ON' if kind.foreign_keys else 'OFF'}")
         connection.execute(f"PRAGMA secure_delete = {kind.secure_delete}").fetchone()
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}").fetchone()
+        # For what undoes a part of a transaction: in a file, which is the default, every page would be written twice.
+        connection.execute("PRAGMA temp_store = MEMORY")
     except (FileFault, *SQLITE_ERRORS):
         connection.close()
         raise

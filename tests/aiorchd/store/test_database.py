@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import stat
 import threading
@@ -174,6 +175,23 @@ def test_what_a_transaction_did_is_undone_when_it_fails(tmp_path: Path) -> None:
     assert caught.value.kind is FaultKind.REFUSED
     assert rows(file, "SELECT * FROM things") == []
     file.close()
+
+
+def test_what_undoes_a_part_of_a_transaction_is_not_written_to_a_disk(tmp_path: Path) -> None:
+    file = opened(tmp_path, THINGS)
+    many = [(number, "n" * 500) for number in range(400)]
+    file.transact(lambda connection: insert_many(connection, "INSERT INTO things (number, name)", 2, many))
+
+    def change_and_undo(connection: sqlite3.Connection) -> list[str]:
+        connection.execute("SAVEPOINT part")
+        connection.execute("UPDATE things SET name = 'other'")
+        is_open = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        connection.execute("ROLLBACK TO part")
+        connection.execute("RELEASE part")
+        return [name for name in is_open if "etilqs" in name]  # SQLite's temporary files
+
+    assert file.transact(change_and_undo) == []
+    assert rows(file, "SELECT DISTINCT name FROM things") == [("n" * 500,)]
 
 
 def test_a_stranger_who_holds_the_file_is_waited_for_a_moment_only(tmp_path: Path) -> None:
