@@ -146,7 +146,8 @@ class Exchange:
             self._connections.give_up(self._channel, timed_out=timed_out)
             self._channel = None
         if self._placed:
-            self._leave()
+            self._placed = False
+            self._site.places.leave()
 
     def timed_out(self) -> ProviderError | Overloaded:
         """Make the error for the deadline that passed."""
@@ -216,9 +217,6 @@ class Exchange:
             self._connections.give_up(channel, timed_out=True)
         else:
             self._connections.give_back(self._site, channel)
-        self._leave()
-
-    def _leave(self) -> None:
         self._placed = False
         self._site.places.leave()
 

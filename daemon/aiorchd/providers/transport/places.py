@@ -25,8 +25,8 @@ class Places:
         return len(self._waiting)
 
     def take_free(self) -> bool:
-        """Take a place if there is one and nobody waits for it; tells whether."""
-        if self.taken >= self.total or self._waiting:
+        """Take a place if there is one; tells whether. Nobody waits then: who waits is let in as soon as there is one."""
+        if self.taken >= self.total:
             return False
         self.taken += 1
         return True
@@ -39,7 +39,7 @@ class Places:
     def leave(self) -> None:
         """Give a place back."""
         self.taken -= 1
-        if self._waiting:
+        if self.taken == self.total - 1:  # where fewer are taken nobody waits, where more are there is no place yet
             self._let_in()
 
     def resize(self, total: int) -> None:

@@ -80,11 +80,13 @@ class Transport:
         """Ask and read the whole answer."""
         at_once = len(body) <= SENT_AT_ONCE_BYTES
         exchange = Exchange(self._connections, endpoint, timeouts, closing_ends_it=at_once)
-        if exchange.scope is None:
-            return await _whole(exchange, method, headers, body)
-        with exchange.scope:
-            return await _whole(exchange, method, headers, body)
-        raise exchange.timed_out()
+        if exchange.scope is not None:
+            return await _in_time(exchange, exchange.scope, method, headers, body)
+        try:
+            status, fields = await exchange.begin(method, headers, body)
+            return Response(status, fields, await exchange.whole())
+        finally:
+            exchange.end()
 
     @asynccontextmanager
     async def stream(
@@ -121,13 +123,15 @@ class Transport:
         return self._connections.pool.limits.max_body_bytes
 
 
-async def _whole(exchange: Exchange, method: str, headers: Headers, body: bytes) -> Response:
-    """Carry an exchange out to the end of its answer."""
-    try:
-        status, fields = await exchange.begin(method, headers, body)
-        return Response(status, fields, await exchange.whole())
-    finally:
-        exchange.end()
+async def _in_time(exchange: Exchange, scope: trio.CancelScope, method: str, headers: Headers, body: bytes) -> Response:
+    """Carry an exchange out to the end of its answer, in the scope that does its timing."""
+    with scope:
+        try:
+            status, fields = await exchange.begin(method, headers, body)
+            return Response(status, fields, await exchange.whole())
+        finally:
+            exchange.end()
+    raise exchange.timed_out()
 
 
 @asynccontextmanager
