@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 import weakref
 
+import pytest
 import trio
 
 from aiorchd.runtime.crew import Crew
@@ -82,6 +84,58 @@ async def test_each_is_cancelled_at_its_own_deadline_wherever_it_was_moved(
         never.end_at(25)
         crew.begin(23, wait, "another")
     assert ended == {"too late": 0, "moved forth": 2, "left alone": 7, "moved on": 9, "another": 23, "never": 25}
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_is_begun_and_moved_ends_when_it_should(
+    seed: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    chance = random.Random(seed)
+    ended: list[float] = []
+    wanted: list[float] = []
+
+    async def one(crew: Crew) -> None:
+        await trio.sleep(chance.randrange(40))
+        began, needs, number = trio.current_time(), chance.randrange(1, 20) + 0.5, len(ended)
+        deadline = began + chance.choice([1, 3, 10, 30, math.inf])
+        ended.append(math.nan)
+        wanted.append(min(began + needs, deadline))
+
+        async def work() -> None:
+            try:
+                await trio.sleep(needs)
+            finally:
+                ended[number] = trio.current_time()
+
+        place = crew.begin(deadline, work)
+        if chance.random() < 0.5:
+            await trio.sleep(chance.randrange(5) + 0.25)
+            if math.isnan(ended[number]):  # else it is somebody else's
+                moved = trio.current_time() + chance.choice([0, 1, 2, 5, 20, math.inf])
+                place.end_at(moved)
+                wanted[number] = min(began + needs, moved)
+
+    async with trio.open_nursery() as nursery:
+        crew = Crew(nursery, most_resting=3)
+        for _ in range(40):
+            nursery.start_soon(one, crew)
+        await trio.sleep(1000)
+        crew.close()
+    assert ended == wanted
+
+
+async def test_the_row_of_deadlines_is_no_longer_than_the_tasks_are_many(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        crew = Crew(nursery, most_resting=0)
+        for _ in range(1000):
+            crew.begin(1e6, trio.lowlevel.checkpoint)
+            await trio.testing.wait_all_tasks_blocked()
+            crew.begin(2e6, trio.sleep, 1)
+            await trio.sleep(0.5)
+            assert len(crew._row) <= 100
+    assert trio.current_time() < 1e6
 
 
 async def test_who_takes_time_to_end_keeps_nobody_busy(autojump_clock: trio.testing.MockClock) -> None:
