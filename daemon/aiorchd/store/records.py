@@ -140,6 +140,7 @@ class Records:
         # In the writer's thread:
         self._numbers = SeriesNumbers()
         self._next_sweep = 0.0
+        self._swept_for: RecordBounds | None = None
         # What is shown:
         self._counted = 0
         self._written = 0
@@ -337,15 +338,17 @@ class Records:
         """Delete some rows that are too old or too many, some old sums, give back some pages; tell whether to come again."""
         bounds, now = self._bounds, self._wall_clock()
         horizon = now - bounds.keep_days * _DAY_S
-        plain, told = drop_before(connection, horizon, _TIDY_ROWS)
-        add_progress(connection, plain_calls=-plain, told_calls=-told)
-        more = plain + told == _TIDY_ROWS
-        more |= self._drop_excess(connection, bounds.keep_calls)
-        if now >= self._next_sweep or now < self._next_sweep - _SWEEP_S:
-            if drop_old_sums(connection, max(horizon, now - MINUTES_KEPT_S), horizon):
+        more = self._drop_excess(connection, bounds.keep_calls)
+        # What has grown old is looked for once a minute (more often where nothing is kept for long) and when other bounds hold.
+        pause_s = min(_SWEEP_S, bounds.keep_days * _DAY_S / 100)
+        if now >= self._next_sweep or now < self._next_sweep - pause_s or bounds is not self._swept_for:
+            plain, told = drop_before(connection, horizon, _TIDY_ROWS)
+            add_progress(connection, plain_calls=-plain, told_calls=-told)
+            old_sums = drop_old_sums(connection, max(horizon, now - MINUTES_KEPT_S), horizon)
+            if old_sums or plain + told == _TIDY_ROWS:
                 more = True
             else:
-                self._next_sweep = now + _SWEEP_S
+                self._next_sweep, self._swept_for = now + pause_s, bounds
         if pages_of(connection).used_bytes > bounds.max_bytes:
             more |= self._shrink(connection)
         return give_back(connection, bounds.max_bytes) or more

@@ -480,6 +480,29 @@ def test_rows_that_somebody_else_deleted_are_noticed(records: Records) -> None:
     assert "call-149" in rows(records)
 
 
+def test_what_grows_old_goes_within_a_minute_and_at_once_by_other_bounds(
+    records: Records, clock: StandingClock
+) -> None:
+    def end(number: int, age_s: float) -> None:
+        records.record(a_record(number, at=clock.now - age_s))
+        carry_out(records, records.collect())
+        tidy(records)
+
+    end(1, 0.0)
+    end(2, 31 * 86_400)  # as if it had been written late: what is old was looked for just now
+    assert rows(records) == ["call-1", "call-2"]
+    clock.now += 60
+    tidy(records)
+    assert rows(records) == ["call-1"]
+    records.reconfigure(RecordBounds(keep_days=0.0))
+    clock.now += 1
+    tidy(records)
+    assert rows(records) == []
+    for number in (3, 4):
+        end(number, 1.0)
+        assert rows(records) == []
+
+
 async def test_days_are_kept_and_no_more(records: Records, clock: StandingClock) -> None:
     records.reconfigure(RecordBounds(keep_days=2.0))
     for day in range(6):
