@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 
-class Bill(msgspec.Struct, frozen=True):
+class Bill(msgspec.Struct, frozen=True, gc=False):
     """``known_usd`` is the cost of those attempts whose cost is known, ``unknown`` the number of the others, and
     ``estimate_usd`` what these are counted as together, beside ``known_usd``; None when that is not known either."""
 

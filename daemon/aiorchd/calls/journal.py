@@ -14,7 +14,7 @@ from aiorchd.calls.caller import Caller
 from aiorchd.calls.reply import Reply, Usage
 
 
-class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One try at one target: when it began (seconds after the call), how long it waited and ran, and how it ended. Put in plain
     data, it has no fields that are None."""
 
@@ -111,7 +111,7 @@ class Journal(msgspec.Struct):
             self.hedges += flown.hedges
 
 
-class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
+class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is kept of one finished call."""
 
     id: str

@@ -27,7 +27,7 @@ _ID: Final = b"\xa2id"
 _pack_map_head: Final = Struct(">BH").pack
 
 
-class Kept(msgspec.Struct, eq=False):
+class Kept(msgspec.Struct, eq=False, gc=False):
     """An answer in memory. Most are never asked for again, so what a hit needs is made by `make_ready`, which whoever gives it
     calls first. From then on ``reply`` is marked as a hit, and ``packed_start`` is the packed wire reply up to the name ``id``: a
     hit adds the value of that, and its ``timing`` (empty for embeddings). Fresh until ``expires_at``, wall time like

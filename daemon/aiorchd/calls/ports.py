@@ -272,7 +272,7 @@ class SpendingStore(Protocol):
         ...
 
 
-class StoredAnswer(msgspec.Struct, frozen=True):
+class StoredAnswer(msgspec.Struct, frozen=True, gc=False):
     """An answer as the disk keeps it. ``body`` is the packed reply (see ``stages/cache``), guarded by ``checksum``.
 
     Times are wall seconds. ``partition`` and ``tags`` exist for deletion and accounting; the key already separates.

@@ -13,7 +13,7 @@ CacheTier: TypeAlias = Literal["hybrid", "memory", "disk", "off"]
 Priority: TypeAlias = Literal["interactive", "normal", "bulk"]
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class Question(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The arguments of ``complete`` or ``embed``.
 
     ``request`` is what determines the answer (see `Call.request`); everything else says how to treat the call, by the

@@ -1,4 +1,8 @@
-"""One answer with its usage, cost and provenance."""
+"""One answer with its usage, cost and provenance.
+
+What is kept of calls and answers is plain data without circles, so the garbage collector need not look through it
+(``gc=False``, here and in all records like these).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from aiorchd.calls.bill import Bill
 CacheOutcome: TypeAlias = Literal["miss", "exact", "normalised", "semantic", "stale", "coalesced"]
 
 
-class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Tokens in one normal form whose parts add up to the provider's total: input that was not cached, input read from
     and written to the provider's own prompt cache, output without reasoning, and reasoning. ``estimated`` marks counts
     that the provider did not report. ``cache_write_1h`` says how many of those written are kept for an hour, which costs
@@ -60,7 +64,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
         return wire
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
+class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What came back, before it is addressed to one caller.
 
     ``text`` is ``""`` when there is none; ``data`` is parsed when JSON or a schema was asked for; ``tool_calls`` has

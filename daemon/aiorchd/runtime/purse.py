@@ -429,7 +429,7 @@ class Purse:
         )
 
 
-class _Wish(msgspec.Struct, frozen=True):
+class _Wish(msgspec.Struct, frozen=True, gc=False):
     """What an attempt has to hold, the ``max_tokens`` that make it enough, and what of it counts against the limit of its
     call, of which ``left_usd`` was left."""
 

@@ -15,7 +15,7 @@ LONGEST_ANSWER_TOKENS: Final = 131_072
 """Assumed where neither the call nor the model says how long an answer may be."""
 
 
-class WorstCase(msgspec.Struct, frozen=True):
+class WorstCase(msgspec.Struct, frozen=True, gc=False):
     """``prompt_usd`` for the prompt, ``token_usd`` for each token of an answer, ``answer_tokens`` at most.
 
     ``bounded`` tells whether that length is a bound somebody set (sent with the call, or the model's own) and not just the
