@@ -111,7 +111,12 @@ def request_key(
     who = "n" if uid is None else f"i{uid};"
     parts = [f"l5:{who}{_text(partition) if partition else 's0:'}{_text(kind)}{policy}"]
     if len(request) == 1 and task is None and quality_threshold is None and type(request.get("messages")) is list:
-        _write_messages(parts.append, request["messages"])  # as most are: nothing to be left out
+        parts.append("m1:s8:messages")  # as most are: there is nothing to be left out
+        try:
+            _write_list(parts.append, request["messages"], 1)
+        except UncanonicalError as error:
+            error.path = f".messages{error.path}"
+            raise
     else:
         _write(parts.append, relevant(request, task=task, quality_threshold=quality_threshold), 0)
     return b"\x01" + blake2b("".join(parts).encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES - 1).digest()
@@ -225,16 +230,6 @@ def _write_unusual(append: _Append, value: Any, depth: int) -> None:
         raise UncanonicalError(
             f"{type(value).__name__} is not plain data; use null, booleans, numbers, text, lists, maps"
         )
-
-
-def _write_messages(append: _Append, messages: list[Any]) -> None:
-    """Write a map of messages and nothing else."""
-    append("m1:s8:messages")
-    try:
-        _write_list(append, messages, 1)
-    except UncanonicalError as error:
-        error.path = f".messages{error.path}"
-        raise
 
 
 def _write_list(append: _Append, items: Sequence[Any], depth: int) -> None:
