@@ -455,18 +455,26 @@ async def test_weights_of_callers(simulator: Simulator) -> None:
 @changes("queue.max_inside", "queue.max_inside_per_caller", "queue.max_waiting")
 async def test_queue_bounds(tmp_path: Path, simulator: Simulator) -> None:
     async with a_host(tmp_path, simulator) as host:
+        host.tables["models"].append({"name": "slower", "provider": "main"})
+        await host.edit()
         for number, (bound, rest) in enumerate(
             (("max_inside", {}), ("max_inside_per_caller", {}), ("max_waiting", {"concurrency": {"max": 1}}))
         ):
             host.tables |= rest
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(host.ask, 100 + number, "slow")
+                nursery.start_soon(host.ask, 100 + number, "slower")
                 await host.wait_for(lambda calls: calls["in_flight"] == 1)
                 await host.edit("queue", **{bound: 1 if bound != "max_waiting" else 0})
                 with pytest.raises(aiorch.Overloaded):
-                    await host.ask(200 + number, "slow")
+                    await host.ask(200 + number, "slower")
                 await host.edit("queue", **{bound: 100})
-                await host.ask(300 + number, "slow")
+                if rest:
+                    nursery.start_soon(host.ask, 300 + number, "slower")
+                    await host.wait_for_waiting("slower", 1)
+                else:
+                    await host.ask(300 + number)
+                nursery.cancel_scope.cancel()
+            await host.wait_for(lambda calls: calls["in_flight"] == 0)
 
 
 @changes("queue.max_start_wait_share", "queue.max_start_wait_s")
