@@ -458,6 +458,8 @@ class Cache:
     # keeping
 
     def _keep(self, call: Call, key: bytes, reply: Reply) -> None:
+        if reply.cache not in ("miss", "coalesced"):
+            return  # it is kept already, for the question that it was given to first
         ttl_s = self._ttl_s
         if call.cache_ttl_s is not None:
             ttl_s = min(call.cache_ttl_s, MAX_TTL_S)
@@ -538,7 +540,7 @@ def _place(key: bytes, number: int) -> bytes:
 
 
 def _is_worth_keeping(reply: Reply) -> bool:
-    if reply.finish_reason not in _WHOLE or reply.cache not in ("miss", "coalesced"):
+    if reply.finish_reason not in _WHOLE:
         return False
     if reply.validation is not None and reply.validation.get("ok") is False:
         return False
