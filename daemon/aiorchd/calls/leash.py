@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Scope(Protocol):
-    """What is around the work of one task."""
+    """What is around the work of one task, until that has ended."""
 
     def end_at(self, deadline: float) -> None:
         """Have it cancelled at this time, and not at another."""

@@ -23,7 +23,8 @@ Work: TypeAlias = Callable[..., Awaitable[None]]
 
 
 class Place:
-    """One task of a crew, for whoever gave it the work that it does now."""
+    """One task of a crew, for whoever gave it the work that it does now. When that has ended it may do somebody else's: then
+    neither `end_at` nor `cancel` may be called any more."""
 
     __slots__ = ("_crew", "deadline", "looked_at", "number", "scope", "task", "then")
 
@@ -58,7 +59,8 @@ class Place:
 class Crew:
     """Runs in ``nursery``; at most ``most_resting`` of its tasks, 2 kB each, wait for further work.
 
-    A task that rests keeps the deadline of what it did last, and ends when that has passed: so none rests for ever.
+    A task that rests keeps the deadline of what it did last, and ends when that has passed: so none rests for ever whose work
+    had one.
     """
 
     def __init__(self, nursery: trio.Nursery, *, most_resting: int = _MOST_RESTING) -> None:

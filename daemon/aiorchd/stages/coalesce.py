@@ -5,7 +5,8 @@ key board it. The flight is a task of the stage's crew and not of whoever came f
 the first one too, without harm to the others. When the last one leaves, the flight is cancelled, and that passenger
 stays for the moment it takes to unwind, so that nothing is left running for a caller who is gone. The flight's deadline
 is its latest passenger's, and moves on when one with more time boards: the deadline field of the flight's own call,
-which nobody else holds, is moved with it, for the stages below to read.
+which nobody else holds, is moved with it, for the stages below to read. A passenger ends by itself at its deadline, and says
+what it was doing then; the flight, which could not, ends with the last of them, and of its own a moment later.
 
 Somebody has to pay. Exactly one passenger gets the reply as a ``miss`` with its cost, and the account of the attempts in
 its journal: the first, or when it has left, the one that has been on board longest. All others get it as ``coalesced``,
@@ -30,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import msgspec
 import trio
@@ -43,6 +44,10 @@ from aiorchd.calls.leash import Scope
 from aiorchd.calls.ports import DeltaSink, Relay, Service
 from aiorchd.calls.replay import replay
 from aiorchd.calls.reply import Reply
+
+_LAST_TO_END_S: Final = 1.0
+"""So much later than all its passengers a flight comes to its end: theirs and its own are kept by different tasks, and of two
+that come to it in the same moment either may be the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +172,7 @@ class Coalesce:
         relay = None if call.sink is None else self._new_relay()
         flown = replace(call, journal=journal, sink=relay, leash=None)
         flight = _Flight(flown, relay)
-        flight.scope = self._crew.begin(call.deadline, self._fly, key, flight)
+        flight.scope = self._crew.begin(call.deadline + _LAST_TO_END_S, self._fly, key, flight)
         self._boarding[key] = flight
         self._started += 1
         self._flights += 1
@@ -175,9 +180,10 @@ class Coalesce:
 
     @staticmethod
     def _extend(flight: _Flight, deadline: float) -> None:
-        if deadline > flight.call.deadline:
+        # Once it has landed, its task may do something else.
+        if deadline > flight.call.deadline and not flight.landed:
             assert flight.scope is not None
-            flight.scope.end_at(deadline)
+            flight.scope.end_at(deadline + _LAST_TO_END_S)
             # Frozen for everybody else: this one belongs to the flight, and who reads its deadline reads it now.
             force_setattr(flight.call, "deadline", deadline)
 
@@ -188,15 +194,21 @@ class Coalesce:
         except CallError as raised:
             error = raised.again()  # without traceback and causes, which would hold the frames of the whole flight
         except Exception:  # barrier: shared flight
-            self._log.exception("shared_flight_failed", call=flight.call.id)
-            error = InternalError(
-                "a defect in the daemon; its log has the details (journalctl -u aiorchd)", stage="coalesce"
-            )
+            error = self._defect(flight)
+        except BaseExceptionGroup as group:  # cancelled, and what was wrong showed as it ended
+            if not isinstance(group.split(trio.Cancelled)[1], Exception):
+                raise
+            error = self._defect(flight)
         finally:
             flight.error = error
             if flight.reply is None and error is None:
                 flight.error = _ended(flight)
             self._land(key, flight)
+
+    def _defect(self, flight: _Flight) -> CallError:
+        """Log what was just raised, and make the error that its passengers get."""
+        self._log.exception("shared_flight_failed", call=flight.call.id)
+        return InternalError("a defect in the daemon; its log has the details (journalctl -u aiorchd)", stage="coalesce")
 
     def _land(self, key: bytes, flight: _Flight) -> None:
         """Wake the passengers; the first of them gets the account."""

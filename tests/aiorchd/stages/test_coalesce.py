@@ -270,7 +270,9 @@ async def test_the_deadline_is_the_latest_passengers(autojump_clock: trio.testin
     idle(service)
 
 
-async def test_a_flight_ends_at_its_deadline(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_flight_ends_a_moment_after_its_deadline_with_whoever_is_still_on_board(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with trio.open_nursery() as nursery:
         service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
         asked = [ask(nursery, service, asking(timeout_s=timeout_s)) for timeout_s in (5, 7)]
@@ -278,8 +280,31 @@ async def test_a_flight_ends_at_its_deadline(autojump_clock: trio.testing.MockCl
         started_at = trio.current_time()
         for one in asked:
             assert isinstance(await one.error(), DeadlineExceeded)
-            assert one.finished_at == started_at + 7
+            assert one.finished_at == started_at + 7 + 1
         assert received.cancelled
+    idle(service)
+
+
+async def test_who_boards_a_flight_that_has_landed_moves_nobody_s_deadline(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, Crew(nursery), KeptLog(), Relay)
+        room = trio.Event()
+        slow = ask(nursery, service, asking(sink=RecordedSink(room=room), timeout_s=10))
+        received = await inner.next()
+        await received.request.sink.send(text="one")
+        received.reply(text="one")
+        await inner.assert_quiet()  # it has landed, and the first is still being told
+        another = ask(nursery, service, asking(key=b"another", timeout_s=600))
+        flying = await inner.next()  # in the task of the first
+        boarded = ask(nursery, service, asking(sink=RecordedSink(), timeout_s=20))
+        assert (await boarded.reply()).text == "one"
+        await trio.sleep(30)
+        flying.reply(text="two")
+        assert (await another.reply()).text == "two"
+        room.set()
+        await slow.reply()
     idle(service)
 
 
@@ -345,6 +370,30 @@ async def test_a_defect_reaches_all_passengers_and_the_log(autojump_clock: trio.
         inner.answer = lambda _: a_reply()
         await service(asking())  # the nursery lives on
     assert log.rows == [("shared_flight_failed", {"call": received.request.id})]
+    idle(service)
+
+
+async def test_a_defect_beside_a_cancellation_is_no_more_than_a_defect(autojump_clock: trio.testing.MockClock) -> None:
+    async def breaks_as_it_ends() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ZeroDivisionError
+
+    async def two(_: Call) -> Reply:
+        async with trio.open_nursery() as below:
+            below.start_soon(trio.sleep_forever)
+            below.start_soon(breaks_as_it_ends)
+        raise AssertionError
+
+    log = RecordedLog()
+    async with trio.open_nursery() as nursery:
+        service, inner = harness(Coalesce, Crew(nursery), log, Relay)
+        inner.answer = two
+        assert isinstance(await ask(nursery, service, asking(timeout_s=5)).error(), InternalError)
+        inner.answer = lambda _: a_reply(text="goes on")
+        assert (await service(asking())).text == "goes on"
+    assert [event for event, _ in log.rows] == ["shared_flight_failed"]
     idle(service)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from aiorch.errors import CallError, DeadlineExceeded
 from aiorchd.calls.call import Call
 from aiorchd.calls.journal import AttemptRecord, CallRecord, Hit
 from aiorchd.calls.kept import Kept
+from aiorchd.calls.leash import Leash
 from aiorchd.calls.reply import Reply
 from aiorchd.core.memory_cache import MemoryCache
 from aiorchd.core.s3_fifo import S3FifoCache
@@ -89,6 +91,53 @@ async def test_a_call_that_times_out_tells_the_attempt_that_was_broken_off(
         (row,) = stack.records.rows
         assert (row.error, row.attempts, row.model, row.total_s) == ("deadline_exceeded", 1, "small", 5.0)
         stack.assert_idle()
+
+
+class GoingOn(trio.abc.Clock):
+    """Time passes with every look at it, as where thousands are busy; and jumps where nobody is."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def start_clock(self) -> None:
+        pass
+
+    def current_time(self) -> float:
+        self._now += 1e-4
+        return self._now
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        if deadline < math.inf:
+            self._now = max(self._now, deadline)
+        return deadline - self._now
+
+
+def test_whoever_times_out_is_told_by_its_own_deadline_and_not_by_the_flight_s() -> None:
+    told: list[tuple[str | None, str]] = []
+
+    async def hang(_: Call) -> Reply:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def main() -> None:
+        async with trio.open_nursery() as flights, trio.open_nursery() as connection:
+            deadline = Deadline(Coalesce(hang, Crew(flights), KeptLog(), Relay))
+            crew = Crew(connection)
+            for number in range(200):
+                leash = Leash()
+
+                async def tell(call: Call) -> None:
+                    with pytest.raises(DeadlineExceeded) as error:
+                        await deadline(call)
+                    told.append((error.value.stage, error.value.message))
+
+                call = a_call(key=b"%d" % number, timeout_s=5, leash=leash)
+                leash.scope = crew.begin(math.inf, tell, call)
+            crew.close()
+        assert deadline.statistics().expired == 200
+
+    trio.run(main, clock=GoingOn())
+    assert told == [("deadline", "no answer within 5 s")] * 200
 
 
 async def test_many_callers_of_one_question_make_one_miss(autojump_clock: trio.testing.MockClock) -> None:
