@@ -208,7 +208,9 @@ class Coalesce:
     def _defect(self, flight: _Flight) -> CallError:
         """Log what was just raised, and make the error that its passengers get."""
         self._log.exception("shared_flight_failed", call=flight.call.id)
-        return InternalError("a defect in the daemon; its log has the details (journalctl -u aiorchd)", stage="coalesce")
+        return InternalError(
+            "a defect in the daemon; its log has the details (journalctl -u aiorchd)", stage="coalesce"
+        )
 
     def _land(self, key: bytes, flight: _Flight) -> None:
         """Wake the passengers; the first of them gets the account."""

@@ -11,7 +11,6 @@ import trio
 
 from aiorchd.providers.transport.channel import Channel
 from aiorchd.providers.transport.dial import dial
-from aiorchd.providers.transport.endpoint import Origin
 from aiorchd.providers.transport.failures import StreamReset
 from aiorchd.providers.transport.http1 import Http1Connection
 from aiorchd.providers.transport.limits import PoolLimits
@@ -98,10 +97,6 @@ class Connections:
             else:
                 with trio.move_on_at(next_at):  # or sooner, when the time that they may be idle becomes shorter
                     await self._reconfigured.park()
-
-    def site(self, origin: Origin) -> Site:
-        """Give the site of an origin."""
-        return self.pool.site(origin)
 
     async def connect(self, site: Site, *, fresh: bool) -> tuple[Channel, bool]:
         """Take an open connection (unless a fresh one is wanted) or open one; says whether it was open already."""
