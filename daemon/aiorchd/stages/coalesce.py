@@ -5,8 +5,7 @@ key board it. The flight is a task of the stage's crew and not of whoever came f
 the first one too, without harm to the others. When the last one leaves, the flight is cancelled, and that passenger
 stays for the moment it takes to unwind, so that nothing is left running for a caller who is gone. The flight's deadline
 is its latest passenger's, and moves on when one with more time boards: the deadline field of the flight's own call,
-which nobody else holds, is moved with it, for the stages below to read. A passenger ends by itself at its deadline, and says
-what it was doing then; the flight, which could not, ends with the last of them, and of its own a moment later.
+which nobody else holds, is moved with it, for the stages below to read.
 
 Somebody has to pay. Exactly one passenger gets the reply as a ``miss`` with its cost, and the account of the attempts in
 its journal: the first, or when it has left, the one that has been on board longest. All others get it as ``coalesced``,
@@ -31,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import msgspec
 import trio
@@ -44,10 +43,6 @@ from aiorchd.calls.leash import Scope
 from aiorchd.calls.ports import DeltaSink, Relay, Service
 from aiorchd.calls.replay import replay
 from aiorchd.calls.reply import Reply
-
-_LAST_TO_END_S: Final = 1.0
-"""So much later than all its passengers a flight comes to its end: theirs and its own are kept by different tasks, and of two
-that come to it in the same moment either may be the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +167,7 @@ class Coalesce:
         relay = None if call.sink is None else self._new_relay()
         flown = replace(call, journal=journal, sink=relay, leash=None)
         flight = _Flight(flown, relay)
-        flight.scope = self._crew.begin(call.deadline + _LAST_TO_END_S, self._fly, key, flight)
+        flight.scope = self._crew.begin(call.deadline, self._fly, key, flight)
         self._boarding[key] = flight
         self._started += 1
         self._flights += 1
@@ -183,7 +178,7 @@ class Coalesce:
         # Once it has landed, its task may do something else.
         if deadline > flight.call.deadline and not flight.landed:
             assert flight.scope is not None
-            flight.scope.end_at(deadline + _LAST_TO_END_S)
+            flight.scope.end_at(deadline)
             # Frozen for everybody else: this one belongs to the flight, and who reads its deadline reads it now.
             force_setattr(flight.call, "deadline", deadline)
 

@@ -26,7 +26,8 @@ class DeadlineStatistics:
 
 class Deadline:
     """End a call at its deadline with `DeadlineExceeded`, saying what it was doing last; and with `Cancelled` when its caller
-    ended it by its leash.
+    ended it by its leash. Where it waits for what it shares with others, and that ends in the same moment for want of time, it
+    is told of its own deadline all the same.
 
     A call whose deadline has passed when it arrives is refused without anything being begun. A reply that arrives is
     given even if the clock has just passed the deadline: it is paid for.
@@ -60,6 +61,10 @@ class Deadline:
                     if leash is not None:
                         leash.hold(scope.cancel)
                     return await self._inner(call)
+        except DeadlineExceeded:
+            # Another task keeps the deadline of what is shared, and either may be the first.
+            if self._now() < call.deadline:
+                raise
         finally:
             self._inside -= 1
         if leash is not None and leash.cut:

@@ -176,6 +176,22 @@ async def test_who_is_out_of_time_is_told_so_with_a_leash_too(autojump_clock: tr
     assert service.statistics() == DeadlineStatistics(inside=0, expired=1)
 
 
+async def test_what_it_shared_may_be_the_first_to_notice_the_deadline(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = harness(Deadline)
+    for lasted_s, stage, message in ((4, "repeats", "shared"), (5, "deadline", "no answer within 5 s")):
+
+        async def shared(_: Call, lasted_s: float = lasted_s) -> Reply:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(lasted_s)
+            raise DeadlineExceeded("shared", stage="repeats")
+
+        inner.answer = shared
+        with pytest.raises(DeadlineExceeded) as error:
+            await service(a_call(timeout_s=5))
+        assert (error.value.stage, error.value.message) == (stage, message)
+    assert service.statistics() == DeadlineStatistics(inside=0, expired=1)
+
+
 # --- in a scope that the leash lends -------------------------------------------------------------------------------------
 
 
