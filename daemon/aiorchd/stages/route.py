@@ -155,6 +155,7 @@ class Route:
         """Make an attempt at the next target. While others are still to come, waiting for it may take half of the time left."""
         target, prompt, remaining = self._targets[way.name], way.size.guessed_tokens, way.remaining
         if target.context_tokens is not None and prompt > _SURELY_TOO_LONG * target.context_tokens:
+            del way  # it holds the error, whose traceback refers to this frame: no cycle that would keep the prompt
             raise ContextExceeded(
                 f"the prompt has some {prompt} tokens, {target.name} takes {target.context_tokens}", stage="route"
             )

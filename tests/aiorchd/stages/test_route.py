@@ -636,6 +636,23 @@ async def test_a_failed_call_is_forgotten_at_once(autojump_clock):
         gc.enable()
 
 
+async def test_so_is_one_that_was_too_long_for_a_target(autojump_clock):
+    targets = [a_target("small", context_tokens=100), a_target("large")]
+    service, inners = route("small", "large", targets=targets, fallback=["large"])
+    answering(inners["large"])
+    prompt = Prompt(messages=[{"role": "user", "content": "word " * 1000}])
+    seen = weakref.ref(prompt)
+    gc.collect()
+    gc.disable()
+    try:
+        assert (await service(a_call(request=prompt))).text == "large"
+        del prompt
+        inners["large"].requests.clear()
+        assert seen() is None
+    finally:
+        gc.enable()
+
+
 async def test_idle_after_cancelling_at_any_checkpoint(autojump_clock):
     def scenario(nursery):
         service, inners = route("a", "b", fallback=["b"], retries=True, max_attempts=3)
