@@ -352,7 +352,9 @@ async def test_a_request_is_told_that_its_answer_is_on_disk() -> None:
     assert told == [True, False]
 
 
-async def test_who_asks_on_and_on_is_answered_at_once_and_others_have_their_turn() -> None:
+async def test_who_asks_on_and_on_is_answered_at_once_and_others_have_their_turn(
+    mock_clock: trio.testing.MockClock,
+) -> None:
     arguments = msgpack.packb("hit") + msgpack.packb([{}])
     turns, turn_of_answer = 0, []
 
