@@ -148,7 +148,10 @@ class Purse:
         own = self._own_wish(attempt)
         if isinstance(own, _Wish):
             return self._held(attempt, own, None)
-        raise self._past_the_call(own)
+        try:
+            raise self._past_the_call(own)
+        finally:
+            del own  # its traceback refers to this frame: no cycle that would keep the prompt
 
     async def reserve(self, attempt: Attempt) -> Held:
         """Hold the most that an attempt can cost. See the port."""
@@ -158,7 +161,10 @@ class Purse:
             limits = self._limits(attempt.call, now) if self._limited else []
             wish = self._wish(attempt, limits)
             if isinstance(wish, BudgetExceeded):
-                raise self._past_the_call(wish)
+                try:
+                    raise self._past_the_call(wish)
+                finally:
+                    del wish  # as above
             if isinstance(wish, Shortage):
                 raise self._exhausted(wish, now)
             nano = to_nano(wish.usd)

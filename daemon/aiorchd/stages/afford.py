@@ -35,7 +35,10 @@ class Afford:
         refusal = self._purse.refusal(attempt)
         if refusal is not None:
             self._refused += 1
-            raise refusal
+            try:
+                raise refusal
+            finally:
+                del refusal  # its traceback refers to this frame: no cycle that would keep the prompt
         self._inside += 1
         try:
             return await self._inner(attempt)

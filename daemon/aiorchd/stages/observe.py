@@ -85,6 +85,7 @@ class Observe:
                 self._cancelled += cancelled
             if not call.journal.goes_on:
                 record_end(self._records, call, reply, error, cancelled=cancelled)
+            del error  # its traceback refers to this frame: no cycle that would keep the prompt
 
     def observe_hit(self, hit: Hit) -> None:
         """Take note of an answer that was given from memory before a call was made of it."""

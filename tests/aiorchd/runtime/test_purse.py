@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pwd
+import weakref
 
 import pytest
 import trio
 from harness import a_call, a_caller, a_target, a_usage, an_attempt, cancel_at_every_checkpoint
+from msgspec.structs import replace
 from store_values import NOON, StandingClock
 from trio.testing import wait_all_tasks_blocked
 
 from aiorch.errors import BudgetExceeded, StorageError
+from aiorchd.calls.call import Attempt
+from aiorchd.calls.reply import Reply
 from aiorchd.calls.target import Price
 from aiorchd.config.load import load_text
 from aiorchd.core.spending import Spending
 from aiorchd.runtime.purse import Purse
+from aiorchd.stages.afford import Afford
+from aiorchd.stages.spend import Spend
 
 DEAR = Price(0.0, 1000.0)
 """A tenth of a cent each token of an answer; the prompt is free."""
@@ -409,3 +416,31 @@ async def test_a_failure_that_may_have_cost_anything_does_not_use_up_the_limit_t
     (await purse.reserve(own)).keep()
     assert own.call.journal.committed_usd == pytest.approx(1.0)
     assert purse.refusal(own) is not None
+
+
+class Prompt(dict):
+    """Something large that can be looked for."""
+
+
+@pytest.mark.parametrize("text", ["[routing]\ncost_limit_usd = 50\n", "[budget]\nper_day_usd = 1.0\n"])
+@pytest.mark.parametrize("queued", [True, False])
+async def test_a_refused_call_is_forgotten_at_once(text: str, queued: bool) -> None:
+    purse = a_purse(text)
+
+    async def ask(_: Attempt) -> Reply:
+        raise AssertionError("nothing is sent")
+
+    stage = Spend(ask, purse) if queued else Afford(ask, purse)
+    attempt = dear(1000, cost_limit_usd=0.15)
+    prompt = Prompt(attempt.call.request)
+    attempt = replace(attempt, call=replace(attempt.call, request=prompt))
+    seen = weakref.ref(prompt)
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(BudgetExceeded):
+            await stage(attempt)
+        del prompt, attempt
+        assert seen() is None
+    finally:
+        gc.enable()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import msgpack
@@ -314,3 +316,25 @@ async def test_records_quote_neither_prompt_nor_answer(autojump_clock: trio.test
     first, second = (row.story["error"]["message"] for row in records.rows if row.story is not None)
     assert first == "main failed (500): input_value='[...]', type=string"
     assert second == "the answer of small is not what was asked for at $.name"
+
+
+class Prompt(dict[str, Any]):
+    """Something large that can be looked for."""
+
+
+async def test_a_failed_call_is_forgotten_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner, records = observed()
+    inner.answer = lambda _: ProviderError("broken")
+    prompt = Prompt(messages=[])
+    seen = weakref.ref(prompt)
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ProviderError):
+            await service(a_call(request=prompt))
+        assert records.rows[0].error == "provider_error"
+        del prompt
+        inner.requests.clear()
+        assert seen() is None
+    finally:
+        gc.enable()
