@@ -127,7 +127,10 @@ class Validate:
                 # The bad answer is what the caller should hear of; why there is no other comes with it.
                 failure = _failure(reply, verdict, reasked)
                 failure.details["reask_error"] = error.code
-                raise failure from error
+                try:
+                    raise failure from error
+                finally:
+                    del failure  # its traceback refers to this frame: no cycle that would keep the prompt
             reply = _with_cost_of(another, reply)
         return reply
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -238,3 +240,25 @@ async def test_cancelled_at_any_checkpoint_nothing_is_held() -> None:
         assert service.statistics().running <= 1
 
     await cancel_at_every_checkpoint(make, idle)
+
+
+class Prompt(dict[str, Any]):
+    """Something large that can be looked for."""
+
+
+async def test_a_failed_call_is_forgotten_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    async with repeats() as (service, inner, _, _):
+        inner.answer = lambda _: ProviderError("broken")
+        prompt = Prompt(messages=[])
+        seen = weakref.ref(prompt)
+        gc.collect()
+        gc.disable()
+        try:
+            with pytest.raises(ProviderError):
+                await service(keyed(request=prompt))
+            del prompt
+            inner.requests.clear()
+            await trio.testing.wait_all_tasks_blocked()
+            assert seen() is None
+        finally:
+            gc.enable()

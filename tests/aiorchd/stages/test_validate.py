@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import msgpack
@@ -220,6 +222,26 @@ async def test_when_asking_again_fails_the_bad_answer_is_what_is_told(autojump_c
         await service(wanting())
     assert caught.value.details["reask_error"] == "overloaded"
     assert caught.value.details["reasked"] == 1
+
+
+class Prompt(dict[str, Any]):
+    """Something large that can be looked for."""
+
+
+async def test_then_the_call_is_forgotten_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    service, inner = validating(BAD, Overloaded("full"))
+    prompt = Prompt(messages=[], output_schema=TAGS)
+    seen = weakref.ref(prompt)
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ValidationFailed):
+            await service(a_call(request=prompt))
+        del prompt
+        inner.requests.clear()
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 async def test_other_errors_pass_through(autojump_clock: trio.testing.MockClock) -> None:
