@@ -191,10 +191,8 @@ class Repeats:
                 error = DeadlineExceeded("the call ran out of time", stage="repeats")
             cancelled = False
         except CallError as raised:
-            error, cancelled = (
-                raised.again(),
-                False,
-            )  # without traceback and causes, which hold the frames below, and this one
+            # Without traceback and causes: they hold the frames below, and this one.
+            error, cancelled = raised.again(), False
         except Exception:  # barrier: shared flight
             self._log.exception("keyed_call_failed", call=call.id)
             error = InternalError("a defect in the daemon; its log has the details (journalctl -u aiorchd)")
