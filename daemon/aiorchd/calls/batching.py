@@ -95,7 +95,7 @@ class ArrivalPauses(Protocol):
         """A question came."""
         ...
 
-    def expected_until(self, now: float, until: float) -> float:
+    def expected_until(self, now: float, until: float, usual_s: float) -> float:
         """Give the moment from which on nothing is expected any more."""
         ...
 

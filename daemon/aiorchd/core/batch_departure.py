@@ -1,15 +1,17 @@
 """When a batch leaves: as soon as waiting longer promises nothing.
 
-What is to be expected is learned from the pauses between the questions that could have joined: a histogram of their lengths,
-the older ones counting less. After so much silence, the chance that another comes within what is left of the wait is
+What is to be expected is learned from the pauses between the questions that could have joined. Of each class of lengths it is
+counted how often a silence that had lasted so long was ended within it, the older ones counting less: the hazards of a life
+table (Cutler and Ederer, J. Chronic Diseases 8(6), 1958). After some silence, another comes within what is left of the wait
+with the chance
 
-    P(pause <= silence + left) - P(pause <= silence)
-    -------------------------------------------------
-              1 - P(pause <= silence)
+    1 - product over the classes from here to there of (1 - ended / reached)
 
-which is right for a steady stream (wait), for single questions now and then (go at once) and for bursts (wait while one lasts,
-and go some milliseconds after it has ended) alike. Nothing known counts as one short pause and one that never ends: then
-the first question of all waits for some milliseconds, in case it is the first of many.
+which is right for a steady stream, for single questions now and then and for bursts alike. It is waited while that chance is
+good, and where a short wait for a small chance is worth it: company saves a call, which takes far longer. So a single question
+goes at once, and after a burst a batch goes some milliseconds after the longest silence that is usual within one. Each class
+remembers as many silences of its own, however many short pauses a burst has. Of the first question of all nothing is known: it
+waits for some milliseconds, in case it is the first of many.
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ from typing import Final, Protocol
 EDGES_S: Final = tuple(0.004 * 1.6**power for power in range(18))
 """Upper ends of the classes of pauses, 4 ms to 12 s; what is longer has a class of its own."""
 _MEMORY: Final = 64.0
+"""So many silences that reached a class are remembered of it at most; then all count half."""
 _WORTH: Final = 0.4
-"""The chance of company for which a question waits."""
+"""The chance of company for which a question waits as long as it may."""
+_PATIENCE: Final = 0.05
+"""Of the time a batch takes usually, what is waited for company that is sure to come; for a chance of it, so much less."""
 _ROOM: Final = 1.5
 """A question leaves while there is as much time as a provider call takes usually, and half of that again."""
 _WAITING_SHARE: Final = 0.2
@@ -34,9 +39,8 @@ class Pauses:
     """What is known of the pauses between questions that could be asked together."""
 
     def __init__(self) -> None:
-        self._counts = [0.0] * (len(EDGES_S) + 1)
-        self._counts[0] = self._counts[-1] = 1.0
-        self._total = 2.0
+        self._reached = [0.0] * len(EDGES_S)
+        self._ended = [0.0] * len(EDGES_S)
         self._last: float | None = None
 
     def came(self, now: float) -> None:
@@ -44,41 +48,60 @@ class Pauses:
         last, self._last = self._last, now
         if last is None:
             return
-        self._counts[bisect_left(EDGES_S, now - last)] += 1.0
-        self._total += 1.0
-        if self._total > _MEMORY:
-            self._counts = [count / 2 for count in self._counts]
-            self._total /= 2
+        ended = bisect_left(EDGES_S, now - last)
+        for at in range(min(ended + 1, len(EDGES_S))):
+            self._reached[at] += 1.0
+            self._ended[at] += at == ended
+            if self._reached[at] > _MEMORY:
+                self._reached[at] /= 2
+                self._ended[at] /= 2
 
     def chance(self, silence_s: float, left_s: float) -> float:
-        """Tell how likely another comes within ``left_s``, after ``silence_s`` without one."""
-        before = self._share(silence_s)
-        return (self._share(silence_s + left_s) - before) / (1.0 - before) if before < 1.0 else 0.0
+        """Tell how likely another comes within ``left_s``, after ``silence_s`` without one. A class that is not over yet counts
+        for nothing."""
+        if not self._reached[0]:
+            return 0.5 if silence_s < EDGES_S[0] <= silence_s + left_s else 0.0
+        nobody = 1.0
+        for at in range(_over(silence_s), _over(silence_s + left_s)):
+            if self._ended[at]:
+                nobody *= 1.0 - self._ended[at] / self._reached[at]
+        return 1.0 - nobody
 
-    def expected_until(self, now: float, until: float) -> float:
-        """Give the moment from which on nothing is expected any more, if nothing comes before; at most ``until``."""
+    def expected_until(self, now: float, until: float, usual_s: float) -> float:
+        """Give the moment from which on nothing is expected any more, if nothing comes before; at most ``until``. A batch takes
+        ``usual_s`` usually."""
         last = now if self._last is None else self._last
-        if not self._promises(now, last, until):
+        worth_s = _PATIENCE * usual_s
+        if not self._promises(now, last, until, worth_s):
             return now
         for edge in EDGES_S:
             at = last + edge
-            if at > now and (at >= until or not self._promises(at, last, until)):
+            if at > now and (at >= until or not self._promises(at, last, until, worth_s)):
                 return min(at, until)
         return until
 
-    def _promises(self, at: float, last: float, until: float) -> bool:
-        return self.chance(at - last, until - at) >= _WORTH
+    def _promises(self, at: float, last: float, until: float, worth_s: float) -> bool:
+        silence_s = at - last
+        if self.chance(silence_s, until - at) >= _WORTH:
+            return True
+        for edge in EDGES_S[_over(silence_s) :]:
+            wait_s = edge - silence_s
+            if wait_s > worth_s or last + edge > until:
+                return False
+            if self.chance(silence_s, wait_s) * worth_s >= wait_s:
+                return True
+        return False
 
-    def _share(self, length_s: float) -> float:
-        """Give the share of pauses that are no longer; of a class that is not over yet, none."""
-        ended = 0 if length_s < EDGES_S[0] else bisect_left(EDGES_S, length_s * (1.0 + 1e-9))
-        return math.fsum(self._counts[:ended]) / self._total
+
+def _over(length_s: float) -> int:
+    """Count the classes that so long a silence has passed; a clock that started long ago is right to a tenth of a nanosecond."""
+    return bisect_left(EDGES_S, length_s * (1.0 + 1e-6))
 
 
 class Expecting(Protocol):
     """As much of `Pauses` as deciding needs."""
 
-    def expected_until(self, now: float, until: float) -> float:
+    def expected_until(self, now: float, until: float, usual_s: float) -> float:
         """Give the moment from which on nothing is expected any more."""
         ...
 
@@ -100,10 +123,12 @@ def departure(
     latest: float,
     pauses: Expecting,
     max_wait_s: float,
+    usual_s: float,
     free: bool,
 ) -> Departure:
     """Decide about a batch of ``items`` different questions that waits since ``opened_at``. ``latest`` is when one's own time
-    makes it leave (see `latest_of`); ``free`` tells whether the model could be asked at once: where not, waiting costs nothing.
+    makes it leave (see `latest_of`); ``usual_s`` is how long a batch takes; ``free`` tells whether the model could be asked
+    at once: where not, waiting costs nothing.
     """
     over = opened_at + max_wait_s
     if items >= allowed:
@@ -115,7 +140,7 @@ def departure(
     until = min(over, latest)
     if not free:
         return Departure(None, until)
-    look_at = pauses.expected_until(now, until)
+    look_at = pauses.expected_until(now, until, usual_s)
     if look_at <= now:
         return Departure("nothing else is expected")
     return Departure(None, look_at)

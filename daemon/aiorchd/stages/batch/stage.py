@@ -166,6 +166,7 @@ class Batch:
             latest=latest,
             pauses=self._memory.pauses(scope.key),
             max_wait_s=scope.max_wait_s,
+            usual_s=flight.learned.usual_s,
             free=scope.free(),
         )
 
