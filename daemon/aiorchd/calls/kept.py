@@ -51,7 +51,6 @@ class Kept(msgspec.Struct, eq=False, gc=False):
         """Prepare it for hits, unless it is."""
         if self.ready:
             return
-        self.ready = True
         reply = self.reply
         self.reply = hit = replace(
             reply,
@@ -70,6 +69,7 @@ class Kept(msgspec.Struct, eq=False, gc=False):
             fields = {**fixed_fields(hit), **own_fields(hit)}
             pairs = pack_around(fields, [])[_header_bytes(len(fields)) :]  # what is foreign was looked through before
             self.packed_start = _pack_map_head(0xDE, len(fields) + _OWN_PAIRS) + pairs + _ID
+        self.ready = True
 
     def belongs_to(self, uid: int, partition: str, *, shared: bool) -> bool:
         """Tell whether a user may have it."""

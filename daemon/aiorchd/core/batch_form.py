@@ -1,14 +1,15 @@
 """Several questions in one prompt, and its answer taken apart again: strict, so that no answer reaches the wrong question.
 
 The form. The system message is the operation's own, then constant instructions. The user message tells once what all the
-prompts begin and end with, and ends with one JSON document, ``{"items": [{"id": "k7", "text": "…"}]}``. What never changes
+prompts begin and end with, and ends with one JSON document, ``{"items": [{"id": "K", "text": "…"}]}``. What never changes
 stands first, where providers' prompt caches know it. A text is a JSON string, so nothing in it can end it; ids are drawn
-anew for each batch and stand in no text, so no text can speak of another item by its id.
+anew for each batch and stand in no text, so no text can speak of another item by its id. They are single letters, a token each,
+that no text has as a word of its own; where too few are left, longer ones.
 
 What is common is cut where a line ends, else where a word ends, and never inside quotes or brackets: an item is a
 text that a reader understands, and no half of a JSON document.
 
-The answer is ``{"answers": [{"id": "k7", "answer": …}]}`` and nothing else. An id that is missing, that comes twice, or
+The answer is ``{"answers": [{"id": "K", "answer": …}]}`` and nothing else. An id that is missing, that comes twice, or
 whose entry is not of that form (a name that stands twice in a JSON object included) costs that item its answer and no other;
 an entry under an id that was not asked is dropped and counted.
 
@@ -36,7 +37,9 @@ _SCHEMA_ANSWERS: Final = "; answers are as the schema says."
 
 _ID_LETTERS: Final = "bcdfghjkmnpqrstvwxz23456789"
 """Without vowels, so that no words come out, and without what looks like something else."""
-_ID_LENGTH: Final = 2
+_SHORT_IDS: Final = "BCDFGHJKLMNPQRSTVWXYZ"
+_SINGLE_LETTER: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z](?![A-Za-z0-9])")
+_LONGER_ID: Final = 2
 _SPECIAL: Final = re.compile(r'\\.|["{}\[\]]|\s+', re.DOTALL)
 _FENCE: Final = re.compile(r"```[^\S\n]*[\w+.-]*[^\S\n]*\n(.*?)\n?```", re.DOTALL)
 ENTRY_TOKENS: Final = 24
@@ -87,9 +90,18 @@ def common_parts(prompts: Sequence[str]) -> Common:
 
 
 def new_ids(count: int, texts: Collection[str], draw: Callable[[str], str]) -> tuple[str, ...]:
-    """Draw ids of which none stands in any of the texts; ``draw`` chooses one of some letters."""
+    """Draw ids of which none stands in any of the texts, a single letter as a word and a longer one anywhere; ``draw`` chooses
+    one of some letters."""
+    taken = {letter.upper() for text in texts for letter in _SINGLE_LETTER.findall(text)}
+    free = [letter for letter in _SHORT_IDS if letter not in taken]
+    if len(free) >= count:
+        short = []
+        for _ in range(count):
+            short.append(draw("".join(free)))
+            free.remove(short[-1])
+        return tuple(short)
     found: dict[str, None] = {}
-    length, tries = _ID_LENGTH, 0
+    length, tries = _LONGER_ID, 0
     while len(found) < count:
         tries += 1
         if tries > 20 * count:  # texts that hold about everything: then longer ones

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import string
 
 import pytest
@@ -113,12 +114,28 @@ def test_the_whole_prompt():
 def test_ids_are_unlike_and_in_no_text(texts):
     ids = new_ids(12, texts, random.Random(7).choice)
     assert len(set(ids)) == 12
-    assert not any(one in text for one in ids for text in texts)
+    assert not any(re.search(rf"(?i)(?<![A-Za-z0-9]){one}(?![A-Za-z0-9])", text) for one in ids for text in texts)
+    assert all(len(one) == 1 or one not in text for one in ids for text in texts)
+
+
+def test_ids_are_single_letters_where_no_text_has_them_as_words():
+    texts = ["Is plan B or (c) better?", "KBytes, a 2K screen", "X-ray", "答案Z是"]
+    ids = new_ids(10, texts, random.Random(3).choice)
+    assert all(len(one) == 1 for one in ids)
+    assert len(set(ids)) == 10
+    assert not set(ids) & set("BCXZAEIOU")
+    assert len(new_ids(17, texts, random.Random(3).choice)) == 17
+    longer = new_ids(18, texts, random.Random(3).choice)
+    assert {len(one) for one in longer} == {2}
 
 
 def test_there_are_longer_ids_when_the_texts_hold_all_short_ones():
     rng = random.Random(3)
-    ids = new_ids(2, ["bbbbcccc", "bbbcbbcc"], lambda letters: rng.choice(letters[:1]) if rng.random() < 0.95 else "k")
+    ids = new_ids(
+        2,
+        ["bbbbcccc", "bbbcbbcc", *string.ascii_letters],
+        lambda letters: rng.choice(letters[:1]) if rng.random() < 0.95 else "k",
+    )
     assert len(set(ids)) == 2
 
 
