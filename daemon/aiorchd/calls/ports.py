@@ -340,8 +340,7 @@ class AnswerStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SemanticEntry:
+class SemanticEntry(msgspec.Struct, frozen=True, gc=False):
     """A question that was answered, as the semantic cache keeps it on disk: without its words. ``key`` is that of its
     answer, ``scope`` what must be equal for anybody to be given it, ``vector`` float32 of its text, ``sketch`` the packed
     `core.text_sketch.TextSketch`, ``mark`` that of its answer, ``right`` and ``wrong`` how often it was checked."""

@@ -24,8 +24,11 @@ def answer_mark(text: str, data: Any, tool_calls: Sequence[Mapping[str, Any]]) -
     """Give 16 bytes that are equal for answers that are equal, and whether others may say the same all the same: prose."""
     structured = data is not None or bool(tool_calls)
     said = "" if structured else " ".join(text.split()).casefold().rstrip(".! ")
-    calls = [call.get("function") for call in tool_calls]  # their ids are new each time
-    form = json.dumps([said, data, calls], sort_keys=True, ensure_ascii=True, default=str)
+    if structured:
+        calls = [call.get("function") for call in tool_calls]  # their ids are new each time
+        form = json.dumps([said, data, calls], sort_keys=True, ensure_ascii=True, default=str)
+    else:
+        form = f"[{json.dumps(said)}, null, []]"  # the same, in a tenth of the time
     return blake2b(form.encode(), digest_size=16).digest(), not structured and len(said) > PROSE_CHARACTERS
 
 

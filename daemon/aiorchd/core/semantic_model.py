@@ -20,7 +20,7 @@ import math
 from array import array
 from collections import deque
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from aiorchd.core.hit_threshold import HitThreshold
 from aiorchd.core.text_sketch import Difference
@@ -36,8 +36,7 @@ Row: TypeAlias = tuple[float, ...]
 """The features of one pair."""
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbourhood:
+class Neighbourhood(NamedTuple):
     """What the nearest kept question looks like from the asked one: the cosine of their vectors, by how much it is nearer
     than the best with another answer, how many of the nearest six have its answer, and how often it was right and wrong."""
 
@@ -85,7 +84,11 @@ class Weights:
         """Give the probability that a pair has the same answer."""
         total = self.bias
         for value, mean, scale, weight in zip(row, self.mean, self.scale, self.weights, strict=True):
-            total += weight * min(CLIP, max(-CLIP, (value - mean) * scale))
+            standard = (value - mean) * scale
+            if -CLIP < standard < CLIP:
+                total += weight * standard
+            else:
+                total += weight * (CLIP if standard > 0 else -CLIP)
         return 1.0 / (1.0 + math.exp(-min(40.0, max(-40.0, total))))
 
 
@@ -138,10 +141,12 @@ class SemanticModel:
         """A lookup had this probability, whether its answer is given or not."""
         self._threshold.came_up(probability)
 
-    def learn(self, row: Row, *, right: bool) -> None:
-        """Take a label."""
-        if self._weights is not None:
-            self._threshold.turned_out(self._weights.probability(row), right=right)
+    def learn(self, row: Row, *, right: bool, said: float | None = None) -> None:
+        """Take a label; ``said`` is the probability that was told of this pair, where one was."""
+        if said is None and self._weights is not None:
+            said = self._weights.probability(row)
+        if said is not None:
+            self._threshold.turned_out(said, right=right)
         if len(self._labels) < MOST_LABELS:
             self._rows.extend(row)
             self._labels.append(right)

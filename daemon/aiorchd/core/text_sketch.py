@@ -11,13 +11,11 @@ The lists are English. Of other languages numbers, order and substitution are se
 
 from __future__ import annotations
 
-import itertools
 import re
 import struct
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 MAX_WORDS: Final = 400
@@ -180,8 +178,77 @@ _DIRECTIONAL: Final = _hashed("from to since until till in out into inside outsi
 """Opposites that are also the smallest of words; they count only where nothing else of the sentence differs."""
 
 
-@dataclass(frozen=True, slots=True)
-class TextSketch:
+_SUFFIXES: Final = ("ing", "ed", "s")
+
+
+class _More(NamedTuple):
+    """What few words are."""
+
+    number: bool = False
+    negates: bool = False
+    measure: int | None = None
+    question_word: int | None = None
+
+
+def _stem(word: str) -> str:
+    if not word.endswith(_SUFFIXES):
+        return word
+    if len(word) > 3 and word.endswith("'s"):
+        word = word[:-2]
+    for suffix, least in (("ies", 5), ("ing", 6), ("ed", 5), ("es", 5), ("s", 4)):
+        if word.endswith(suffix) and len(word) >= least and not word.endswith("ss"):
+            if suffix == "ies":
+                return word[:-3] + "y"
+            cut = word[: -len(suffix)]
+            if suffix in ("ing", "ed") and len(cut) > 3 and cut[-1] == cut[-2]:
+                return cut[:-1]
+            return cut if suffix != "es" or cut.endswith(("s", "x", "z", "ch", "sh")) else word[:-1]
+    return word
+
+
+def _read(token: str) -> tuple[int, int | None, _More | None]:
+    """Give the hash of a word, that of its stem where it is content, and what else it is, where it is anything else."""
+    digits = not token.isalpha() and any(map(str.isdigit, token))
+    number = token if digits else _NUMBER_WORDS.get(token)
+    if number is not None:
+        hashed = crc32(number.replace(",", "").lstrip("+").encode())
+        return hashed, hashed, _NUMBER
+    stem = _stem(token)
+    hashed = crc32(token.encode())
+    negates = token in _NEGATORS or token.endswith("n't")
+    measure = crc32(stem.encode()) if not negates and (token in _MEASURES or stem in _MEASURES) else None
+    question_word = _WH_CONTRACTED.get(token, token if token in _QUESTION_WORDS else None)
+    meant = None
+    if token in _SYMBOLS:
+        meant = hashed
+    elif token not in _STOP_WORDS and token not in _NEGATORS and question_word is None:
+        meant = crc32(stem.encode())
+    if not negates and measure is None and question_word is None:
+        return hashed, meant, None
+    return hashed, meant, _More(False, negates, measure, crc32(question_word.encode()) if question_word else None)
+
+
+_NUMBER: Final = _More(number=True)
+_LISTED: Final[Mapping[str, tuple[int, int | None, _More | None]]] = {
+    word: _read(word)
+    for word in {*_NUMBER_WORDS, *_NEGATORS, *_MEASURES, *_SYMBOLS, *_STOP_WORDS, *_QUESTION_WORDS, *_WH_CONTRACTED}
+}
+"""Of every word that stands in a list above."""
+
+
+def _read_unlisted(token: str) -> tuple[int, int | None, _More | None]:
+    """Do the same for a word that stands in no list; most are content and nothing else."""
+    if not token.isalpha():
+        return _read(token)
+    hashed = crc32(token.encode())
+    stem = _stem(token)
+    if stem == token:
+        return hashed, hashed, None
+    meant = crc32(stem.encode())
+    return hashed, meant, _More(measure=meant) if stem in _MEASURES else None
+
+
+class TextSketch(NamedTuple):
     """The words of a question as hashes: all in order, the stems of content words in order (numbers among them), numbers
     in order, measures, the number of negators, and question words."""
 
@@ -194,25 +261,40 @@ class TextSketch:
 
     def to_bytes(self) -> bytes:
         """Pack it for the disk."""
-        parts = (self.words, self.content, self.numbers, sorted(self.measures), sorted(self.question_words))
-        flat = [hashed for part in parts for hashed in part]
-        return struct.pack(f"<6H{len(flat)}I", *map(len, parts), self.negators, *flat)
+        measures, question_words = sorted(self.measures), sorted(self.question_words)
+        lengths = len(self.words), len(self.content), len(self.numbers), len(measures), len(question_words)
+        return struct.pack(
+            f"<6H{sum(lengths)}I",
+            *lengths,
+            self.negators,
+            *self.words,
+            *self.content,
+            *self.numbers,
+            *measures,
+            *question_words,
+        )
 
     @classmethod
     def from_bytes(cls, packed: bytes) -> TextSketch:
         """Read one. Raises ValueError for what is none."""
         try:
-            *lengths, negators = struct.unpack_from("<6H", packed)
-            flat = struct.unpack_from(f"<{sum(lengths)}I", packed, 12)
+            words, content, numbers, measures, question_words, negators = struct.unpack_from("<6H", packed)
+            # From here on: where each part ends.
+            content += words
+            numbers += content
+            measures += numbers
+            question_words += measures
+            flat = struct.unpack_from(f"<{question_words}I", packed, 12)
         except struct.error as error:
             raise ValueError("not a sketch of a text") from error
-        parts: list[tuple[int, ...]] = []
-        start = 0
-        for length in lengths:
-            parts.append(flat[start : start + length])
-            start += length
-        words, content, numbers, measures, question_words = parts
-        return cls(words, content, numbers, frozenset(measures), negators, frozenset(question_words))
+        return cls(
+            flat[:words],
+            flat[words:content],
+            flat[content:numbers],
+            frozenset(flat[numbers:measures]),
+            negators,
+            frozenset(flat[measures:]),
+        )
 
 
 def sketch(text: str) -> TextSketch | None:
@@ -227,35 +309,24 @@ def sketch(text: str) -> TextSketch | None:
     question_words: set[int] = set()
     negators = 0
     for token in tokens:
-        token = token.strip("'")
-        number = token if any(map(str.isdigit, token)) else _NUMBER_WORDS.get(token)
-        if number is not None:
-            hashed = crc32(number.replace(",", "").lstrip("+").encode())
-            numbers.append(hashed)
-            content.append(hashed)
-            words.append(hashed)
-            continue
-        stem = _stem(token)
-        hashed = crc32(token.encode())
-        if token in _NEGATORS or token.endswith("n't"):
-            negators += 1
-        elif token in _MEASURES or stem in _MEASURES:
-            measures.add(crc32(stem.encode()))
-        question_word = _WH_CONTRACTED.get(token, token if token in _QUESTION_WORDS else None)
-        if question_word is not None:
-            question_words.add(crc32(question_word.encode()))
+        hashed, meant, more = _LISTED.get(token) or _read_unlisted(token)
         words.append(hashed)
-        if token in _SYMBOLS:
-            content.append(hashed)
-        elif token not in _STOP_WORDS and token not in _NEGATORS and question_word is None:
-            content.append(crc32(stem.encode()))
+        if meant is not None:
+            content.append(meant)
+        if more is not None:
+            negators += more.negates
+            if more.number:
+                numbers.append(hashed)
+            if more.measure is not None:
+                measures.add(more.measure)
+            if more.question_word is not None:
+                question_words.add(more.question_word)
     return TextSketch(
         tuple(words), tuple(content), tuple(numbers), frozenset(measures), negators, frozenset(question_words)
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """How two questions differ. Shares are 0 to 1; ``least_content`` and ``most_content`` count content words that only one
     of them has, of the side with fewer and with more; ``length_ratio`` is the shorter by the longer."""
 
@@ -320,28 +391,13 @@ def difference(one: TextSketch, other: TextSketch) -> Difference:
     )
 
 
-def _stem(word: str) -> str:
-    if len(word) > 3 and word.endswith("'s"):
-        word = word[:-2]
-    for suffix, least in (("ies", 5), ("ing", 6), ("ed", 5), ("es", 5), ("s", 4)):
-        if word.endswith(suffix) and len(word) >= least and not word.endswith("ss"):
-            if suffix == "ies":
-                return word[:-3] + "y"
-            cut = word[: -len(suffix)]
-            if suffix in ("ing", "ed") and len(cut) > 3 and cut[-1] == cut[-2]:
-                return cut[:-1]
-            return cut if suffix != "es" or cut.endswith(("s", "x", "z", "ch", "sh")) else word[:-1]
-    return word
-
-
-def _jaccard(one: set[int], other: set[int]) -> float:
+def _jaccard(one: set[Any], other: set[Any]) -> float:
     union = len(one | other)
     return len(one & other) / union if union else 1.0
 
 
-def _bigrams(words: tuple[int, ...]) -> set[int]:
-    edged = (0, *words, 0)
-    return {hash(pair) for pair in itertools.pairwise(edged)}
+def _bigrams(words: tuple[int, ...]) -> set[tuple[int, int]]:
+    return set(zip((0, *words), (*words, 0), strict=True))
 
 
 def _middles(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -363,6 +419,8 @@ def _reordered(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 def _turned(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
     """Tell whether two words stand before and after a relation in one, and after and before a relation in the other."""
+    if _RELATIONS.isdisjoint(one):  # mostly
+        return False
     pairs = _related(one)
     return bool(pairs) and any((after, before) in pairs for before, after in _related(other))
 

@@ -40,8 +40,10 @@ class Arrays:
 def open_arrays(bundled: bool = True) -> Arrays:
     """Load the libraries and, when ``bundled``, the embedder that is installed; for a worker thread, some 200 ms. Raises
     `LookupError` with a sentence that says what to install."""
-    # One vector at a time is multiplied here: more threads would only wait for each other, and for the rest of the host.
+    # One text at a time is taken apart here, and one vector multiplied: more threads would only wait for each other, and
+    # for the rest of the host.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         import numpy as np  # noqa: F401 - whether it is there, before anything else of the room is imported
 

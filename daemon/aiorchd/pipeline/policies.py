@@ -39,6 +39,9 @@ class Policies:
             name: self._forms[name] for name in (None, *self._by_name)
         }.get
         """Gives the form for no model or one of the targets, where no operation says who may answer; else None."""
+        self._host_may: dict[str | None, bool] = {
+            name: self._any_of_host(self._candidates_for(name)) for name in self._forms
+        }
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
@@ -64,7 +67,12 @@ class Policies:
 
     def may_ask_host(self, asked: str | None, allowed: tuple[str, ...]) -> bool:
         """Tell whether a process of the caller's user may come to answer."""
-        names = (*allowed, asked) if allowed else self._candidates_for(asked)
+        if allowed:
+            return self._any_of_host((*allowed, asked))
+        known = self._host_may.get(asked)
+        return known if known is not None else self._any_of_host(self._candidates_for(asked))
+
+    def _any_of_host(self, names: Iterable[str | None]) -> bool:
         return any(name in self._by_name and self._by_name[name].dialect == HOST for name in names if name is not None)
 
     def _form(self, asked: str | None) -> PolicyForm:

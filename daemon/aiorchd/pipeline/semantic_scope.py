@@ -34,9 +34,10 @@ def semantic_scope(config: Config, policies: Policies, call: Call) -> tuple[byte
         return None
     # Vectors of different embedders say nothing of each other.
     embedder = config.cache.semantic.embedding_model
+    # An empty text stands for the last one, which is never empty.
     scope = request_key(
         f"semantic by {policies.form(embedder, (embedder,))}" if embedder else "semantic",
-        {**call.request, "messages": [*earlier, {"role": "user", "content": None}]},
+        {**call.request, "messages": [*earlier, {"role": "user", "content": ""}]},
         uid=None if call.shared else call.caller.uid,
         partition=call.partition,
         policy=policies.form(call.model, call.models),

@@ -52,8 +52,7 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     wrong: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Thought:
+class Thought(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What was found out about a question before the model is asked. ``nearest`` is the entry whose answer might serve,
     ``row`` what the model looked at (None: vetoed, or there is no entry), ``likeness`` the cosine, ``sureness`` the
     probability that its answer is right, ``threshold`` what was needed. ``would_hit`` says that it is enough, ``serve`` that
@@ -208,7 +207,8 @@ class SemanticMemory:
                     found = end.value
                     break
                 await trio.lowlevel.checkpoint()
-        near = [(self._entries[number], cosine) for number, cosine in found if number in self._entries]
+        entry_of = self._entries.get
+        near = [(entry, cosine) for number, cosine in found if (entry := entry_of(number)) is not None]
         if not near or near[0][1] < self._section.min_likeness:
             return Thought(scope, vector, words)
         nearest, likeness = near[0]
@@ -261,7 +261,7 @@ class SemanticMemory:
             return
         if thought.would_hit:
             self._shadow_checks += 1
-        self._count(thought.nearest, thought.row, right=right, checked=thought.would_hit)
+        self._count(thought.nearest, thought.row, right=right, checked=thought.would_hit, said=thought.sureness)
 
     def keep(self, thought: Thought, *, key: bytes, mark: bytes, source_id: str, uid: int) -> None:
         """Put a question in whose answer is kept under ``key``."""
@@ -483,12 +483,12 @@ class SemanticMemory:
 
     # inside
 
-    def _count(self, entry: Entry, row: Row, *, right: bool, checked: bool) -> None:
+    def _count(self, entry: Entry, row: Row, *, right: bool, checked: bool, said: float | None = None) -> None:
         entry.right += right
         entry.wrong += not right
         if self._store is not None and self.holds(entry):
             self._store.recount(entry.key, entry.right, entry.wrong)
-        self._model.learn(row, right=right)
+        self._model.learn(row, right=right, said=said)
         self._changed = True
         if checked:
             self._model.adapt(right=right)

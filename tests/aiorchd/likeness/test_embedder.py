@@ -8,7 +8,7 @@ from math import hypot
 import pytest
 
 from aiorchd.likeness.arrays import Arrays, open_arrays
-from aiorchd.likeness.embedder import DIMENSIONS
+from aiorchd.likeness.embedder import DIMENSIONS, open_embedder
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,14 @@ def test_what_is_alike_is_nearer(arrays: Arrays) -> None:
     near = cosine(arrays, "how do i reset my password", "I forgot my password, how can I reset it?")
     far = cosine(arrays, "how do i reset my password", "what is the weather in paris")
     assert near > 0.7 > far
+
+
+def test_a_vector_is_the_mean_of_its_tokens() -> None:
+    embedder = open_embedder()
+    numbers = embedder._tokenizer.encode("what is my balance?", add_special_tokens=False).ids
+    mean = embedder._rows[numbers].astype("<f8").mean(axis=0)
+    expected = mean / hypot(*mean)
+    assert list(array("f", embedder.vector("What is my balance?") or b"")) == pytest.approx(list(expected), abs=1e-6)
 
 
 def test_bad_texts_have_no_vector_or_some_vector(arrays: Arrays) -> None:

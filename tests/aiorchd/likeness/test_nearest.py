@@ -51,7 +51,7 @@ def test_several_blocks_are_one_index() -> None:
     assert index.search(pool[3].tobytes(), 1)[0][0] != 3
 
 
-@pytest.mark.parametrize("dimensions", [100, 256])
+@pytest.mark.parametrize("dimensions", [100, 256, 320])
 def test_by_codes_the_nearest_of_many_is_found(dimensions: int) -> None:
     pool = vectors(6000, dimensions=dimensions)
     index = Nearest(dimensions)
@@ -66,6 +66,30 @@ def test_by_codes_the_nearest_of_many_is_found(dimensions: int) -> None:
     assert found >= 199
 
 
+def test_as_many_are_found_where_a_sample_says_that_few_are_near() -> None:
+    pool = vectors(20_000)
+    for place in range(0, 400, 8):  # of the places that are looked at for a limit, fifty, and no others
+        pool[place] = pool[0]
+    index = Nearest(D)
+    for number, vector in enumerate(pool):
+        index.add(number, vector.tobytes())
+    found = index.search(pool[0].tobytes(), 60)
+    assert [cosine for _, cosine in found[:50]] == pytest.approx([1.0] * 50)
+    assert sorted(number for number, _ in found[:50]) == list(range(0, 400, 8))
+    assert len(found) == 60
+
+
+def test_its_opposite_is_never_taken_for_the_nearest() -> None:
+    pool = vectors(5000, dimensions=256)
+    pool[7] = -pool[3]  # differs in all 256 bits, which is more than a byte can say
+    index = Nearest(256)
+    for number, vector in enumerate(pool):
+        index.add(number, vector.tobytes())
+    found = index.search(pool[3].tobytes(), 6)
+    assert found[0] == (3, pytest.approx(1.0, abs=1e-5))
+    assert 7 not in dict(found)
+
+
 def test_codes_are_begun_while_there_are_few_and_are_right_when_there_are_many() -> None:
     pool = vectors(200)
     index = Nearest(D, many=80, candidates=1)
@@ -78,10 +102,10 @@ def test_codes_are_begun_while_there_are_few_and_are_right_when_there_are_many()
 
 @pytest.mark.parametrize("pauses", [1, 2])
 def test_what_comes_and_goes_while_it_pauses_hurts_nobody(pauses: int) -> None:
-    # A pause after each 3 blocks, and one before the candidates are compared: one dimension keeps that small.
+    # A pause after 3 blocks, and one before the candidates are compared: one dimension keeps that small.
     rows = 4 * BLOCK
     pool = np.ones((rows, 1), dtype="<f4")
-    index = Nearest(1)
+    index = Nearest(1, blocks_a_step=3)
     for number in range(rows):
         index.add(number, pool[number].tobytes())
     steps = index.steps(pool[0].tobytes(), 3)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
+from msgspec.structs import replace
 from store_values import StandingClock
 
 from aiorchd.calls.ports import SemanticEntry
