@@ -137,6 +137,9 @@ class SemanticMemory:
         self._arrays: Arrays | None = None
         self._opened: Arrays | None = None
         """What is loaded already, and not in use yet."""
+        self._opening = trio.Lock()
+        """Held while the libraries are loaded: `open` and `run` both want them at a start, and dropping what was loaded for
+        nothing stands still for 10 ms."""
         self._missing = ""
         self._model = SemanticModel(section.target_error_rate)
         self._proof = Proof(section.target_error_rate, needed=section.min_checks)
@@ -395,6 +398,11 @@ class SemanticMemory:
             self._keep_state()
 
     async def _open(self) -> None:
+        async with self._opening:
+            if self._opened is None and self._arrays is None and not self._missing:
+                await self._open_now()
+
+    async def _open_now(self) -> None:
         model = self._section.embedding_model
         try:
             opened = await trio.to_thread.run_sync(self._open_arrays, not model, abandon_on_cancel=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -273,6 +274,30 @@ async def test_what_was_opened_before_it_runs_is_not_opened_again(arrays) -> Non
         await loaded(nursery, early)
         nursery.cancel_scope.cancel()
     assert opened == [True, False, True, False]
+
+
+async def test_who_opens_and_who_runs_at_once_open_once(arrays) -> None:
+    opened: list[bool] = []
+    may_end = threading.Event()
+
+    def opener(bundled: bool) -> Any:
+        opened.append(bundled)
+        may_end.wait()
+        return arrays
+
+    memory = SemanticMemory(
+        SemanticCache(enabled=True), open_arrays=opener, store=Rows(), chance=random.random, log=Told()
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(memory.run)
+        nursery.start_soon(memory.open)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        may_end.set()
+        with trio.fail_after(30):
+            while not memory.ready:
+                await trio.sleep(0.01)
+        assert opened == [True]
+        nursery.cancel_scope.cancel()
 
 
 async def test_nothing_is_opened_while_it_is_off_and_what_is_missing_is_told_once() -> None:
