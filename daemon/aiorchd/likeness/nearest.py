@@ -23,7 +23,7 @@ from aiorchd.core.parted_dict import PartedDict
 
 BLOCK: Final = 16_384
 _FIRST_ROWS: Final = 8
-_SMALL_ROWS: Final = 2_048
+_SMALL_ROWS: Final = 512
 """So far a block doubles; then it becomes whole, which costs no memory before it is used."""
 MANY: Final = 4_096
 """From so many on codes are used: to compare all would take longer."""
