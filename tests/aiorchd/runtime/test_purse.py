@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import pwd
-import weakref
 
 import pytest
 import trio
+from forgetting import forgotten_at_once
 from harness import a_call, a_caller, a_target, a_usage, an_attempt, cancel_at_every_checkpoint
 from msgspec.structs import replace
 from store_values import NOON, StandingClock
@@ -418,10 +417,6 @@ async def test_a_failure_that_may_have_cost_anything_does_not_use_up_the_limit_t
     assert purse.refusal(own) is not None
 
 
-class Prompt(dict):
-    """Something large that can be looked for."""
-
-
 @pytest.mark.parametrize("text", ["[routing]\ncost_limit_usd = 50\n", "[budget]\nper_day_usd = 1.0\n"])
 @pytest.mark.parametrize("queued", [True, False])
 async def test_a_refused_call_is_forgotten_at_once(text: str, queued: bool) -> None:
@@ -432,15 +427,8 @@ async def test_a_refused_call_is_forgotten_at_once(text: str, queued: bool) -> N
 
     stage = Spend(ask, purse) if queued else Afford(ask, purse)
     attempt = dear(1000, cost_limit_usd=0.15)
-    prompt = Prompt(attempt.call.request)
-    attempt = replace(attempt, call=replace(attempt.call, request=prompt))
-    seen = weakref.ref(prompt)
-    gc.collect()
-    gc.disable()
-    try:
+    with forgotten_at_once(dict(attempt.call.request)) as prompts:
+        attempt = replace(attempt, call=replace(attempt.call, request=prompts.pop()))
         with pytest.raises(BudgetExceeded):
             await stage(attempt)
-        del prompt, attempt
-        assert seen() is None
-    finally:
-        gc.enable()
+        del attempt

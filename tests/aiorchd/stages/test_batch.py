@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from forgetting import Prompt, forgotten_at_once
 from harness import Asked, InnerService, a_call, a_reply, a_usage, ask, cancel_at_every_checkpoint, harness
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -173,6 +174,31 @@ async def test_a_burst_is_asked_in_one_call(autojump_clock: trio.testing.MockClo
     assert (memory.told.batches, memory.told.items, memory.told.questions) == (1, 4, 4)
     assert memory.told.left == {"it is full": 1}
     assert memory.told.calls_saved == 3
+    idle(stage)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_those_on_board_are_forgotten_at_once(autojump_clock: trio.testing.MockClock, fails: bool) -> None:
+    ended = []
+    async with trio.open_nursery() as nursery:
+        stage, inner = stage_of(nursery)
+        inner.answer = lambda call: ProviderError("broken") if fails else answered(call)
+
+        async def travel(prompts: list[Prompt]) -> None:
+            try:
+                reply = await stage(a_call(operation="tag", request=prompts.pop()))
+            except ProviderError:
+                ended.append("failed")
+            else:
+                ended.append(reply.text)
+
+        with forgotten_at_once(*(asking(text).request for text in ("cats", "dogs", "dogs", "owls"))) as prompts:
+            for _ in range(4):
+                nursery.start_soon(travel, prompts)
+                await trio.testing.wait_all_tasks_blocked()
+            await trio.sleep(1)
+            inner.requests.clear()
+    assert sorted(ended) == (["failed"] * 4 if fails else ["CATS", "DOGS", "DOGS", "OWLS"])
     idle(stage)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
 from typing import Any
 
 import msgpack
 import pytest
 import trio
+from forgetting import forgotten_at_once
 from harness import RecordedSink, a_call, a_caller, a_reply, a_usage, ask, cancel_at_every_checkpoint, harness
 
 from aiorch.errors import Overloaded, ProviderError, ValidationFailed
@@ -318,23 +317,11 @@ async def test_records_quote_neither_prompt_nor_answer(autojump_clock: trio.test
     assert second == "the answer of small is not what was asked for at $.name"
 
 
-class Prompt(dict[str, Any]):
-    """Something large that can be looked for."""
-
-
 async def test_a_failed_call_is_forgotten_at_once(autojump_clock: trio.testing.MockClock) -> None:
     service, inner, records = observed()
     inner.answer = lambda _: ProviderError("broken")
-    prompt = Prompt(messages=[])
-    seen = weakref.ref(prompt)
-    gc.collect()
-    gc.disable()
-    try:
+    with forgotten_at_once() as prompts:
         with pytest.raises(ProviderError):
-            await service(a_call(request=prompt))
+            await service(a_call(request=prompts.pop()))
         assert records.rows[0].error == "provider_error"
-        del prompt
         inner.requests.clear()
-        assert seen() is None
-    finally:
-        gc.enable()

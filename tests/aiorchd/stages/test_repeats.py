@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
+from forgetting import forgotten_at_once
 from harness import InnerService, RecordedSink, a_call, a_reply, ask, cancel_at_every_checkpoint, harness
 from kept_log import KeptLog
 
@@ -242,23 +241,11 @@ async def test_cancelled_at_any_checkpoint_nothing_is_held() -> None:
     await cancel_at_every_checkpoint(make, idle)
 
 
-class Prompt(dict[str, Any]):
-    """Something large that can be looked for."""
-
-
 async def test_a_failed_call_is_forgotten_at_once(autojump_clock: trio.testing.MockClock) -> None:
     async with repeats() as (service, inner, _, _):
         inner.answer = lambda _: ProviderError("broken")
-        prompt = Prompt(messages=[])
-        seen = weakref.ref(prompt)
-        gc.collect()
-        gc.disable()
-        try:
+        with forgotten_at_once() as prompts:
             with pytest.raises(ProviderError):
-                await service(keyed(request=prompt))
-            del prompt
+                await service(keyed(request=prompts.pop()))
             inner.requests.clear()
             await trio.testing.wait_all_tasks_blocked()
-            assert seen() is None
-        finally:
-            gc.enable()

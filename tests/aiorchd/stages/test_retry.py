@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
-
 import pytest
 import trio
+from forgetting import forgotten_at_once
 from harness import RecordedSink, a_call, a_reply, a_usage, an_attempt, ask, cancel_at_every_checkpoint, harness
 
 from aiorch.errors import (
@@ -251,25 +249,13 @@ async def test_long_messages_are_cut_in_the_journal(autojump_clock):
     assert len(one.call.journal.attempts[0].message) == 300
 
 
-class Prompt(dict):
-    """Something large that can be looked for."""
-
-
 async def test_a_failed_call_is_forgotten_at_once(autojump_clock):
     service, inner = retry()
     inner.answer = lambda attempt: ProviderError("broken")
-    prompt = Prompt(messages=[])
-    seen = weakref.ref(prompt)
-    gc.collect()
-    gc.disable()
-    try:
+    with forgotten_at_once() as prompts:
         with pytest.raises(ProviderError):
-            await service(attempt(a_call(request=prompt)))
-        del prompt
+            await service(attempt(a_call(request=prompts.pop())))
         inner.requests.clear()
-        assert seen() is None
-    finally:
-        gc.enable()
 
 
 async def test_idle_after_cancelling_at_any_checkpoint(autojump_clock):

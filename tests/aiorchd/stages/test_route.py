@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
-
 import pytest
 import trio
+from forgetting import forgotten_at_once
 from harness import InnerService, RecordedSink, a_call, a_reply, a_target, a_usage, ask, cancel_at_every_checkpoint
 
 from aiorch.errors import (
@@ -613,44 +611,24 @@ async def test_learns_how_long_answers_are(autojump_clock):
     assert inners["small"].requests[-1].estimated_tokens == pytest.approx(126, abs=2)
 
 
-class Prompt(dict):
-    """Something large that can be looked for."""
-
-
 async def test_a_failed_call_is_forgotten_at_once(autojump_clock):
     service, inners = route("a", "b", fallback=["b"], retries=True, max_attempts=3)
     for inner in inners.values():
         failing(inner, ProviderError("broken"))
-    prompt = Prompt(messages=[])
-    seen = weakref.ref(prompt)
-    gc.collect()
-    gc.disable()
-    try:
+    with forgotten_at_once() as prompts:
         with pytest.raises(ProviderError):
-            await service(a_call(request=prompt))
-        del prompt
+            await service(a_call(request=prompts.pop()))
         for inner in inners.values():
             inner.requests.clear()
-        assert seen() is None
-    finally:
-        gc.enable()
 
 
 async def test_so_is_one_that_was_too_long_for_a_target(autojump_clock):
     targets = [a_target("small", context_tokens=100), a_target("large")]
     service, inners = route("small", "large", targets=targets, fallback=["large"])
     answering(inners["large"])
-    prompt = Prompt(messages=[{"role": "user", "content": "word " * 1000}])
-    seen = weakref.ref(prompt)
-    gc.collect()
-    gc.disable()
-    try:
-        assert (await service(a_call(request=prompt))).text == "large"
-        del prompt
+    with forgotten_at_once({"messages": [{"role": "user", "content": "word " * 1000}]}) as prompts:
+        assert (await service(a_call(request=prompts.pop()))).text == "large"
         inners["large"].requests.clear()
-        assert seen() is None
-    finally:
-        gc.enable()
 
 
 async def test_idle_after_cancelling_at_any_checkpoint(autojump_clock):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
 from typing import Any
 
 import msgpack
 import pytest
 import trio
+from forgetting import forgotten_at_once
 from harness import RecordedSink, a_call, a_reply, a_usage, ask, cancel_at_every_checkpoint, harness
 
 from aiorch.errors import InvalidRequest, Overloaded, ValidationFailed
@@ -224,24 +223,12 @@ async def test_when_asking_again_fails_the_bad_answer_is_what_is_told(autojump_c
     assert caught.value.details["reasked"] == 1
 
 
-class Prompt(dict[str, Any]):
-    """Something large that can be looked for."""
-
-
 async def test_then_the_call_is_forgotten_at_once(autojump_clock: trio.testing.MockClock) -> None:
     service, inner = validating(BAD, Overloaded("full"))
-    prompt = Prompt(messages=[], output_schema=TAGS)
-    seen = weakref.ref(prompt)
-    gc.collect()
-    gc.disable()
-    try:
+    with forgotten_at_once({"messages": [], "output_schema": TAGS}) as prompts:
         with pytest.raises(ValidationFailed):
-            await service(a_call(request=prompt))
-        del prompt
+            await service(a_call(request=prompts.pop()))
         inner.requests.clear()
-        assert seen() is None
-    finally:
-        gc.enable()
 
 
 async def test_other_errors_pass_through(autojump_clock: trio.testing.MockClock) -> None:

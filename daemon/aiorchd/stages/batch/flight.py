@@ -168,6 +168,8 @@ class Flight:
             payer.pays = True
         self.on_board.clear()
         for each in on_board:
+            # Nobody asks any more who shares a question, and circles of calls would be kept until they are looked for.
+            each.item.passengers.clear()
             each.wake()
 
     def take_account(self, passenger: Passenger) -> None:
