@@ -30,14 +30,17 @@ MANY: Final = 4_096
 _CODES_AHEAD: Final = 8
 """Codes are begun when there are so many times fewer: those of all that are there are made in one go."""
 CANDIDATES: Final = 400
-"""So many at most are compared by their vectors, which lie far apart in memory: the dearest part of a search. Fewer while fewer
-than 25,600 are there: one in `_ONE_OF`, and `_FEWEST`. On CLINC150, by how many questions were kept, the nearest was left out
+"""About so many at most are compared by their vectors, which lie far apart in memory: the dearest part of a search. Fewer while
+fewer than 25,600 are there: one in `_ONE_OF`, and `_FEWEST`. All that are as near as a sample says are taken, half as many to
+twice as many. On CLINC150, by how many questions were kept, the nearest was left out
 for three of 1000 at most, and for none that had one with a cosine of 0.5."""
 _ONE_OF: Final = 64
 _FEWEST: Final = 160
 _SAMPLED: Final = 8
 """Where the limit of distance lies is told by one place of so many."""
 BLOCKS_A_STEP: Final = 8
+"""Between two pauses, with `_WORDS_A_STEP` in a code; fewer where codes are longer."""
+_WORDS_A_STEP: Final = 4
 _WORD_BITS: Final = 64
 _BYTE: Final = 256
 
@@ -56,8 +59,8 @@ class Nearest:
         self._dimensions = dimensions
         self._many = many
         self._candidates = candidates
-        self._blocks_a_step = blocks_a_step
         self._words = -(-dimensions // _WORD_BITS)
+        self._blocks_a_step = max(1, blocks_a_step * _WORDS_A_STEP // max(_WORDS_A_STEP, self._words))
         # All 256 bits may differ, and that counts as none in a byte: one candidate too many.
         self._distance_type = np.uint8 if dimensions <= _BYTE else np.uint16
         self._vectors: list[Any] = []
@@ -134,7 +137,8 @@ class Nearest:
 
     def _all(self, wanted: Any) -> Any:
         rows = len(self._numbers)
-        parts = [block[: rows - index * BLOCK] @ wanted for index, block in enumerate(self._vectors)]
+        blocks = self._vectors[: -(-rows // BLOCK)]  # there may be more: none is given back
+        parts = [block[: rows - index * BLOCK] @ wanted for index, block in enumerate(blocks)]
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
 
     def _cosines(self, places: Any, wanted: Any) -> Any:
@@ -181,7 +185,7 @@ class Nearest:
         if wanted >= rows:
             return np.arange(rows)
         near: Any = (distances <= _limit(distances[::_SAMPLED], wanted // _SAMPLED)).nonzero()[0]
-        if wanted // 2 <= len(near) <= 2 * wanted:
+        if max(count, wanted // 2) <= len(near) <= 2 * wanted:
             return near
         # The sample was not like the rest, or very many are equally far: count all, and take the first of those at the limit.
         limit = _limit(distances, wanted)

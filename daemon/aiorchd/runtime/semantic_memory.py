@@ -56,7 +56,7 @@ class Thought(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What was found out about a question before the model is asked. ``nearest`` is the entry whose answer might serve,
     ``row`` what the model looked at (None: vetoed, or there is no entry), ``likeness`` the cosine, ``sureness`` the
     probability that its answer is right, ``threshold`` what was needed. ``would_hit`` says that it is enough, ``serve`` that
-    it is to be given."""
+    it is to be given. ``era`` counts the embedders there were before: `learn` takes nothing from under another one."""
 
     scope: bytes
     vector: bytes
@@ -69,6 +69,7 @@ class Thought(msgspec.Struct, frozen=True, eq=False, gc=False):
     veto: str | None = None
     would_hit: bool = False
     serve: bool = False
+    era: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ class SemanticMemory:
         self._served: dict[str, tuple[int, Entry, Row]] = {}
         """Answers given lately, by the id of the call: whose, from which entry, on what grounds."""
         self._next = 1
+        self._era = 0
         self._read = False
         """Whether the rows of an earlier process are there."""
         self._changed = False
@@ -237,7 +239,9 @@ class SemanticMemory:
         would_hit = may_serve and sureness is not None and sureness >= threshold
         self._would_hits += would_hit
         serve = would_hit and self._proof.allowed and self._chance() >= self._section.shadow_share
-        return Thought(scope, vector, words, nearest, row, likeness, sureness, threshold, None, would_hit, serve)
+        return Thought(
+            scope, vector, words, nearest, row, likeness, sureness, threshold, None, would_hit, serve, self._era
+        )
 
     def likeness(self, one: bytes | None, other: bytes | None) -> float:
         """Give the cosine of two vectors; 0 when it cannot be told."""
@@ -260,7 +264,7 @@ class SemanticMemory:
 
     def learn(self, thought: Thought, *, right: bool) -> None:
         """The model was asked although something was near: the kept answer was right, or was not."""
-        if thought.nearest is None or thought.row is None:
+        if thought.nearest is None or thought.row is None or thought.era != self._era:
             return
         if thought.would_hit:
             self._shadow_checks += 1
@@ -389,8 +393,8 @@ class SemanticMemory:
                 self._wanted = trio.Event()
                 if self._section.enabled and self._arrays is None and not self._missing:
                     await self._load()
-                while self._model.due:
-                    await self._refit()
+                while self._model.due and self._arrays is not None:
+                    await self._refit(self._model, self._arrays)
                 await self._trim()
                 if trio.current_time() >= self._state_due:
                     self._keep_state()
@@ -407,6 +411,8 @@ class SemanticMemory:
         try:
             opened = await trio.to_thread.run_sync(self._open_arrays, not model, abandon_on_cancel=True)
         except LookupError as error:
+            if self._section.embedding_model != model:
+                return  # another embedder is wanted meanwhile, which may need less
             self._missing = str(error.args[0])
             self._log.warning("the semantic cache cannot be used", why=self._missing)
             return
@@ -433,6 +439,9 @@ class SemanticMemory:
             while place is not None and self._store is not None:
                 entries, place = await self._store.load(place)
                 for count, one in enumerate(entries, 1):
+                    if self._arrays is not arrays:  # another embedder is wanted meanwhile
+                        self._wanted.set()
+                        return
                     self._take(one)
                     if count % _SLICE == 0:
                         await trio.lowlevel.checkpoint()
@@ -458,14 +467,14 @@ class SemanticMemory:
             self._forget_now(list(oldest))
             await trio.lowlevel.checkpoint()
 
-    async def _refit(self) -> None:
-        assert self._arrays is not None
-        rows, labels = self._model.take()
+    async def _refit(self, model: SemanticModel, arrays: Arrays) -> None:
+        """Fit a model, which may not be the one in use any more when that ends."""
+        rows, labels = model.take()
         weights = None
         try:
-            weights = await trio.to_thread.run_sync(self._arrays.fit, rows, labels)
+            weights = await trio.to_thread.run_sync(arrays.fit, rows, labels)
         finally:
-            self._model.fitted(weights)
+            model.fitted(weights)
 
     def _keep_state(self) -> None:
         if self._store is None or not self._changed:
@@ -512,6 +521,7 @@ class SemanticMemory:
         self._model = SemanticModel(section.target_error_rate)
         self._proof = Proof(section.target_error_rate, needed=section.min_checks)
         self._served.clear()
+        self._era += 1
         self._changed = True
 
     def _put(self, entry: Entry, vector: bytes) -> None:

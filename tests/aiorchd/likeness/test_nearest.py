@@ -126,3 +126,33 @@ def test_a_vector_of_another_length_is_refused() -> None:
         index.add(1, bytes(8))
     assert len(index) == 0
     assert index.search(vectors(1)[0].tobytes(), 3) == []
+
+
+def test_of_so_many_that_few_are_left_only_they_are_found() -> None:
+    index = Nearest(2, many=100)
+    pool = vectors(BLOCK + 200, dimensions=2)
+    for number, vector in enumerate(pool):
+        index.add(number, vector.tobytes())
+    for number in range(len(pool) - 1, 49, -1):
+        index.remove(number)
+    for vector in pool[BLOCK : BLOCK + 50]:
+        found = index.search(vector.tobytes(), 3)
+        assert len(found) == 3
+        assert all(number < 50 for number, _ in found)
+
+
+def test_never_fewer_are_found_than_were_asked_for() -> None:
+    pool = vectors(5000, dimensions=64)
+    index = Nearest(64)
+    for number, vector in enumerate(pool):
+        index.add(number, vector.tobytes())
+    assert {len(index.search(vector.tobytes(), 200)) for vector in pool[:100]} == {200}
+
+
+@pytest.mark.parametrize(("dimensions", "pauses"), [(64, 0), (256, 0), (512, 2)])
+def test_longer_codes_pause_after_fewer_blocks(dimensions: int, pauses: int) -> None:
+    index = Nearest(dimensions, blocks_a_step=2)
+    vector = np.ones(dimensions, dtype="<f4").tobytes()
+    for number in range(BLOCK + 1):
+        index.add(number, vector)
+    assert len(list(index.steps(vector, 3))) == pauses

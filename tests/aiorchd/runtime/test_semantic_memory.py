@@ -392,3 +392,99 @@ async def test_a_smaller_bound_takes_the_oldest_in_slices(arrays) -> None:
         assert list(rows.entries) == [number.to_bytes(2) for number in range(250, 260)]
         assert await memory.forget(uid=None, source_id=None, everything=True) == 10
         nursery.cancel_scope.cancel()
+
+
+async def test_another_embedder_while_rows_are_loaded_begins_again(arrays) -> None:
+    rows = Rows()
+    memory = memory_of(arrays, rows)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        for number in range(5):
+            await put(memory, f"question of the letter {chr(97 + number)}", key=b"key %d" % number)
+        nursery.cancel_scope.cancel()
+    later = memory_of(arrays, rows)
+    load = rows.load
+
+    async def changed_meanwhile(after: int) -> tuple[Sequence[SemanticEntry], int | None]:
+        found = await load(after)
+        if after == 2 and later.statistics().embedder is None:
+            later.reconfigure(SemanticCache(enabled=True, embedding_model="e"))
+        return found
+
+    rows.load = changed_meanwhile  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(30):
+            await loaded(nursery, later)
+        assert later.statistics().embedder == "e"
+        assert later.statistics().entries == 5
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_another_embedder_needs_is_not_missed(arrays) -> None:
+    may_end = threading.Event()
+    opened: list[bool] = []
+
+    def opener(bundled: bool) -> Any:
+        opened.append(bundled)
+        if bundled:
+            may_end.wait()
+            raise LookupError("the package wordllama is not installed")
+        return arrays
+
+    log = Told()
+    memory = SemanticMemory(
+        SemanticCache(enabled=True), open_arrays=opener, store=Rows(), chance=random.random, log=log
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(memory.run)
+        nursery.start_soon(memory.open)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        memory.reconfigure(SemanticCache(enabled=True, embedding_model="e"))
+        may_end.set()
+        with trio.fail_after(10):
+            while not memory.ready:
+                await trio.sleep(0.01)
+        assert opened == [True, False]
+        assert log.lines == ["the semantic cache is loaded"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_fit_that_ends_after_another_embedder_was_wanted_is_not_used(arrays) -> None:
+    fitting, may_end = threading.Event(), threading.Event()
+
+    class Slow(SureArrays):
+        def fit(self, rows: Any, labels: Any) -> Weights:
+            fitting.set()
+            may_end.wait()
+            return SURE
+
+    memory = memory_of(Slow(arrays))
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        await put(memory, "what is my account balance", key=b"first")
+        thought = await think(memory, b"s", "please tell me what my account balance is")
+        for _ in range(200):
+            memory.learn(thought, right=True)
+        with trio.fail_after(10):
+            while not fitting.is_set():
+                await trio.sleep(0.01)
+            memory.reconfigure(SemanticCache(enabled=True, embedding_model="e"))
+            may_end.set()
+            while not memory.ready:
+                await trio.sleep(0.01)
+        assert "still learning: 0 of 200" in memory.statistics().why
+        nursery.cancel_scope.cancel()
+
+
+async def test_nothing_is_learned_from_what_was_looked_at_with_another_embedder(arrays) -> None:
+    memory = memory_of(arrays)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        await prove(memory)
+        thought = await think(memory, b"s", "please tell me what my account balance is")
+        assert thought.would_hit
+        memory.reconfigure(SemanticCache(enabled=True, embedding_model="maker"))
+        memory.learn(thought, right=True)
+        told = memory.statistics()
+        assert (told.labels, told.checked) == (0, 0)
+        nursery.cancel_scope.cancel()
