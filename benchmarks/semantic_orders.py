@@ -124,7 +124,7 @@ def decide(vectors: Vectors, items: list[Item], target: float, seed: int) -> Sim
                 if thought.serve:
                     hits, first = hits + 1, first or number
                     wrong += thought.nearest.mark != mark
-                    memory.served(str(number), 1, thought)
+                    memory.served(str(number), 1, thought, number.to_bytes(4))
                     continue
                 kept.add(text)
                 memory.keep(thought, key=number.to_bytes(24), mark=mark, source_id=str(number), uid=1)

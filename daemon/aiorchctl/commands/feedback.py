@@ -13,7 +13,7 @@ from aiorchctl.page import Page, Paragraph, Words
 @click.command(
     cls=Command,
     examples=(
-        ("aiorchctl feedback ID --wrong", "This semantic answer was wrong; never give it to such a question again:"),
+        ("aiorchctl feedback ID --wrong", "This semantic answer was wrong; the question asks the model next time:"),
         ("aiorchctl feedback ID --right", "This one was right:"),
     ),
 )

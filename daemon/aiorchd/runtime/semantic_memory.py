@@ -148,8 +148,10 @@ class SemanticMemory:
         """By number, the oldest first."""
         self._numbers: PartedDict[bytes, int] = PartedDict(lambda key: key[-1:])
         self._nearest: dict[bytes, NearestVectors] = {}
-        self._served: dict[str, tuple[int, Entry, Row]] = {}
-        """Answers given lately, by the id of the call: whose, from which entry, on what grounds."""
+        self._served: dict[str, tuple[int, Entry, Row, bytes]] = {}
+        """Answers given lately, by the id of the call: whose, from which entry, on what grounds, to which question."""
+        self._misled: dict[bytes, None] = {}
+        """Keys of questions that got a wrong answer lately, until they have one of their own."""
         self._next = 1
         self._era = 0
         self._read = False
@@ -253,14 +255,19 @@ class SemanticMemory:
         """Whether an entry has not been deleted meanwhile."""
         return entry.number in self._entries
 
-    def served(self, call_id: str, uid: int, thought: Thought) -> None:
-        """An answer was given; `mark_wrong` may come back to it."""
+    def served(self, call_id: str, uid: int, thought: Thought, key: bytes) -> None:
+        """An answer was given to the question of this key; `judge` may come back to it."""
         assert thought.nearest is not None
         assert thought.row is not None
         self._hits += 1
-        self._served[call_id] = uid, thought.nearest, thought.row
+        self._served[call_id] = uid, thought.nearest, thought.row, key
         if len(self._served) > _RECENT_SERVED:
             del self._served[next(iter(self._served))]
+
+    def misled(self, key: bytes) -> bool:
+        """Whether this question got an answer lately that was called wrong, and none of its own since: another near question
+        may well have the same wrong one."""
+        return key in self._misled
 
     def learn(self, thought: Thought, *, right: bool) -> None:
         """The model was asked although something was near: the kept answer was right, or was not."""
@@ -274,6 +281,7 @@ class SemanticMemory:
         """Put a question in whose answer is kept under ``key``."""
         if self._arrays is None:
             return
+        self._misled.pop(key, None)
         self._remove_number(self._numbers.get(key))
         index = self._nearest.get(thought.scope)
         if index is not None and index.dimensions != len(thought.vector) // 4:
@@ -297,17 +305,20 @@ class SemanticMemory:
     # what callers and administrators say
 
     def judge(self, call_id: str, uid: int | None, *, right: bool) -> bool:
-        """A caller says whether an answer given lately was right. A wrong one counts as a check that failed, and its entry is
-        deleted; a right one is learned from, and proves nothing, since nobody praises at random. ``uid`` None: whoever's.
-        False: not known."""
+        """A caller says whether an answer given lately was right. A wrong one counts as a check that failed, its entry is
+        deleted, and the question asks the model when it comes again; a right one is learned from, and proves nothing,
+        since nobody praises at random. ``uid`` None: whoever's. False: not known."""
         known = self._served.get(call_id)
         if known is None or (uid is not None and known[0] != uid):
             return False
-        _, entry, row = self._served.pop(call_id)
+        _, entry, row, key = self._served.pop(call_id)
         if right:
             self._count(entry, row, right=True, checked=False)
             return True
         self._marked_wrong += 1
+        self._misled[key] = None
+        if len(self._misled) > _RECENT_SERVED:
+            del self._misled[next(iter(self._misled))]
         self._count(entry, row, right=False, checked=True)
         self.drop(entry)
         return True

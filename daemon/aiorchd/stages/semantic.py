@@ -10,7 +10,8 @@ The vector of a question is made here, or asked of a model (`stages.question_vec
 bound: then the call goes on as if nothing was near, and the question is kept when its vector has come by the end.
 
 Not looked at: calls without a key or for samples (they ask for chance), with the modes ``bypass`` and ``only``, whose last
-message is not plain text of a user, or longer than the configuration says; ``refresh`` learns and is given nothing.
+message is not plain text of a user, or longer than the configuration says; ``refresh`` learns and is given nothing, and so
+is a question whose answer from here was called wrong, until it has one of its own.
 """
 
 from __future__ import annotations
@@ -90,8 +91,12 @@ class Memory(Protocol):
         """Whether it has not been deleted meanwhile."""
         ...
 
-    def served(self, call_id: str, uid: int, thought: Any) -> None:
-        """An answer was given."""
+    def served(self, call_id: str, uid: int, thought: Any, key: bytes) -> None:
+        """An answer was given to the question of this key."""
+        ...
+
+    def misled(self, key: bytes) -> bool:
+        """Whether this question got an answer lately that was called wrong."""
         ...
 
     def learn(self, thought: Any, *, right: bool) -> None:
@@ -195,7 +200,9 @@ class Semantic:
             vector = self._memory.unit(given) if given is not None else None
         if vector is None:
             return await self._go_without(call, pending, scoped)
-        thought: Thought | None = await self._memory.think(*scoped, vector, may_serve=call.cache == "use")
+        assert call.key is not None
+        may_serve = call.cache == "use" and not self._memory.misled(call.key)
+        thought: Thought | None = await self._memory.think(*scoped, vector, may_serve=may_serve)
         if thought is None:
             return await self._inner(call)
         if thought.serve:
@@ -239,7 +246,8 @@ class Semantic:
             f"({thought.threshold:.3f} is needed)",
         )
         # Before anything is sent: whoever says at once that it was wrong is understood.
-        self._memory.served(call.id, call.caller.uid, thought)
+        assert call.key is not None
+        self._memory.served(call.id, call.caller.uid, thought, call.key)
         if call.sink is not None:
             self._busy += 1
             try:

@@ -153,7 +153,7 @@ async def test_wrong_ones_are_deleted_and_shut_it_off(arrays) -> None:
             await put(memory, "what is my account balance", key=b"again")
             thought = await think(memory, b"s", "tell me my account balance")
             if thought.serve:
-                memory.served(f"c{number}", 1, thought)
+                memory.served(f"c{number}", 1, thought, b"asked")
                 assert not memory.judge(f"c{number}", 2, right=False)  # not his
                 assert memory.judge(f"c{number}", 1, right=False)
                 assert not memory.judge(f"c{number}", 1, right=False)  # once
@@ -162,6 +162,26 @@ async def test_wrong_ones_are_deleted_and_shut_it_off(arrays) -> None:
         told = memory.statistics()
         assert (told.active, told.shut_off, told.marked_wrong) == (False, 1, gone)
         assert any("wrong too often" in line for line in log.lines)
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_got_a_wrong_answer_asks_for_himself_until_he_has_his_own(arrays) -> None:
+    memory = memory_of(arrays, target_error_rate=0.2)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        await prove(memory)
+        await put(memory, "what is my account balance today", key=b"another with the same answer")
+        asked = "tell me my account balance"
+        for call_id, right in (("praised", True), ("blamed", False)):
+            thought = await think(memory, b"s", asked)
+            memory.served(call_id, 1, thought, call_id.encode())
+            assert not memory.misled(call_id.encode())
+            assert memory.judge(call_id, 1, right=right)
+            assert memory.misled(call_id.encode()) is not right
+        near = await think(memory, b"s", asked)  # still there, and to be given to others
+        assert near.would_hit
+        memory.keep(near, key=b"blamed", mark=b"the right one", source_id="c", uid=1)
+        assert not memory.misled(b"blamed")
         nursery.cancel_scope.cancel()
 
 

@@ -44,6 +44,7 @@ class Memory:
         self.dropped = 0
         self.may_serve: bool | None = None
         self.looked: list[bytes] = []
+        self.misled_key = b""
 
     def vector(self, text: str) -> bytes | None:
         return b"vector"
@@ -62,8 +63,11 @@ class Memory:
     def holds(self, entry: Any) -> bool:
         return not self.dropped
 
-    def served(self, call_id: str, uid: int, thought: Any) -> None:
+    def served(self, call_id: str, uid: int, thought: Any, key: bytes) -> None:
         self.given.append(call_id)
+
+    def misled(self, key: bytes) -> bool:
+        return key == self.misled_key
 
     def learn(self, thought: Any, *, right: bool) -> None:
         self.learned.append(right)
@@ -163,6 +167,18 @@ async def test_a_refresh_learns_and_is_given_nothing() -> None:
         await asked.reply()
     assert memory.may_serve is False
     assert memory.learned == [True]
+
+
+@pytest.mark.parametrize(("misled", "may_serve"), [(b"k", False), (b"another", True)])
+async def test_a_question_that_was_answered_wrongly_asks_for_itself(misled: bytes, may_serve: bool) -> None:
+    memory, inner = Memory(Thought(serve=False, would_hit=False)), InnerService()
+    memory.misled_key = misled
+    async with trio.open_nursery() as nursery:
+        asked = ask(nursery, stage_of(inner, memory, KEPT), a_call(key=b"k"))
+        (await inner.next()).reply(text="Nine.")
+        assert (await asked.reply()).text == "Nine."
+    assert memory.may_serve is may_serve
+    assert memory.kept == [b"k"]
 
 
 @pytest.mark.parametrize(
