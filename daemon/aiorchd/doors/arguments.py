@@ -125,7 +125,7 @@ def parse_embed(arguments: dict[str, Any]) -> Question:
         priority=_one_of("priority", arguments.get("priority"), _PRIORITIES, "normal"),
         cache=_one_of("cache", arguments.get("cache"), _CACHE_MODES, "use"),
         cache_ttl_s=_not_negative("cache_ttl_s", arguments.get("cache_ttl_s")),
-        partition=_label("partition", arguments.get("partition")) or "",
+        partition=_scope("partition", arguments.get("partition")) or "",
         tags=_tags(arguments.get("tags")),
         vectors_as_bytes=_one_of("encoding", arguments.get("encoding"), ("list", "bytes"), "list") == "bytes",
     )
@@ -227,7 +227,12 @@ def _plain(where: str, value: Any, depth: int = 0) -> Any:
         for key, item in value.items():
             if type(key) is not str:
                 raise InvalidRequest(f"{where}: map keys must be text, got {_kind(key)}")
-            plain[_repaired(key)] = _plain(f"{where}.{key[:60]}", item, depth + 1)
+            name = _repaired(key)
+            if name in plain:
+                raise InvalidRequest(
+                    f"{where}: has two names that are one ({name[:60]!r}) when what is not UTF-8 is replaced"
+                )
+            plain[name] = _plain(f"{where}.{key[:60]}", item, depth + 1)
         return plain
     raise InvalidRequest(f"{where}: {_kind(value)} has no place here; send text, numbers, booleans, lists and maps")
 
@@ -337,6 +342,14 @@ def _label(name: str, value: Any) -> str | None:
     return (value if value.isascii() else _repaired(value)) or None
 
 
+def _scope(name: str, value: Any) -> str | None:
+    """Read a label that keeps questions apart: two that differ must not be made one by repairing them."""
+    label = _label(name, value)
+    if label is not None and label != value:
+        raise InvalidRequest(f"{name}: must be valid UTF-8, because it keeps questions apart and so cannot be repaired")
+    return label
+
+
 def label(name: str, value: Any) -> str | None:
     """Read a short text; None when it is not there or empty."""
     return _label(name, value)
@@ -429,8 +442,8 @@ _TREATMENT: Final[Mapping[str, tuple[str, Callable[[str, Any], Any]]]] = {
     "cache": ("cache", lambda name, value: _one_of(name, value, _CACHE_MODES, "use")),
     "cache_ttl_s": ("cache_ttl_s", _not_negative),
     "cache_samples": ("cache_samples", lambda _, value: _samples(value)),
-    "partition": ("partition", lambda name, value: _label(name, value) or ""),
-    "key": ("key", _label),
+    "partition": ("partition", lambda name, value: _scope(name, value) or ""),
+    "key": ("key", _scope),
     "tags": ("tags", lambda _, value: _tags(value)),
     "session": ("session", _label),
     "quality_threshold": ("quality_threshold", _share),

@@ -121,6 +121,22 @@ def test_text_that_is_not_utf8_is_repaired_not_refused() -> None:
     assert parse_complete({"prompt": "a\ud800b"}).request["messages"][0]["content"].isprintable()
 
 
+@pytest.mark.parametrize("name", ["partition", "key"])
+def test_what_keeps_questions_apart_is_not_repaired(name: str) -> None:
+    """Two partitions named in Latin-1 would become one."""
+    for broken in (b"M\xfcller".decode(errors="surrogateescape"), "\ud800"):
+        with pytest.raises(InvalidRequest, match=f"{name}: must be valid UTF-8"):
+            parse_complete({"prompt": "x", name: broken})
+    assert getattr(parse_complete({"prompt": "x", name: "M\u00fcller \ufffd"}), name) == "M\u00fcller \ufffd"
+    with pytest.raises(InvalidRequest, match="partition: must be valid UTF-8"):
+        parse_embed({"input": "x", "partition": "\ud800"})
+
+
+def test_names_that_would_be_one_when_repaired_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match=r"extra\.a: has two names that are one"):
+        parse_complete({"prompt": "x", "extra": {"a": dict.fromkeys(("\ud800", "\ud801"), 1)}})
+
+
 def test_user_and_metadata_travel_with_extra() -> None:
     question = parse_complete({"prompt": "x", "user": "u1", "metadata": {"a": 1}, "extra": {"top_p": 1}})
     assert question.request["extra"] == {"user": "u1", "metadata": {"a": 1}, "top_p": 1}
