@@ -18,7 +18,7 @@ Last, what a lookup adds to a miss, seen by a caller: two daemons on the same CP
 with the semantic cache and so many kept questions in the scope, one without. The questions are made of halves of two of the
 stream's. "Added" is the median of one less that of the other, with everything that belongs to it: embedding, search,
 comparison, decision, putting the new question in, and the label that its answer makes. Then, in rounds, another caller asks
-each daemon in turn for one answer from memory, over and over, during so many misses again: how long that takes at worst is
+each daemon in turn for one answer from memory, over and over, during half so many misses: how long that takes at worst is
 how long the loop stood still, or the machine; what the daemon without a semantic cache shows is the machine. Medians of the
 rounds count. The same is watched while the kept questions are loaded at the start.
 """
@@ -118,6 +118,7 @@ def made_of_halves(questions: list[str], count: int) -> list[str]:
     """Make so many questions that are not alike in all and use the words of real ones."""
     rng = random.Random(3)
     halves = [text.split() for text in questions]
+    assert 3 * count <= len(set(questions)) ** 2, f"{len(questions)} questions have too few halves for {count}"
     made: dict[str, None] = {}
     while len(made) < count:
         first, second = rng.choices(halves, k=2)

@@ -35,14 +35,10 @@ class Embedder:
     """Turns a text into a vector of length 1, as float32. Opening it takes some 100 ms: not on Trio's thread."""
 
     def __init__(self, weights: Path, tokenizer: Path) -> None:
-        from tokenizers import Tokenizer
-
         self._rows = _read_rows(weights)
-        self._tokenizer = Tokenizer.from_file(str(tokenizer))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        # It would keep the last ten thousand texts, to find again what is never asked again, and prompts are not to be kept.
-        self._tokenizer.model._resize_cache(0)  # noqa: SLF001 - in public only whoever has no file may say it
+        self._tokenizer = _read_tokenizer(tokenizer)
+        if self._tokenizer.get_vocab_size() > len(self._rows):
+            raise ValueError("there are tokens without a vector")
 
     def vector(self, text: str) -> bytes | None:
         """Give `DIMENSIONS` little-endian float32; None for a text that has no tokens."""
@@ -55,6 +51,20 @@ class Embedder:
             return None
         # A sum points where the mean points.
         return _of_length_one(self._rows.take(numbers, 0).sum(0, np.float32))
+
+
+def _read_tokenizer(path: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # barrier: the library raises nothing narrower for a file that it cannot read
+        raise ValueError(str(error)) from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    # It would keep ten thousand texts, to find again what is never asked again, and prompts are not to be kept.
+    tokenizer.model._resize_cache(0)  # noqa: SLF001 - in public only whoever has no file may say it
+    return tokenizer
 
 
 def _read_rows(path: Path) -> Any:
@@ -105,7 +115,7 @@ def open_embedder() -> Embedder:
         raise EmbedderMissing(f"this release of wordllama does not bring {_WEIGHTS} and {_TOKENIZER}; {remedy}")
     try:
         return Embedder(weights, tokenizer)
-    except (ImportError, OSError, ValueError, KeyError, TypeError, struct.error) as error:
+    except (ImportError, OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise EmbedderMissing(
             f"the files of wordllama cannot be read ({type(error).__name__}: {error}); {remedy}"
         ) from None

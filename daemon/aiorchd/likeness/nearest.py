@@ -32,8 +32,8 @@ _CODES_AHEAD: Final = 8
 CANDIDATES: Final = 400
 """About so many at most are compared by their vectors, which lie far apart in memory: the dearest part of a search. Fewer while
 fewer than 25,600 are there: one in `_ONE_OF`, and `_FEWEST`. All that are as near as a sample says are taken, half as many to
-twice as many. On CLINC150, by how many questions were kept, the nearest was left out
-for three of 1000 at most, and for none that had one with a cosine of 0.5."""
+twice as many. On CLINC150, by how many questions were kept and in which order, the nearest was left
+out for one or two of 1000 (five at most), and for hardly any that had one with a cosine of 0.5."""
 _ONE_OF: Final = 64
 _FEWEST: Final = 160
 _SAMPLED: Final = 8
