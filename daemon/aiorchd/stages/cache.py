@@ -131,6 +131,8 @@ class Cache:
         self._strategy: Strategy = strategy
         self._memory = memory if strategy in ("memory", "hybrid") else None
         self._store = store if strategy in ("disk", "hybrid") else None
+        # Used or not, both keep what they hold for the day when they are used again: what is forgotten goes from both.
+        self._tiers = (memory, store)
         self._on = self._memory is not None or self._store is not None
         self.may_bring: Callable[[bytes], bool] = (
             _nothing if self._memory is None or self._store is None else self._store.likely
@@ -232,7 +234,8 @@ class Cache:
     ) -> frozenset[bytes]:
         """Delete, in both tiers, the answers that match all the given marks: those of one user (``uid`` None: of all), made
         by the call ``source_id``, kept by a call tagged ``tag`` or of an ``operation`` (one of the two); with ``everything``,
-        all of that user or of all users. Gives their keys. An answer that is being read from disk meanwhile does not come back.
+        all of that user or of all users. Gives their keys. An answer that is being read from disk meanwhile does not come
+        back, nor one in a tier that the strategy does not use now when it is used again.
         """
         if operation is not None:
             tag = _tag_of(operation) if tag is None else tag
@@ -246,14 +249,13 @@ class Cache:
                 and (tag is None or tag in kept.tags)
             )
 
-        gone = set(self._memory.delete_where(condemned)) if self._memory is not None else set()
-        if self._store is not None:
-            on_disk = await self._store.delete(uid=uid, source_id=source_id, tag=tag, everything=everything)
-            gone.update(on_disk)
-            if self._memory is not None:
-                gone.update(self._memory.delete_where(condemned))
-                for key in on_disk:
-                    self._memory.delete(key)
+        memory, store = self._tiers
+        gone = set(memory.delete_where(condemned))
+        if store is not None:
+            on_disk = await store.delete(uid=uid, source_id=source_id, tag=tag, everything=everything)
+            gone.update(on_disk, memory.delete_where(condemned))
+            for key in on_disk:
+                memory.delete(key)
         return frozenset(gone)
 
     async def forget(

@@ -734,6 +734,18 @@ async def test_forgetting_in_one_tier(house: House, strategy: str) -> None:
     assert not await house.knows()
 
 
+@pytest.mark.parametrize("strategy", ["memory", "disk", "off"])
+@pytest.mark.parametrize("marks", [{"source_id": "c1"}, {"tag": "a"}, {"everything": True}], ids=str)
+async def test_what_is_forgotten_while_a_tier_is_not_used_does_not_come_back(
+    house: House, strategy: str, marks: dict[str, Any]
+) -> None:
+    await house.ask(id="c1", tags=("a",))
+    house.cache = house.rebuilt(strategy)
+    assert await house.cache.forget(**marks) == 1
+    house.cache = house.rebuilt("hybrid")
+    assert not await house.knows()
+
+
 async def test_what_is_forgotten_while_it_is_read_does_not_come_back(house: House) -> None:
     await house.ask(id="wrong")
     house.memory.clear()
