@@ -1,6 +1,6 @@
 """Vectors of short texts from the files that the package wordllama brings: one row for each token, and their mean.
 
-The package itself is not imported: it costs 180 ms, and its own loader wants the network. A question takes some 15
+The package itself is not imported: it costs 180 ms, and its own loader wants the network. A question takes some 20
 microseconds, the files 16 MB of memory. Mean pooling was better than weighting by rarity.
 
 The code of wordllama is under the MIT licence; its vectors were distilled from the token embeddings of models of the Llama

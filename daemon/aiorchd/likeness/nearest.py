@@ -61,7 +61,7 @@ class Nearest:
         self._candidates = candidates
         self._words = -(-dimensions // _WORD_BITS)
         self._blocks_a_step = max(1, blocks_a_step * _WORDS_A_STEP // max(_WORDS_A_STEP, self._words))
-        # All 256 bits may differ, and that counts as none in a byte: one candidate too many.
+        # All 256 bits may differ, and that counts as none in a byte: its very opposites are candidates, too.
         self._distance_type = np.uint8 if dimensions <= _BYTE else np.uint16
         self._vectors: list[Any] = []
         self._codes: list[Any] = []
