@@ -67,6 +67,14 @@ class BatchLearned(Protocol):
         """A batch was answered."""
         ...
 
+    def abandoned(self, after_s: float) -> None:
+        """Everybody left it before it was answered."""
+        ...
+
+    def too_slow(self) -> None:
+        """A question has little time for what a batch takes."""
+        ...
+
     def taken_apart(self, *, items: int, wrong: Mapping[str, str], extra: int) -> None:
         """Its answer was taken apart."""
         ...

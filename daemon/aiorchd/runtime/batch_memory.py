@@ -24,6 +24,7 @@ _MOST_GROUPS: Final = 1000
 _MOST_LEARNED: Final = 1000
 _SMOOTHING: Final = 0.1
 _FIRST_TOOK_S: Final = 1.0
+_DOUBT: Final = 0.995
 STATE_VERSION: Final = 1
 """Of what is kept; another one is not taken, and it is learned again."""
 
@@ -160,6 +161,15 @@ class Learned:
         if usage is not None and not usage.estimated:
             self._answer_tokens = _smoothed(self._answer_tokens, (usage.output + usage.reasoning) / items)
         self._spend(usage, cost_usd)
+
+    def abandoned(self, after_s: float) -> None:
+        """Everybody left a batch before it was answered: it takes at least so long."""
+        self._took_s = max(self.usual_s, after_s)
+
+    def too_slow(self) -> None:
+        """A question has little time for what a batch takes. That is doubted a little each time: where nobody has the time,
+        no batch would ever show that they take less by now."""
+        self._took_s = self.usual_s * _DOUBT
 
     def taken_apart(self, *, items: int, wrong: Mapping[str, str], extra: int) -> None:
         """A batch's answer was taken apart; ``wrong`` says by id what was wrong with an item's."""

@@ -289,10 +289,50 @@ async def test_who_has_no_time_does_not_wait(autojump_clock: trio.testing.MockCl
         call = asking("cats", timeout_s=1.0)
         await burst(nursery, stage, call)
         assert (await inner.next()).request is call
-        assert call.journal.notes[-1][2] == "is asked alone: a question in it has no time to wait"
+        assert call.journal.notes[-1][2] == "is asked alone: it has no time for a batch"
         await burst(nursery, stage, asking("dogs", timeout_s=60), asking("mice", timeout_s=2.5))
         await inner.next()
         assert trio.current_time() == pytest.approx(0.3)
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_has_no_time_for_a_batch_goes_alone_and_hurries_nobody(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        stage, inner = stage_of(nursery, free=lambda: False)
+        hurried = asking("mice", timeout_s=1.0)
+        await burst(nursery, stage, asking("cats"), hurried, asking("dogs"))
+        assert (await inner.next()).request is hurried
+        assert hurried.journal.notes[-1][2] == "is asked alone: it has no time for a batch"
+        assert sorted(items_of((await inner.next()).request) or ()) == ["cats", "dogs"]
+        assert trio.current_time() == pytest.approx(0.3)
+        nursery.cancel_scope.cancel()
+
+
+async def test_batches_that_nobody_could_wait_for_are_learned_from(autojump_clock: trio.testing.MockClock) -> None:
+    """A batch takes three seconds and a question half a one, and everybody has two."""
+    memory, late = Memory(), 0
+    async with trio.open_nursery() as nursery:
+        stage, inner = stage_of(nursery, memory)
+
+        async def provider(call: Call) -> Reply:
+            await trio.sleep(0.5 if items_of(call) is None else 3.0)
+            return answered(call)
+
+        async def host(text: str) -> None:
+            nonlocal late
+            with trio.move_on_after(2.0) as time:
+                await stage(asking(text, timeout_s=2.0))
+            late += time.cancelled_caught
+
+        inner.answer = provider
+        for number in range(100):
+            async with trio.open_nursery() as hosts:
+                for one in range(4):
+                    hosts.start_soon(host, f"{number} {one}")
+        assert 0 < late <= 20  # the first ones, and when it is tried again
+        assert memory.told.batches > 1  # it is
         nursery.cancel_scope.cancel()
 
 

@@ -117,12 +117,17 @@ class Batch:
             return await self._singles.instead(call, learned, why)
         if not fit(scope, learned, 2 * len(scope.text), 2):
             return await self._go_alone(call, learned, "another of its size would not fit beside it")
+        latest = latest_of(now, call.deadline, learned.usual_s)
+        if latest < latest_of(now, call.deadline, 0.0):
+            learned.too_slow()
+        if latest <= now:
+            # On board it would make the others leave too soon, and be late all the same.
+            return await self._go_alone(call, learned, "it has no time for a batch")
         flight = self._gathering.get(scope.key)
         if flight is not None and not flight.takes(scope):
             flight.depart("no more fits into it")
         if flight is None or flight.why is not None:
             flight = Flight(scope, self._name(), learned, now)
-            latest = latest_of(now, call.deadline, learned.usual_s)
             at_once = _CLOSED if self._closed else self._decide(flight, now, items=1, latest=latest).why
             if at_once is not None:
                 return await self._go_alone(call, learned, at_once)
@@ -209,6 +214,8 @@ class Batch:
             )
         finally:
             flight.error = error
+            if flight.abandoned and flight.journal is not None:
+                flight.learned.abandoned(trio.current_time() - flight.departed_at)
             self._flights.discard(flight)
             self._abandoned += flight.abandoned
             if self._gathering.get(flight.scope.key) is flight:
