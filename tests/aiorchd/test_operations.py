@@ -193,6 +193,28 @@ async def test_inputs_that_differ_only_in_noise_share_an_answer_at_its_own_depth
         assert hit.saved_usd == 0.001
 
 
+async def test_what_one_rule_left_over_is_not_taken_for_what_another_did() -> None:
+    """A list that was put in order is not one that came so, once its order counts again."""
+
+    async def key(given: Any, **rules: Any) -> bytes | None:
+        async with works(template="{{ input | tojson }}", **rules) as it:
+            return it.call(Question(kind="chat", request={}, operation="tag", input=given)).key
+
+    loose = {"cache_ignore": ("input.lang", "input.at"), "cache_unordered": ("input.l",)}
+    of_loose = await key({"l": ["b", "a"], "lang": "de"}, **loose)
+    assert of_loose == await key({"l": ["a", "b"]}, **loose)
+    assert of_loose == await key({"l": ["a", "b"]}, **{**loose, "cache_ignore": ("input.at", "input.lang", "input.at")})
+    strict = [
+        {},
+        {"noise": ()},
+        {"noise": ("default", "ids")},
+        {"cache_ignore": ("input.lang",)},
+        {"document_id": "input.i"},
+    ]
+    others = [await key({"l": ["a", "b"], "i": 1}, **rules) for rules in strict]
+    assert len({of_loose, *others}) == len(strict) + 1
+
+
 async def test_the_depth_is_told_of_what_comes_from_disk() -> None:
     async with works(template="{{ input | tojson }}", cache="disk") as it:
         first, second = ({"text": "x", "request_id": one} for one in UUIDS)

@@ -123,6 +123,8 @@ QUESTIONS: list[dict[str, Any]] = [
     _question("another version of it", _asked(document=["page 7", 4])),
     _question("a document without a version", _asked(document=["page 7"])),
     _question("a question without its noise", _asked(), kind="chat without noise 1"),
+    _question("a question without its noise, by the default rules", _asked(),
+              kind="chat without noise 1 l5:l1:s7:defaultl0:l0:l0:l0:"),
     _question("half a character", {"messages": [{"role": "user", "content": "a\\udc80b"}]}),
     _question("the smallest fraction", _asked(temperature=5e-324)),
     _question("a number beyond a double's digits", _asked(seed=2**63 - 1)),

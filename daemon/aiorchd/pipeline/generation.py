@@ -26,7 +26,6 @@ from aiorchd.calls.question import Prepared, Question
 from aiorchd.calls.reply import Reply
 from aiorchd.calls.target import Target
 from aiorchd.config.schema import Config
-from aiorchd.core.normalise import NOISE_VERSION
 from aiorchd.core.request_key import PolicyForm, UncanonicalError, policy_form, request_key, samples
 from aiorchd.pipeline.lasting import Lasting
 from aiorchd.pipeline.own_routes import OwnRoutes
@@ -39,8 +38,6 @@ from aiorchd.stages.observe import Observe
 
 _REMEMBERED_ENTRIES: Final = 4096
 _REMEMBERED_BYTES: Final = 4 * 1024 * 1024
-_PLAIN_KIND: Final = f"chat without noise {NOISE_VERSION}"
-"""Stands in the key where the kind of the request does, so that no exact key is that of a question without its noise."""
 # {"queue_s": 0.0, "provider_s": 0.0, "overhead_s": X, "total_s": X} of a hit: all its time is overhead.
 _TIMING: Final = b"\xa6timing\x84\xa7queue_s\xcb" + bytes(8) + b"\xaaprovider_s\xcb" + bytes(8) + b"\xaaoverhead_s\xcb"
 _TIMING_TOTAL: Final = b"\xa7total_s\xcb"
@@ -155,7 +152,7 @@ class Pipeline:
             exact_key = _key(caller, question, question.kind, made_request(made, question.request), policy)
             if made.plain_request is None:
                 return question, exact_key, None
-            plain_key = _key(caller, question, _PLAIN_KIND, made_request(made, made.plain_request), policy)
+            plain_key = _key(caller, question, made.plain_kind, made_request(made, made.plain_request), policy)
             return question, plain_key, exact_key
         except UncanonicalError as error:
             raise InvalidRequest(str(error)) from error

@@ -23,7 +23,8 @@ from aiorchd.config.prompt_template import PromptTemplate, TemplateError, as_tex
 from aiorchd.config.schema import Operation
 from aiorchd.core.differences import Difference, differences
 from aiorchd.core.input_paths import InputPath, find_at, parse_path, written
-from aiorchd.core.normalise import NoiseRules, Normaliser, Told
+from aiorchd.core.normalise import NOISE_VERSION, NoiseRules, Normaliser, Told
+from aiorchd.core.request_key import canonical
 
 MOST_NORMALISED_BYTES: Final = 1024 * 1024
 MOST_NORMALISED_VALUES: Final = 4000
@@ -38,12 +39,14 @@ _Limit = Callable[[], AbstractContextManager[None]]
 @dataclass(frozen=True, slots=True)
 class Made:
     """What became of an input. ``document`` is its id and version, None where the operation knows none. ``plain_request`` is
-    the request that the input without its noise would make, None where no rule looks at it.
+    the request that the input without its noise would make, None where no rule looks at it; ``plain_kind`` is the kind of
+    its key, which has the rules: what other rules left over is another question, be it the same text.
     """
 
     question: Question
     document: tuple[Any, ...] | None
     plain_request: Mapping[str, Any] | None
+    plain_kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ class _Work:
             parse_path(path) for path in (operation.document_id, operation.document_version) if path is not None
         )
         self._normaliser = Normaliser(_rules(operation, self._document))
+        self._plain_kind = _plain_kind(operation)
 
     def make(self, question: Question) -> Made:
         operation = self._operation
@@ -143,6 +147,7 @@ class _Work:
             ),
             document,
             self._plain_request(request, value) if _is_small(size, values) else None,
+            self._plain_kind,
         )
 
     def noise(self, value: Any) -> tuple[Any, list[Told]]:
@@ -221,6 +226,14 @@ def _rules(operation: Operation, document: tuple[InputPath, ...]) -> NoiseRules:
         parameters=operation.cache_ignore_parameters,
         kept=document,
     )
+
+
+def _plain_kind(operation: Operation) -> str:
+    """Give what stands in the key of a question without its noise where the kind of the request does: docs/keys.md."""
+    document = [path for path in (operation.document_id, operation.document_version) if path is not None]
+    rules = [operation.noise, operation.cache_ignore, operation.cache_unordered, operation.cache_ignore_parameters]
+    form = canonical([*(sorted(set(names)) for names in rules), document])
+    return f"chat without noise {NOISE_VERSION} {form.decode('utf-8', 'surrogatepass')}"
 
 
 def _is_small(size: int, values: int) -> bool:
