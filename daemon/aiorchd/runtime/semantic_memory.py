@@ -14,6 +14,7 @@ Memory holds no prompt: of a question only its vector and the hashes of its word
 from __future__ import annotations
 
 import itertools
+import math
 from array import array
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ from aiorchd.core.text_sketch import TextSketch, difference, sketch
 NEIGHBOURS: Final = 6
 STATE_VERSION: Final = 2
 """Of what was learned; another one is not taken, and it is learned again."""
-_STATE_EVERY_S: Final = 60.0
+_STATE_EVERY_S: Final = 15.0
+"""What a crash may take of what was learned: some 400 kB are written as often, while it learns."""
 _RECENT_SERVED: Final = 10_000
 _SLICE: Final = 25
 """So many entries are taken in or out before others have their turn: some tenths of a millisecond."""
@@ -400,7 +402,8 @@ class SemanticMemory:
         """Load, fit and trim whenever something asks for it; cancel to end. What was learned is handed to the store."""
         try:
             while True:
-                await self._wanted.wait()
+                with trio.move_on_at(self._state_due if self._changed else math.inf):
+                    await self._wanted.wait()
                 self._wanted = trio.Event()
                 if self._section.enabled and self._arrays is None and not self._missing:
                     await self._load()
@@ -517,10 +520,13 @@ class SemanticMemory:
         if self._store is not None and self.holds(entry):
             self._store.recount(entry.key, entry.right, entry.wrong)
         self._model.learn(row, right=right, said=said)
-        self._changed = True
+        if not self._changed:
+            self._changed = True
+            self._wanted.set()  # even if nothing more comes, it is kept in time
         if checked:
             self._model.adapt(right=right)
             if self._proof.check(right=right):
+                self._state_due = -math.inf  # at once: a crash must not bring back what was allowed before
                 verdict = self._proof.verdict()
                 self._log.warning("the semantic cache was wrong too often and gives no more answers", why=verdict.why)
         if self._model.due or trio.current_time() >= self._state_due:

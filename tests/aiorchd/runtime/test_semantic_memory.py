@@ -185,6 +185,44 @@ async def test_who_got_a_wrong_answer_asks_for_himself_until_he_has_his_own(arra
         nursery.cancel_scope.cancel()
 
 
+async def test_what_was_learned_is_on_disk_within_seconds_though_nothing_more_comes(
+    arrays, autojump_clock: trio.testing.MockClock
+) -> None:
+    rows = Rows()
+    memory = memory_of(arrays, rows)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        await put(memory, "what is my account balance", key=b"first")
+        for _ in range(150):
+            memory.learn(await think(memory, b"s", "please tell me what my account balance is"), right=True)
+            await trio.sleep(0.01)
+        await trio.sleep(16)
+        reborn = memory_of(arrays, rows)  # as after a crash: the first one has not ended
+        await loaded(nursery, reborn)
+        assert reborn.statistics().labels == 150
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_crash_does_not_bring_back_what_was_shut_off(arrays) -> None:
+    rows = Rows()
+    memory = memory_of(arrays, rows, target_error_rate=0.02)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        await prove(memory)
+        while memory.statistics().active:
+            await put(memory, "what is my account balance", key=b"again")
+            thought = await think(memory, b"s", "tell me my account balance")
+            if thought.serve:
+                memory.served("c", 1, thought, b"asked")
+                memory.judge("c", 1, right=False)
+        await trio.sleep(0.05)
+        reborn = memory_of(arrays, rows, target_error_rate=0.02)
+        await loaded(nursery, reborn)
+        told = reborn.statistics()
+        assert not told.active and told.labels == memory.statistics().labels
+        nursery.cancel_scope.cancel()
+
+
 async def test_forgetting_is_by_user_and_source(arrays) -> None:
     rows = Rows()
     memory = memory_of(arrays, rows)
