@@ -137,6 +137,27 @@ def test_groups(stats, ctl):
     )
 
 
+def test_groups_tell_how_near_answers_and_batches_did_where_there_were_any(stats, ctl):
+    near = {"checked": 200, "wrong": 3, "error_rate": 0.015, "error_low": 0.0051, "error_high": 0.0432}
+    stats |= {
+        "by": "operation",
+        "groups": [
+            {
+                "name": "tag",
+                **LINE,
+                "batched": {"questions": 410, "batches": 50.0, "mean_questions": 8.2, "left_out": 3},
+            },
+            {"name": "ask", **LINE, "semantic_checks": near},
+            {"name": "", **LINE},
+        ],
+    }
+    lines = ctl("stats", "--by", "operation").out.splitlines()[-4:]
+    assert lines[0].endswith("  errors  near answers wrong          asked together")
+    assert lines[1].endswith("       2  –                           410, 8.2 at once, 3 then alone")
+    assert lines[2].endswith("       2  1.5% of 200 (0.5% to 4.3%)  –")
+    assert lines[3].endswith("       2  –                           –")
+
+
 def test_what_nobody_said_the_cost_of_is_told_and_estimated_beside_what_is_known(stats, ctl):
     unknown = {"cost_unknown_calls": 2, "cost_unknown_attempts": 3, "cost_estimate_usd": 0.5}
     stats |= {"spent_usd": 0.25, **unknown}

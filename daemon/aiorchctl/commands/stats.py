@@ -265,7 +265,29 @@ def _groups(by: str, groups: list[dict[str, Any]]) -> Table:
             for name in ("asked", "made", "failed", "saved", "spent", "saved $", "p50", "429s", "errors")
         ),
     )
-    return Table(columns, [_group(by, group) for group in groups], f"By {by}")
+    rows = [_group(by, group) for group in groups]
+    for name, cell in (("near answers wrong", _near_wrong), ("asked together", _together)):
+        cells = [cell(group) for group in groups]
+        if any(cells):  # most hosts have neither
+            columns = (*columns, Column(name))
+            rows = [(*row, found or "–") for row, found in zip(rows, cells, strict=True)]
+    return Table(columns, rows, f"By {by}")
+
+
+def _near_wrong(group: Mapping[str, Any]) -> str:
+    rate, low, high = (number_of(group, "semantic_checks", f"error_{name}") for name in ("rate", "low", "high"))
+    if rate is None or low is None or high is None:
+        return ""
+    return f"{rate:.1%} of {count(number_of(group, 'semantic_checks', 'checked'))} ({low:.1%} to {high:.1%})"
+
+
+def _together(group: Mapping[str, Any]) -> str:
+    mean = number_of(group, "batched", "mean_questions")
+    if mean is None:
+        return ""
+    left_out = number_of(group, "batched", "left_out")
+    alone = f", {count(left_out)} then alone" if left_out else ""
+    return f"{count(number_of(group, 'batched', 'questions'))}, {mean:.1f} at once{alone}"
 
 
 def _group(by: str, group: Mapping[str, Any]) -> tuple[Cell, ...]:

@@ -6,7 +6,7 @@ of ``metrics.db``, which is what ``explain`` tells and ``stats`` adds up.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -76,6 +76,13 @@ class Journal(msgspec.Struct):
     """Second tries that were begun because the first was late."""
     racing: int = 0
     """Of these, under way now: they have a number already and no record yet."""
+    semantic_right: bool | None = None
+    """Whether the near answer that would have been given was right, where the model was asked all the same and it could be told
+    before the call ended."""
+    batch_questions: int = 0
+    """How many questions were in the provider call that this one was asked in together with others; 0 without others."""
+    batch_left_out: bool = False
+    """Whether that did not answer it, so that it was asked alone."""
     committed_usd: float = 0.0
     """What attempts of this call have cost, and the most that those under way can: what its own limit bounds."""
     goes_on: bool = False
@@ -158,8 +165,16 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tags: tuple[str, ...] = ()
     story: dict[str, Any] | None = None
     """Notes and attempts for ``explain``; None for plain hits, whose whole story is the fields above."""
+    semantic_right: bool | None = None
+    """The journal's, like the next two."""
+    batch_questions: int = 0
+    batch_left_out: bool = False
     tried: tuple[AttemptRecord, ...] = ()
-    """The attempts that ``attempts`` counts, so that each is counted at the model that was asked; not kept."""
+    """The attempts that ``attempts`` counts, so that each is counted at the model that was asked."""
+
+
+COUNTED_ONLY: Final = frozenset(("semantic_right", "batch_questions", "batch_left_out", "tried"))
+"""What of a record is there to be counted, and not kept call by call."""
 
 
 class Hit(NamedTuple):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from aiorchd.core.histogram import Histogram
+from aiorchd.core.semantic_model import wilson_interval
 from aiorchd.store.records import Records
 from aiorchd.store.tallies import ATTEMPT, BATCHED, Series, Tally
 
@@ -54,6 +55,30 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class SemanticChecks:
+    """Of near answers that would have been given, ``checked`` were compared to what the model said, and ``wrong`` of these were
+    not the same: the share, and its 95 % confidence interval (Wilson's); None of nothing."""
+
+    checked: int
+    wrong: int
+    error_rate: float | None
+    error_low: float | None
+    error_high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batched:
+    """``questions`` were asked together with others, in ``batches`` provider calls; where others than those that are counted
+    here were in one, with these questions' share of it, so that ``mean_questions`` is how many a batch held. ``left_out``
+    were not answered by it, and asked alone."""
+
+    questions: int
+    batches: float
+    mean_questions: float | None
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """The sums of some calls.
 
@@ -94,6 +119,8 @@ class Line:
     hedges: int
     errors: Mapping[str, int]
     tokens: Tokens
+    semantic_checks: SemanticChecks
+    batched: Batched
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +215,13 @@ def line_of(tallies: Mapping[Series, Tally]) -> Line:
         hedges=sums.hedges,
         errors=_most_first(errors),
         tokens=_tokens(sums),
+        semantic_checks=_semantic_checks(sums),
+        batched=Batched(
+            sums.batch_questions,
+            sums.batches,
+            sums.batch_questions / sums.batches if sums.batches else None,
+            sums.batch_left_out,
+        ),
     )
 
 
@@ -211,6 +245,13 @@ def _tokens(sums: Tally) -> Tokens:
         output=sums.output_tokens,
         reasoning=sums.reasoning_tokens,
     )
+
+
+def _semantic_checks(sums: Tally) -> SemanticChecks:
+    checked, wrong = sums.semantic_checks, sums.semantic_wrong
+    if not checked:
+        return SemanticChecks(0, 0, None, None, None)
+    return SemanticChecks(checked, wrong, wrong / checked, *wilson_interval(wrong, checked))
 
 
 def _most_first(counts: dict[str, int]) -> dict[str, int]:
@@ -247,6 +288,19 @@ def _line_to_wire(line: Line) -> dict[str, Any]:
             "cache_write": line.tokens.cache_write,
             "output": line.tokens.output,
             "reasoning": line.tokens.reasoning,
+        },
+        "semantic_checks": {
+            "checked": line.semantic_checks.checked,
+            "wrong": line.semantic_checks.wrong,
+            "error_rate": line.semantic_checks.error_rate,
+            "error_low": line.semantic_checks.error_low,
+            "error_high": line.semantic_checks.error_high,
+        },
+        "batched": {
+            "questions": line.batched.questions,
+            "batches": line.batched.batches,
+            "mean_questions": line.batched.mean_questions,
+            "left_out": line.batched.left_out,
         },
     }
 

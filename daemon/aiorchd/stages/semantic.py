@@ -309,7 +309,7 @@ class Semantic:
             return
         right = entry.mark == mark
         if right or not prose:
-            self._memory.learn(thought, right=right)
+            self._take(call, thought, right=right)
             return
         found = await self._lookup(entry)
         if found is None:
@@ -319,7 +319,13 @@ class Semantic:
             self._nursery.start_soon(self._compare, call, thought, found.reply.text, reply.text)
             return
         cosine = self._memory.likeness(self._memory.vector(found.reply.text), self._memory.vector(reply.text))
-        self._memory.learn(thought, right=prose_alike(found.reply.text, reply.text, cosine))
+        self._take(call, thought, right=prose_alike(found.reply.text, reply.text, cosine))
+
+    def _take(self, call: Call, thought: Thought, *, right: bool) -> None:
+        """Learn from a comparison that ended before the call."""
+        self._memory.learn(thought, right=right)
+        if thought.would_hit:
+            call.journal.semantic_right = right
 
     async def _compare(self, call: Call, thought: Thought, kept: str, said: str) -> None:
         """Compare prose by a model's vectors; without them nothing is learned."""

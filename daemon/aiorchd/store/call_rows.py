@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from aiorchd.calls.journal import CallRecord
+from aiorchd.calls.journal import COUNTED_ONLY, CallRecord
 from aiorchd.store.bulk import insert_many
 from aiorchd.store.metrics_schema import KINDS
 from aiorchd.store.plain import plain_count, plain_dollars, plain_text
@@ -20,7 +20,7 @@ from aiorchd.store.short_turns import in_short_turns
 STORY_BYTES: Final = 64 * 1024
 """A longer story is cut to its first notes and attempts."""
 
-_COLUMNS: Final = tuple(name for name in CallRecord.__struct_fields__ if name != "tried")
+_COLUMNS: Final = tuple(name for name in CallRecord.__struct_fields__ if name not in COUNTED_ONLY)
 _INSERT: Final = f"INSERT INTO calls ({', '.join(_COLUMNS)})"
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM calls WHERE id = ?"  # noqa: S608
 _PLAIN_COLUMNS: Final = _COLUMNS[:-2]

@@ -57,10 +57,14 @@ SAVINGS: Final = ("timed_savings", "saved_s", "counted_savings", "saved_tokens")
 COSTS: Final = ("attempts_unknown", "estimated_usd")
 """And after that: attempts of unknown cost, and what these are counted as, beside ``spent_usd``."""
 
+PROOFS: Final = ("semantic_checks", "semantic_wrong", "batch_questions", "batches", "batch_left_out")
+"""And after that: near answers that were compared to the model's and those of them that were wrong; questions that were asked
+together with others, in how many provider calls (each question has its share of one), and those that these did not answer."""
+
 CALL_COSTS: Final = ("cost_known_usd", "cost_unknown_attempts", "cost_estimate_usd")
 """The same of a single call."""
 
-SUMS: Final = (*_FIRST_SUMS, *KINDS, *SAVINGS, *COSTS)
+SUMS: Final = (*_FIRST_SUMS, *KINDS, *SAVINGS, *COSTS, *PROOFS)
 """All of them."""
 
 TIMES: Final = ("total_calls", "overhead_calls")
@@ -205,6 +209,14 @@ def create_batch_sizes(database: Database) -> None:
     sizes.create_index(["operation", "model"], unique=True)
 
 
+def add_proofs(database: Database) -> None:
+    """Add up what is measured of near answers and of batches, by whoever asked."""
+    for name in PROOFS:
+        for table in ("minutes", "hours"):
+            kind = "REAL" if name == "batches" else "INTEGER"
+            database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind} NOT NULL DEFAULT 0")
+
+
 METRICS: Final = FileKind(
     name="metrics",
     application_id=0x61696F6D,  # "aiom"
@@ -212,7 +224,7 @@ METRICS: Final = FileKind(
     disposable=True,
     foreign_keys=False,  # they are there for readers; one writer keeps them true
     secure_delete="FAST",
-    steps=(create_calls, create_sums, add_kinds, add_savings, add_costs, create_batch_sizes),
+    steps=(create_calls, create_sums, add_kinds, add_savings, add_costs, create_batch_sizes, add_proofs),
     tables=(
         Table(
             "calls",

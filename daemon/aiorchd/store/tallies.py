@@ -126,6 +126,11 @@ class Tally:
     reasoning_tokens: int
     attempts_unknown: int
     estimated_usd: float
+    semantic_checks: int
+    semantic_wrong: int
+    batch_questions: int
+    batches: float
+    batch_left_out: int
 
     def __init__(self) -> None:
         for name in SUMS:
@@ -166,6 +171,13 @@ class Tally:
             self.context_fallbacks += record.context_fallbacks
             self.filter_fallbacks += record.filter_fallbacks
             self.hedges += record.hedges
+        if record.batch_questions:
+            self.batch_questions += 1
+            self.batches += 1 / record.batch_questions
+            self.batch_left_out += record.batch_left_out
+        if record.semantic_right is not None:
+            self.semantic_checks += 1
+            self.semantic_wrong += not record.semantic_right
         if record.attempts or record.tried or asked_by_another(record):
             cost_usd = record.cost_usd
             if cost_usd is None or not math.isfinite(cost_usd):

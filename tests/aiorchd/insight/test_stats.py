@@ -109,6 +109,35 @@ async def test_what_attempts_took_is_counted_at_the_model_that_was_asked(records
 
 
 @pytest.mark.parametrize("written", [False, True])
+async def test_how_near_answers_and_batches_did_is_told_by_who_asked(records: Records, written: bool) -> None:
+    for number, (uid, right) in enumerate([(1, True), (1, True), (1, False), (2, True), (2, None)]):
+        records.record(a_record(number, uid=uid, semantic_right=right))
+    for number in range(10, 14):  # one batch of four, of two users
+        records.record(
+            a_record(number, uid=1 + (number == 13), batch_questions=4, batch_left_out=number == 11, operation="tag")
+        )
+    for number in range(20, 22):
+        records.record(a_record(number, uid=1, batch_questions=2, operation="tag"))
+    if written:
+        write(records)
+    told = await report(records, now=NOON, by="caller")
+    one, two = told.groups["1"], told.groups["2"]
+    assert (told.all.semantic_checks.checked, told.all.semantic_checks.wrong) == (4, 1)
+    assert (one.semantic_checks.checked, one.semantic_checks.wrong) == (3, 1)
+    assert one.semantic_checks.error_rate == pytest.approx(1 / 3)
+    # Wilson's interval of one in three.
+    assert one.semantic_checks.error_low == pytest.approx(0.0615, abs=1e-3)
+    assert one.semantic_checks.error_high == pytest.approx(0.7923, abs=1e-3)
+    assert (two.semantic_checks.checked, two.semantic_checks.error_rate) == (1, 0.0)
+    assert (told.all.batched.questions, told.all.batched.batches, told.all.batched.mean_questions) == (6, 2.0, 3.0)
+    assert (one.batched.questions, one.batched.batches, one.batched.left_out) == (5, 1.75, 1)
+    assert (two.batched.questions, two.batched.batches, two.batched.left_out) == (1, 0.25, 0)
+    by_operation = (await report(records, now=NOON, by="operation")).groups
+    assert by_operation["tag"].semantic_checks.error_rate is None
+    assert by_operation[""].batched.mean_questions is None
+
+
+@pytest.mark.parametrize("written", [False, True])
 async def test_everything_a_person_wants_to_know_first(records: Records, written: bool) -> None:
     a_day(records)
     if written:

@@ -405,6 +405,8 @@ async def test_what_the_batch_does_not_answer_is_asked_alone_and_nothing_else(
     assert sum(reply.usage.total for reply in replies if reply.usage) == 140 + 3 * 150
     assert sum(reply.attempts for reply in replies) == 4
     assert [note[2] for note in calls[3].journal.notes][-1] == "is asked alone: missing"
+    assert [call.journal.batch_questions for call in calls] == [4, 4, 4, 4]
+    assert [call.journal.batch_left_out for call in calls] == [False, True, True, True]
     assert memory.told.failures == {"doubled": 1, "invalid": 1, "missing": 1, "extra": 1}
     assert memory.told.calls_saved == 0
     idle(stage)

@@ -113,10 +113,12 @@ async def test_a_stream_is_replayed() -> None:
 async def test_what_is_asked_all_the_same_is_compared_and_kept(answer: str, right: bool) -> None:
     memory, inner = Memory(Thought(serve=False)), InnerService()
     async with trio.open_nursery() as nursery:
-        asked = ask(nursery, stage_of(inner, memory, KEPT), a_call(key=b"k"))
+        call = a_call(key=b"k")
+        asked = ask(nursery, stage_of(inner, memory, KEPT), call)
         (await inner.next()).reply(text=answer)
         assert (await asked.reply()).cache == "miss"
     assert memory.learned == [right]
+    assert call.journal.semantic_right is right
     assert memory.kept == [b"k"]
 
 
@@ -125,10 +127,12 @@ async def test_prose_is_compared_by_what_it_says() -> None:
     memory, inner = Memory(Thought(serve=False)), InnerService()
     found = Found(a_reply(prose), "source", 1.0)
     async with trio.open_nursery() as nursery:
-        asked = ask(nursery, stage_of(inner, memory, found), a_call(key=b"k"))
+        call = a_call(key=b"k")
+        asked = ask(nursery, stage_of(inner, memory, found), call)
         (await inner.next()).reply(text=prose.replace("press the button", "press that button"))
         await asked.reply()
     assert memory.learned == [True]
+    assert call.journal.semantic_right is True
 
 
 async def test_an_entry_whose_answer_is_gone_is_dropped_and_asked() -> None:
@@ -162,11 +166,13 @@ async def test_what_is_not_looked_at(fields: dict[str, Any]) -> None:
 async def test_a_refresh_learns_and_is_given_nothing() -> None:
     memory, inner = Memory(Thought(serve=False, would_hit=False)), InnerService()
     async with trio.open_nursery() as nursery:
-        asked = ask(nursery, stage_of(inner, memory, KEPT), a_call(key=b"k", cache="refresh"))
+        call = a_call(key=b"k", cache="refresh")
+        asked = ask(nursery, stage_of(inner, memory, KEPT), call)
         (await inner.next()).reply(text="Eight.")
         await asked.reply()
     assert memory.may_serve is False
     assert memory.learned == [True]
+    assert call.journal.semantic_right is None  # nothing would have been given
 
 
 @pytest.mark.parametrize(("misled", "may_serve"), [(b"k", False), (b"another", True)])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aiorchd.store.call_rows import read_call
 from aiorchd.store.kinds import migrate
-from aiorchd.store.metrics_schema import COSTS, KINDS, METRICS, SAVINGS, SUMS
+from aiorchd.store.metrics_schema import COSTS, KINDS, METRICS, PROOFS, SAVINGS, SUMS
 from aiorchd.store.sums import read_sums
 
 
@@ -25,7 +25,7 @@ def test_an_older_file_is_brought_up_to_date_with_all_that_is_in_it(tmp_path: Pa
             "INSERT INTO series (number, unit, uid, model, provider, cache, error, operation, last_at) "
             "VALUES (1, 'u', 7, 'm', 'p', 'miss', '', '', 0)"
         )
-        names = [name for name in SUMS if name not in (*KINDS, *SAVINGS, *COSTS)]
+        names = [name for name in SUMS if name not in (*KINDS, *SAVINGS, *COSTS, *PROOFS)]
         old.execute(
             f"INSERT INTO hours (starts_at, series, {', '.join(names)}) VALUES (0, 1, {', '.join('3' for _ in names)})"
         )
@@ -41,6 +41,7 @@ def test_an_older_file_is_brought_up_to_date_with_all_that_is_in_it(tmp_path: Pa
     [tally] = sums.values()
     assert (tally.calls, tally.fallbacks, tally.hedges, tally.saved_tokens) == (3, 3, 0, 0)
     assert (found.saved_s, tally.saved_s) == (None, 0.0)
+    assert (tally.semantic_checks, tally.batch_questions, tally.batches) == (0, 0, 0.0)
     assert (found.cost_unknown_attempts, tally.attempts_unknown, tally.estimated_usd) == (0, 3, 0.0)
     assert connection.execute("PRAGMA user_version").fetchone() == (METRICS.version,)
     connection.close()

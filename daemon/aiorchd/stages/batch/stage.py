@@ -236,6 +236,7 @@ class Batch:
         for each in passengers:
             place, of = items.index(each.item) + 1, len(items)
             each.call.journal.queue_s += now - each.came_at
+            each.call.journal.batch_questions = len(passengers)
             each.call.journal.note(
                 now,
                 "batch",
@@ -337,6 +338,7 @@ class Batch:
             call.journal.queue_s += waited_s
             reply = await self._singles.instead(call, learned, "nobody came to be asked together with")
             return replace(reply, queue_s=reply.queue_s + waited_s)
+        call.journal.batch_left_out = True
         call.journal.note(trio.current_time(), "batch", f"is asked alone: {passenger.item.wrong}")
         reply = await self._singles.besides(call, learned)
         return with_share(flight, passenger, reply)
