@@ -120,6 +120,7 @@ async def test_a_burst_is_one_call_and_each_has_its_answer_its_share_and_its_row
         assert sum(row.cost_usd or 0 for row in rows) == pytest.approx(0.03 + 0.01 * checks)
         assert sum((row.input_tokens or 0) + (row.output_tokens or 0) for row in rows) == 28 + 12 * checks
         assert sum(row.attempts for row in rows) == 1 + checks
+        assert [row.batch_questions for row in rows] == [4, 4, 4, 4]
         assert all(any(note[1] == "batch" for note in (row.story or {})["notes"]) for row in rows)
         # What was answered together is kept like any other answer, and a hit is nothing shared.
         again = await it.burst("cats")

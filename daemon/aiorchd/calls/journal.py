@@ -110,6 +110,10 @@ class Journal(msgspec.Struct):
             self.attempts.extend(flown.attempts)
         self.queue_s += flown.queue_s
         self.provider_s += flown.provider_s
+        if flown.semantic_right is not None:
+            self.semantic_right = flown.semantic_right
+        if flown.batch_questions:
+            self.batch_questions, self.batch_left_out = flown.batch_questions, flown.batch_left_out
         if flown.throttled or flown.fallbacks or flown.hedges:
             self.throttled += flown.throttled
             self.fallbacks += flown.fallbacks

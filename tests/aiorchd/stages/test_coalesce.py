@@ -155,6 +155,7 @@ async def test_the_first_may_leave_and_the_next_pays_with_the_account(autojump_c
         )
         flying.queue_s, flying.provider_s, flying.throttled, flying.fallbacks = 0.5, 1.0, 2, 1
         flying.context_fallbacks, flying.filter_fallbacks, flying.hedges = 3, 4, 5
+        flying.batch_questions, flying.batch_left_out, flying.semantic_right = 6, True, False
         await trio.sleep(1)
         received.reply(cost_usd=0.5, attempts=1, queue_s=0.5, provider_s=1.5)
         second, third = [await one.reply() for one in stayers]
@@ -169,9 +170,11 @@ async def test_the_first_may_leave_and_the_next_pays_with_the_account(autojump_c
     assert [(attempt.number, attempt.began_s) for attempt in journal.attempts] == [(1, -0.5)]
     assert (journal.queue_s, journal.provider_s, journal.throttled, journal.fallbacks) == (0.5, 1.0, 2, 1)
     assert (journal.context_fallbacks, journal.filter_fallbacks, journal.hedges) == (3, 4, 5)
+    assert (journal.batch_questions, journal.batch_left_out, journal.semantic_right) == (6, True, False)
     for other in (first.journal, calls[1].journal):
         assert not other.attempts  # counted once
         assert other.throttled == 0
+        assert other.batch_questions == 0
     idle(service)
 
 
