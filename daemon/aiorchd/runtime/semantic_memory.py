@@ -35,6 +35,8 @@ STATE_VERSION: Final = 2
 """Of what was learned; another one is not taken, and it is learned again."""
 _STATE_EVERY_S: Final = 15.0
 """What a crash may take of what was learned: some 400 kB are written as often, while it learns."""
+_IDLE_LOOKUPS: Final = 500
+"""After so many that found something near and gave nothing, it is not said any more that answers are given."""
 _RECENT_SERVED: Final = 10_000
 _SLICE: Final = 25
 """So many entries are taken in or out before others have their turn: some tenths of a millisecond."""
@@ -160,6 +162,8 @@ class SemanticMemory:
         """Whether the rows of an earlier process are there."""
         self._changed = False
         self._state_due = 0.0
+        self._idle_lookups = 0
+        """Since the last one that was sure enough."""
         self._lookups = self._hits = self._would_hits = self._shadow_checks = self._vetoed = self._marked_wrong = 0
 
     # settings
@@ -242,6 +246,8 @@ class SemanticMemory:
             self._model.came_up(sureness)
         would_hit = may_serve and sureness is not None and sureness >= threshold
         self._would_hits += would_hit
+        if may_serve:
+            self._idle_lookups = 0 if would_hit else self._idle_lookups + 1
         serve = would_hit and self._proof.allowed and self._chance() >= self._section.shadow_share
         return Thought(
             scope, vector, words, nearest, row, likeness, sureness, threshold, None, would_hit, serve, self._era
@@ -364,6 +370,11 @@ class SemanticMemory:
             why = "still loading"
         elif not self._model.trained:
             why = f"still learning: {self._model.labels} of 200 compared answers are there"
+        elif verdict.allowed and self._idle_lookups >= _IDLE_LOOKUPS:
+            why = (
+                f"nothing was sure enough in the last {self._idle_lookups} looks that found something near: a probability of "
+                f"{self._model.threshold:.4f} is needed"
+            )
         else:
             why = verdict.why
         return SemanticStatistics(

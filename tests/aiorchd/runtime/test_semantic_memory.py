@@ -142,6 +142,24 @@ async def test_it_is_off_until_it_has_proved_itself_then_gives_answers_in_its_sc
         nursery.cancel_scope.cancel()
 
 
+async def test_that_nothing_is_sure_enough_any_more_is_told(arrays) -> None:
+    memory = memory_of(arrays)
+    async with trio.open_nursery() as nursery:
+        await loaded(nursery, memory)
+        await prove(memory)
+        memory._model.fitted(Weights(SURE.mean, SURE.scale, SURE.weights, -10.0))  # as if all had turned out wrong
+        for number in range(500):
+            assert memory.statistics().active, number
+            assert not (await think(memory, b"s", "tell me my account balance")).would_hit
+        told = memory.statistics()
+        assert not told.active
+        assert "nothing was sure enough in the last 500 looks" in told.why
+        memory._model.fitted(SURE)
+        assert (await think(memory, b"s", "tell me my account balance")).would_hit
+        assert memory.statistics().active
+        nursery.cancel_scope.cancel()
+
+
 async def test_wrong_ones_are_deleted_and_shut_it_off(arrays) -> None:
     log = Told()
     memory = memory_of(arrays, log=log, target_error_rate=0.02)
