@@ -47,6 +47,9 @@ class Disk:
     def put(self, answer: StoredAnswer) -> None:
         self.kept[answer.key] = answer
 
+    def drop(self, key: bytes) -> None:
+        self.kept.pop(key, None)
+
     async def delete(
         self,
         *,

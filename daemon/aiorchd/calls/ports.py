@@ -315,6 +315,10 @@ class AnswerStore(Protocol):
         """Queue an answer to be written within a second; dropped (and counted) when the queue is full."""
         ...
 
+    def drop(self, key: bytes) -> None:
+        """Have nothing under a key from now on, until something is put there. Cheap where surely nothing is."""
+        ...
+
     def touch(self, keys: Iterable[bytes]) -> None:
         """Count these as used now, though they were served from elsewhere. Cheap; a hint that may be lost."""
         ...

@@ -131,7 +131,8 @@ class Cache:
         self._strategy: Strategy = strategy
         self._memory = memory if strategy in ("memory", "hybrid") else None
         self._store = store if strategy in ("disk", "hybrid") else None
-        # Used or not, both keep what they hold for the day when they are used again: what is forgotten goes from both.
+        # Used or not, both keep what they hold for the day when they are used again: what is forgotten goes from both, and
+        # what is kept in one takes away what is older in the other.
         self._tiers = (memory, store)
         self._on = self._memory is not None or self._store is not None
         self.may_bring: Callable[[bytes], bool] = (
@@ -205,7 +206,7 @@ class Cache:
         if memory is None or store is None:
             return None
         stored = store.look(wanted.key)
-        return None if stored is None else self._brought(memory, wanted, self._kept_from(stored))
+        return None if stored is None else self._brought(memory, wanted, self._kept_from(store, stored))
 
     def _brought(self, memory: MemoryCache[Kept], wanted: Wanted, kept: Kept | None) -> Kept | None:
         now = self._wall_clock()
@@ -361,11 +362,13 @@ class Cache:
             self._busy -= 1
         if stored is None or (memory is not None and memory.epoch != epoch):
             return None
-        return self._kept_from(stored)
+        return self._kept_from(store, stored)
 
-    def _kept_from(self, stored: StoredAnswer) -> Kept | None:
+    def _kept_from(self, store: AnswerStore, stored: StoredAnswer) -> Kept | None:
         kept = kept_from_disk(stored)
-        self._unreadable += kept is None
+        if kept is None:
+            self._unreadable += 1
+            store.drop(stored.key)  # a call may look three times on its way
         return kept
 
     def _may_have(self, call: Call, kept: Kept, now: float) -> bool:
@@ -491,7 +494,11 @@ class Cache:
         if memory is not None:
             until = kept.expires_at + self._stale_of(call)
             memory.put(key, kept, size_bytes=kept.size_bytes, stored_at=now, expires_at=until)
-        if store is not None and not reply.simulated:
+        elif not reply.simulated and self._tiers[0].peek(key, now) is not None:
+            self._tiers[0].delete(key)
+        if reply.simulated:
+            return
+        if store is not None:
             store.put(
                 StoredAnswer(
                     key,
@@ -506,6 +513,8 @@ class Cache:
                     reply.cost_usd,
                 )
             )
+        elif self._tiers[1] is not None:
+            self._tiers[1].drop(key)
 
     def _to_memory(self, memory: MemoryCache[Kept], key: bytes, kept: Kept, stale_s: float) -> None:
         """Keep what was read from disk and is given."""

@@ -168,6 +168,14 @@ def drop_rows(connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
         connection.execute("DELETE FROM answers WHERE number = ?", (number,))
 
 
+def drop_keys(connection: sqlite3.Connection, keys: Sequence[bytes]) -> int:
+    """Delete the answers under these keys; returns how many there were."""
+    return sum(
+        connection.execute(f"DELETE FROM answers WHERE key IN ({_marks(part)})", part).rowcount  # noqa: S608
+        for part in _parts(keys)
+    )
+
+
 def mark_used(connection: sqlite3.Connection, keys: Sequence[bytes], now: float) -> None:
     """Note that these were read."""
     for part in _parts(keys):

@@ -28,6 +28,7 @@ from aiorchd.store.answer_rows import (
     Row,
     count_answers,
     drop_expired,
+    drop_keys,
     drop_rows,
     make_room,
     mark_used,
@@ -55,6 +56,7 @@ _OVERHEAD_BYTES: Final = 300
 _MAX_USED: Final = 4096
 _MAX_POISON: Final = 1024
 _MAX_FORGETTINGS: Final = 1024
+_MAX_UNWANTED: Final = 1 << 16
 _DELETE_STEP_S: Final = 0.03
 _TIDY_ROWS: Final = 200
 _SAMPLED: Final = 200
@@ -105,7 +107,9 @@ class AnswerBatch:
     used: tuple[bytes, ...]
     poisoned: tuple[int, ...]
     forgettings: tuple[Forgetting, ...]
+    unwanted: frozenset[bytes] = frozenset()
     refused: int = 0
+    unwanted_rows: int = 0
 
 
 class Answers:
@@ -121,10 +125,12 @@ class Answers:
         self._gathered_bytes = 0
         self._used: set[bytes] = set()
         self._poison: set[int] = set()
+        self._unwanted: set[bytes] = set()
         self._forgettings: list[Forgetting] = []
         # With the writer now:
         self._writing: dict[bytes, StoredAnswer] = {}
-        self._changes = 0  # deletions carried out and files replaced: what was read before may be gone
+        self._leaving: frozenset[bytes] = frozenset()
+        self._changes = 0  # batches written and files replaced: what was read before may be gone, or another one
         self._keys = KnownKeys()
         # What is shown:
         self._entries = 0
@@ -182,7 +188,8 @@ class Answers:
         return self._keys.has(key)
 
     def put(self, answer: StoredAnswer) -> None:
-        """Queue an answer to be written within a second; dropped (and counted) when the queue is full."""
+        """Queue an answer to be written within a second; dropped (and counted) when the queue is full, and an older one with
+        it."""
         if self._bounds.max_entries <= 0:
             return
         key, gathered, size = answer.key, self._gathered, _size_of(answer)
@@ -191,6 +198,7 @@ class Answers:
         gathered_bytes = self._gathered_bytes + size
         if len(gathered) >= MAX_QUEUED or gathered_bytes > MAX_QUEUED_BYTES or size > self._bounds.max_bytes // 4:
             self._dropped += 1
+            self.drop(key)
             return
         self._keys.add(key)
         if not gathered:
@@ -199,6 +207,21 @@ class Answers:
         self._gathered_bytes = gathered_bytes
         if len(gathered) >= _HURRY_QUEUED or gathered_bytes >= _HURRY_BYTES:
             self._writer.wake(hurry=True)
+
+    def drop(self, key: bytes) -> None:
+        """Have nothing under a key from now on, until something is put there; gone from the disk within a second. Costs nothing
+        where surely nothing is."""
+        if key not in self._gathered and key not in self._writing and self._keys.lacks(key):
+            return
+        self._ungather(key)
+        self._writing.pop(key, None)  # hidden, as by `delete`
+        if len(self._unwanted) >= _MAX_UNWANTED:  # the disk has not taken any for long: as in `delete`
+            forgetting = Forgetting()
+            forgetting.listed = True
+            self._forgettings.append(forgetting)
+            self._unwanted.clear()
+        self._unwanted.add(key)
+        self._writer.wake()
 
     def touch(self, keys: Iterable[bytes]) -> None:
         """Count these as used now, though they were served from elsewhere. Cheap; a hint that may be lost."""
@@ -305,15 +328,18 @@ class Answers:
     @property
     def waiting(self) -> bool:
         """Whether anything is to be written. Uses alone wait for company."""
-        return bool(self._gathered or self._forgettings or self._poison)
+        return bool(self._gathered or self._forgettings or self._poison or self._unwanted)
 
     def collect(self) -> AnswerBatch | None:
         """Hand over what is gathered."""
         self._keys.read_if_due((*self._gathered, *self._writing))
         forgettings = tuple(forgetting for forgetting in self._forgettings if not forgetting.of_everything)
-        if not (self._gathered or self._used or self._poison or forgettings):
+        if not (self._gathered or self._used or self._poison or self._unwanted or forgettings):
             return None
-        batch = AnswerBatch(tuple(self._gathered.values()), tuple(self._used), tuple(self._poison), forgettings)
+        self._leaving, self._unwanted = frozenset(self._unwanted), set()
+        batch = AnswerBatch(
+            tuple(self._gathered.values()), tuple(self._used), tuple(self._poison), forgettings, self._leaving
+        )
         self._writing, self._gathered, self._gathered_bytes = self._gathered, {}, 0
         self._used = set()
         return batch
@@ -322,6 +348,7 @@ class Answers:
         """Delete what is to be deleted, write what was put, and make room for it."""
         until = time.monotonic() + _DELETE_STEP_S
         drop_rows(connection, work.poisoned)
+        work.unwanted_rows = drop_keys(connection, tuple(work.unwanted))
         for forgetting in work.forgettings:
             forgetting.delete(connection, until)
         bounds, now = self._bounds, self._wall_clock()
@@ -338,17 +365,21 @@ class Answers:
         self._written += len(work.answers) - work.refused
         self._dropped += work.refused
         self._poison.difference_update(work.poisoned)
+        self._leaving = frozenset()
+        self._deleted += work.unwanted_rows
+        self._changes += 1
         for forgetting in work.forgettings:
             before = len(forgetting.removed)
             forgetting.committed()
             self._deleted += len(forgetting.removed) - before
             if forgetting.finished:
                 self._forgettings.remove(forgetting)
-                self._changes += 1
 
     def failed(self, work: AnswerBatch, fault: FileFault) -> None:
         """Nothing of the batch is on disk: keep it for the next round, as far as there is room."""
         hidden, self._writing = self._writing, {}
+        self._unwanted |= self._leaving
+        self._leaving = frozenset()
         for forgetting in work.forgettings:
             forgetting.attempted.set()
         if fault.kind in (FaultKind.REFUSED, FaultKind.DEFECT):
@@ -383,6 +414,7 @@ class Answers:
         self._deleted += self._entries
         self._entries = 0
         self._poison.clear()
+        self._unwanted.clear()
         self._changes += 1
         self._keys.read_anew((*self._gathered, *self._writing))
         for forgetting in self._forgettings:
@@ -423,6 +455,8 @@ class Answers:
 
     def _checked(self, key: bytes, row: Row) -> StoredAnswer | None:
         """Give what was read, unless it is damaged or forgotten."""
+        if key in self._unwanted or key in self._leaving:
+            return None
         if row.answer is None:
             if row.number not in self._poison and len(self._poison) < _MAX_POISON:
                 self._poisoned += 1

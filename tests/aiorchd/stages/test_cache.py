@@ -82,6 +82,9 @@ class Disk:
         self.puts.append(answer)
         self.rows[answer.key] = answer
 
+    def drop(self, key: bytes) -> None:
+        self.rows.pop(key, None)
+
     def touch(self, keys: Iterable[bytes]) -> None:
         self.touched.extend(keys)
 
@@ -584,6 +587,8 @@ async def test_a_body_that_makes_no_sense_is_not_brought(house: House, at_once: 
     house.memory.clear()
     house.disk.rows[KEY] = replace(house.disk.rows[KEY], body=b"nonsense")
     assert await bring(house.cache, WANTED, at_once) is None
+    assert await bring(house.cache, WANTED, at_once) is None
+    assert not await house.knows()
     assert house.cache.statistics().unreadable == 1
 
 
@@ -744,6 +749,36 @@ async def test_what_is_forgotten_while_a_tier_is_not_used_does_not_come_back(
     assert await house.cache.forget(**marks) == 1
     house.cache = house.rebuilt("hybrid")
     assert not await house.knows()
+
+
+@pytest.mark.parametrize("strategy", ["memory", "disk"])
+async def test_what_is_renewed_while_a_tier_is_not_used_is_not_older_when_it_is(house: House, strategy: str) -> None:
+    await house.ask(id="older")
+    house.cache = house.rebuilt(strategy)
+    await house.ask(id="newer", cache="refresh")
+    house.cache = house.rebuilt("hybrid")
+    assert (await house.ask()).text == "from newer"
+    house.memory.clear()
+    found = [await house.ask(cache="only")] if await house.knows() else []
+    assert [reply.text for reply in found] in ([], ["from newer"])
+
+
+@pytest.mark.parametrize("tier", ["memory", "disk"])
+async def test_what_is_renewed_in_one_tier_by_a_call_takes_the_older_from_the_other(house: House, tier: str) -> None:
+    await house.ask(id="older")
+    await house.ask(id="newer", cache="refresh", tier=tier)
+    assert (await house.ask(cache="only")).text == "from newer"
+    house.memory.clear()
+    assert await house.knows() == (tier == "disk")
+
+
+async def test_a_simulated_answer_takes_no_true_one_from_the_disk(house: House) -> None:
+    await house.ask(id="true")
+    house.inner.answer = lambda _: a_reply(simulated=True)
+    house.cache = house.rebuilt("memory")
+    await house.ask(cache="refresh")
+    house.cache = house.rebuilt("disk")
+    assert (await house.ask(cache="only")).text == "from true"
 
 
 async def test_what_is_forgotten_while_it_is_read_does_not_come_back(house: House) -> None:

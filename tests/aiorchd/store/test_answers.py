@@ -18,7 +18,7 @@ from store_values import NOON, StandingClock, StillWriter, a_key, an_answer
 
 from aiorchd.calls.ports import StoredAnswer
 from aiorchd.core.brief_wait import BriefWait
-from aiorchd.store.answer_rows import checksum_of
+from aiorchd.store.answer_rows import Row, checksum_of, read_answer
 from aiorchd.store.answers import MAX_QUEUED, MAX_QUEUED_BYTES, AnswerBatch, AnswerBounds, Answers
 from aiorchd.store.cache_schema import CACHE
 from aiorchd.store.database import DatabaseFile
@@ -563,6 +563,117 @@ async def test_a_deletion_that_comes_while_an_answer_is_read_wins(answers: Answe
     assert found == [None]
 
 
+def carry_out_all(answers: Answers) -> None:
+    batch = answers.collect()
+    assert batch is not None
+    carry_out(answers, batch)
+
+
+async def get_while(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], None]
+) -> StoredAnswer | None:
+    """Read answer 1; between its row being read and being looked at, ``meanwhile`` happens."""
+    was_read = threading.Event()
+
+    def read_and_tell(connection: sqlite3.Connection, key: bytes) -> Row | None:
+        row = read_answer(connection, key)
+        was_read.set()
+        return row
+
+    monkeypatch.setattr("aiorchd.store.answers.read_answer", read_and_tell)
+    found: list[StoredAnswer | None] = []
+
+    async def get() -> None:
+        found.append(await answers.get(a_key(1)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(get)
+        await trio.testing.wait_all_tasks_blocked()
+        assert was_read.wait(10)
+        meanwhile()
+    return found[0]
+
+
+def damage(answers: Answers) -> None:
+    answers.file.transact(lambda connection: connection.execute("UPDATE answers SET model = 'another'"))
+
+
+async def test_a_damaged_row_is_counted_once_though_it_was_read_before_it_went(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers.put(an_answer(1))
+    carry_out_all(answers)
+    damage(answers)
+    assert await answers.get(a_key(1)) is None
+    assert await get_while(answers, monkeypatch, lambda: carry_out_all(answers)) is None
+    assert answers.statistics()["poisoned"] == 1
+    assert not answers.waiting  # or else it would be the next answer that gets its number which goes
+
+
+async def test_an_answer_in_the_place_of_a_damaged_one_is_not_taken_for_it(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers.put(an_answer(1))
+    carry_out_all(answers)
+    damage(answers)
+
+    def renew() -> None:
+        answers.put(an_answer(1, body=b"new"))
+        carry_out_all(answers)
+
+    found = await get_while(answers, monkeypatch, renew)
+    assert found is not None
+    assert found.body == b"new"
+    assert answers.statistics()["poisoned"] == 0
+
+
+async def test_what_is_dropped_is_gone_wherever_it_is_and_does_not_come_back(answers: Answers) -> None:
+    for number in (1, 2):
+        answers.put(an_answer(number))
+    carry_out_all(answers)
+    answers.drop(a_key(1))
+    assert answers.waiting
+    assert await answers.get(a_key(1)) is None
+    assert await answers.get(a_key(2)) is not None
+    answers.put(an_answer(1, body=b"second"))  # put after that: it stays, though both go in one batch
+    batch = answers.collect()
+    assert batch is not None
+    found = await answers.get(a_key(1))
+    assert found is not None
+    assert found.body == b"second"
+    answers.drop(a_key(1))  # while it is being written
+    carry_out(answers, batch)
+    assert await answers.get(a_key(1)) is None
+    refused = answers.collect()
+    assert refused is not None
+    assert await answers.get(a_key(1)) is None
+    answers.failed(refused, FileFault(FaultKind.FULL, "disk is full"))
+    assert await answers.get(a_key(1)) is None
+    carry_out_all(answers)
+    assert await answers.get(a_key(1)) is None
+    assert not answers.waiting
+    assert answers.statistics()["entries"] == 1
+    assert answers.statistics()["deleted"] == 2
+
+
+async def test_what_cannot_be_kept_takes_away_what_is_older(answers: Answers) -> None:
+    answers.put(an_answer(1))
+    carry_out_all(answers)
+    answers.reconfigure(AnswerBounds(max_bytes=4000))
+    answers.put(an_answer(1, body=bytes(2000)))
+    assert answers.statistics()["dropped"] == 1
+    assert await answers.get(a_key(1)) is None
+
+
+async def test_many_drops_that_the_disk_refuses_end_in_clearing_it(answers: Answers) -> None:
+    for number in range(2**16 + 1):
+        answers.drop(a_key(number))
+    assert answers.wants_new_file
+    answers.file.renew(keep=False)
+    answers.renewed(None)
+    assert not answers.waiting
+
+
 async def test_many_deletions_that_the_disk_refuses_end_in_clearing_it(answers: Answers) -> None:
     answers.file.note(FileFault(FaultKind.FULL, "disk is full"))
     for number in range(1025):
@@ -623,6 +734,11 @@ async def test_what_nobody_asked_before_does_not_wait_for_the_disk(opened: Opene
             assert number % 2 or store.answers.likely(digest_of(number))
         assert sum(store.answers.likely(digest_of(number)) for number in range(1, 5000, 2)) < 100
         assert told(store)["spared"] - spared >= 2400
+        # To drop what was never there takes no disk.
+        for number in range(1, 5000, 2):
+            if not store.answers.likely(digest_of(number)):
+                store.answers.drop(digest_of(number))
+        assert not store.answers.waiting
         # What is put is there, gathered and written; what is forgotten is gone.
         store.answers.put(under_digest(1))
         assert await store.answers.get(digest_of(1)) == under_digest(1)
