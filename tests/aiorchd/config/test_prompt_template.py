@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from aiorchd.config.prompt_template import MOST_CHARACTERS, PromptTemplate, TemplateError
+from aiorchd.config.prompt_template import PromptTemplate, TemplateError
+from aiorchd.config.template_sizes import MOST_CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -73,9 +74,10 @@ def test_what_is_no_template(source: str, told: str) -> None:
         ("{{ input.a.__init__.__globals__ }}", {"a": "canary"}, "is missing"),
         ("{{ input.l.append(1) }}", {"l": []}, "missing"),
         ("{{ input.a.format(1) }}", {"a": "{0.__class__}"}, "missing"),
-        ("{{ 'x' * input.n }}", {"n": 10**10}, "repeated too often"),
+        ("{{ 'x' * input.n }}", {"n": 10**10}, "* would make too much"),
         ("{{ input.n ** input.n }}", {"n": 10**6}, "powers"),
         ("{{ input.s }}{{ input.s }}", {"s": "x" * (MOST_CHARACTERS // 2 + 1)}, "the most is"),
+        ("{{ input.a | truncate(2) }}", {"a": "canary"}, "cannot be filled in: AssertionError."),
         ("{% for x in range(1000000000) %}{% endfor %}", {}, "cannot be filled in: OverflowError."),
     ],
 )
