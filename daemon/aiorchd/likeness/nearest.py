@@ -29,16 +29,16 @@ MANY: Final = 4_096
 """From so many on codes are used: to compare all would take longer."""
 _CODES_AHEAD: Final = 8
 """Codes are begun when there are so many times fewer: those of all that are there are made in one go."""
-CANDIDATES: Final = 400
+CANDIDATES: Final = 256
 """About so many at most are compared by their vectors, which lie far apart in memory: the dearest part of a search. Fewer while
-fewer than 25,600 are there: one in `_ONE_OF`, and `_FEWEST`. All that are as near as a sample says are taken, half as many to
+fewer than 20,480 are there: one in `_ONE_OF`, and `_FEWEST`. All that are as near as a sample says are taken, half as many to
 twice as many. On CLINC150, by how many questions were kept and in which order, the nearest was left
 out for one or two of 1000 (five at most), and for hardly any that had one with a cosine of 0.5."""
-_ONE_OF: Final = 64
-_FEWEST: Final = 160
+_ONE_OF: Final = 80
+_FEWEST: Final = 128
 _SAMPLED: Final = 8
 """Where the limit of distance lies is told by one place of so many."""
-BLOCKS_A_STEP: Final = 8
+BLOCKS_A_STEP: Final = 4
 """Between two pauses, with `_WORDS_A_STEP` in a code; fewer where codes are longer."""
 _WORDS_A_STEP: Final = 4
 _WORD_BITS: Final = 64

@@ -22,6 +22,9 @@ from aiorchd.store.writer import Waker
 MAX_QUEUED: Final = 4096
 LOAD_TIMEOUT_S: Final = 60.0
 _TIDY_ROWS: Final = 200
+_COUNTED_AGAIN: Final = 64
+"""Entries are counted when as many have been put as one in so many of the bound, for to count them is to read a whole index:
+some milliseconds among a hundred thousand. So many may be too many for a while."""
 _LOADED_AT_ONCE: Final = 100
 """More would be held in memory twice, and keep the interpreter from the loop for longer."""
 _STATE: Final = "model"
@@ -53,6 +56,10 @@ class SemanticRows:
         self._counts: dict[bytes, tuple[int, int]] = {}
         self._state: bytes | None = None
         self._dropped = 0
+        self._room: int | None = None
+        """How many more may be put before they are counted; None: they are counted next time. Of the worker thread only, and so
+        is the bound by which it was found."""
+        self._bound = max_entries
 
     async def load_state(self) -> bytes | None:
         """Read what was learned; None when there is nothing or the disk fails."""
@@ -137,6 +144,8 @@ class SemanticRows:
             part = work.deleted[start : start + _KEYS_PER_STATEMENT]
             marks = ",".join("?" * len(part))
             connection.execute(f"DELETE FROM semantic_entries WHERE key IN ({marks})", part)  # noqa: S608
+        if self._room is not None:
+            self._room -= len(work.entries)
         insert_many(connection, _INSERT, len(_COLUMNS), [_row(one) for one in in_short_turns(work.entries)], _UPSERT)
         connection.executemany("UPDATE semantic_entries SET right = ?, wrong = ? WHERE key = ?", work.counts)
         if work.state is not None:
@@ -159,17 +168,25 @@ class SemanticRows:
 
     def tidy(self, connection: sqlite3.Connection) -> bool:
         """Delete the oldest entries beyond the bound, and those whose answers are gone."""
-        ((over,),) = connection.execute("SELECT count(*) - ? FROM semantic_entries", (self._max_entries,))
+        bound = self._max_entries
+        if self._room is not None and self._room >= 0 and bound == self._bound:
+            return False
+        ((over,),) = connection.execute("SELECT count(*) - ? FROM semantic_entries", (bound,))
+        self._bound, self._room = bound, max(-over, bound // _COUNTED_AGAIN)
         if over <= 0:
             return False
         connection.execute(
             "DELETE FROM semantic_entries WHERE number IN (SELECT number FROM semantic_entries ORDER BY number LIMIT ?)",
             (min(over, _TIDY_ROWS),),
         )
-        return bool(over > _TIDY_ROWS)
+        if over > _TIDY_ROWS:
+            self._room = None
+            return True
+        return False
 
-    def renewed(self, fault: FileFault | None) -> None:
+    def renewed(self, fault: FileFault | None) -> None:  # noqa: ARG002 - whatever the reason
         """Another file: what is in memory is written when it changes again."""
+        self._room = None
 
 
 def _row(one: SemanticEntry) -> tuple[object, ...]:

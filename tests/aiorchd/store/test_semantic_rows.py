@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -9,6 +11,7 @@ from store_values import StandingClock
 
 from aiorchd.calls.ports import SemanticEntry
 from aiorchd.store.opening import Store, open_store
+from aiorchd.store.semantic_rows import SemanticBatch
 
 
 def an_entry(number: int) -> SemanticEntry:
@@ -74,6 +77,34 @@ async def test_the_oldest_beyond_the_bound_go(tmp_path: Path) -> None:
             await store.flush()
         entries, _ = await read(store)
         assert [entry.key for entry in entries] == [bytes([3]), bytes([4])]
+
+
+async def test_they_are_counted_now_and_then_and_the_bound_is_held_all_the_same(tmp_path: Path) -> None:
+    counted: list[str] = []
+    async with opened(tmp_path, semantic_entries=640) as store:
+        rows = store.semantic
+
+        def round_of(connection: sqlite3.Connection, entries: int, start: int) -> int:
+            work = SemanticBatch((), tuple(many(start, entries)), None, ())
+            rows.write(connection, work)
+            connection.set_trace_callback(
+                lambda statement: counted.append(statement) if "count(*)" in statement else None
+            )
+            while rows.tidy(connection):
+                pass
+            connection.set_trace_callback(None)
+            return int(connection.execute("SELECT count(*) FROM semantic_entries").fetchone()[0])
+
+        def many(start: int, entries: int) -> list[SemanticEntry]:
+            return [replace(an_entry(0), key=number.to_bytes(2)) for number in range(start, start + entries)]
+
+        kept = [rows.file.transact(partial(round_of, entries=5, start=5 * number)) for number in range(200)]
+        rows.reconfigure(100)
+        lowered = rows.file.transact(partial(round_of, entries=0, start=0))
+    assert kept[:128] == [5 * (number + 1) for number in range(128)]
+    assert max(kept) <= 640 + 640 // 64 + 5
+    assert lowered == 100
+    assert 5 < len(counted) < 40  # of 201 rounds
 
 
 async def test_many_are_read_in_parts(tmp_path: Path) -> None:
