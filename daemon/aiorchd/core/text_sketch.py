@@ -6,7 +6,8 @@ negators, question words and content words told apart. Comparing two sketches gi
 one verdict that no model may overrule: `Difference.vetoed`, which holds when the questions differ in one of the ways that
 change the meaning and leave the words nearly the same.
 
-The lists are English. Of other languages numbers, order and substitution are seen, negators and opposites are not.
+The lists are English (`core.english_words`). Of other languages numbers, order and substitution are seen, negators and opposites
+are not.
 """
 
 from __future__ import annotations
@@ -18,166 +19,40 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
+from aiorchd.core.english_words import (
+    DIRECTIONAL,
+    MEASURES,
+    NEGATORS,
+    NUMBER_WORDS,
+    OPPOSITES,
+    QUESTION_WORDS,
+    RELATIONS,
+    STOP_WORDS,
+    SYMBOLS,
+    WH_CONTRACTED,
+)
+
 MAX_WORDS: Final = 400
 """Longer questions have no sketch: a mean of so many words says nothing any more."""
 
 _TOKEN: Final = re.compile(r"[+\-]?\d[\d.,:/]*\d|[+\-]?\d|[^\W\d_]+(?:['’][^\W\d_]+)*|[%°$€£¥<>=+*/^~-]")
 
 
-def _hashed(words: str) -> frozenset[int]:
-    return frozenset(crc32(word.encode()) for word in words.split())
+def _hashed(words: Iterable[str]) -> frozenset[int]:
+    return frozenset(crc32(word.encode()) for word in words)
 
 
-_STOP_WORDS: Final = frozenset(
-    (
-        "a an the this that these those some any i me my mine we us our you your yours he him his she her it its they them "
-        "their is am are was were be been being do does did doing have has had having can could will would shall should may "
-        "might must of to in on at for from by with about as into onto and or but so if then than there here please kindly "
-        "pls plz just really very also hey hi hello ok okay um uh well now want need like know tell let lets see get got give "
-        "gimme show find explain say go going gonna wanna help thanks thank sure i'm i'd i'll i've it's that's there's let's "
-        "you're what's who's where's how's when's whats hows what which who whom whose when where why how up out"
-    ).split()
-)
-_NEGATORS: Final = frozenset(
-    (
-        "no not none never nobody nothing nowhere neither nor cannot cant dont doesnt didnt isnt arent wasnt werent wont "
-        "wouldnt shouldnt couldnt hasnt havent hadnt aint mustnt neednt without "
-        "except excluding besides unless hardly barely lacks lacking "
-        "fail fails refuse avoid instead"
-    ).split()
-)
-_QUESTION_WORDS: Final = frozenset("what which who whom whose when where why how".split())
-_WH_CONTRACTED: Final[Mapping[str, str]] = {
-    word + suffix: word for word in _QUESTION_WORDS for suffix in ("'s", "s", "'d", "'re", "'ll")
-}
-_NUMBER_WORDS: Final[Mapping[str, str]] = {
-    word: str(value)
-    for value, words in enumerate(
-        (
-            "zero . two,twice,second,double three,third,thrice,triple four,fourth five,fifth six,sixth seven,seventh "
-            "eight,eighth nine,ninth ten,tenth eleven,eleventh twelve,twelfth thirteen fourteen fifteen sixteen seventeen "
-            "eighteen nineteen twenty"
-        ).split()
-    )
-    for word in words.split(",")
-    if word != "."
-} | {
-    "thirty": "30",
-    "forty": "40",
-    "fifty": "50",
-    "sixty": "60",
-    "seventy": "70",
-    "eighty": "80",
-    "ninety": "90",
-    "hundred": "100",
-    "thousand": "1000",
-    "million": "1000000",
-    "billion": "1000000000",
-    "half": "0.5",
-    "quarter": "0.25",
-    "dozen": "12",
-    "first": "1st",
-    "once": "1x",
-}
-_MEASURES: Final = frozenset(
-    (
-        "mm cm m km millimeter centimeter meter kilometer metre kilometre "
-        "inch foot feet yard mile mg g kg gram kilogram ounce oz "
-        "lb lbs pound ton tonne ml l liter litre gallon pint quart cup tablespoon teaspoon tbsp tsp celsius fahrenheit kelvin "
-        "ms millisecond microsecond second minute hour day week weekday weekend month quarter year decade century am pm "
-        "usd eur gbp jpy "
-        "dollar euro yen peso rupee cent percent % ° $ € £ ¥ bit byte kb mb gb tb kib mib gib "
-        "kilobyte megabyte gigabyte terabyte "
-        "watt kilowatt volt amp hertz mhz ghz mph kph acre hectare monday tuesday wednesday thursday friday saturday sunday "
-        "january february march april june july august september october november december spring summer autumn fall winter "
-        "morning afternoon evening night noon midnight today tomorrow yesterday tonight daily weekly monthly yearly annual hourly"
-    ).split()
-)
-_SYMBOLS: Final = frozenset("%°$€£¥<>=+*/^~-")
-_OPPOSITES: Final = (
-    "on off",
-    "in,into,inside out,outside",
-    "up,upward down,downward",
-    "before,prior,earlier after,later,following",
-    "above,over below,under,beneath",
-    "more,most,greater,greatest less,least,fewer,fewest",
-    "max,maximum,highest,largest,biggest,longest min,minimum,lowest,smallest,shortest",
-    "high,higher low,lower",
-    "big,bigger,large,larger small,smaller,little",
-    "long,longer short,shorter",
-    "fast,faster,fastest,quick slow,slower,slowest",
-    "cheap,cheaper,cheapest,inexpensive expensive,pricey,costly",
-    "best,better,good,great worst,worse,bad,poor",
-    "hot,hotter,hottest,warm,warmer cold,colder,coldest,cool,cooler",
-    "old,older,oldest new,newer,newest,young,younger",
-    "first,earliest last,latest,final",
-    "start,begin,resume stop,end,finish,halt,pause",
-    "open,opening close,closing,shut",
-    "enable,activate,allow,permit disable,deactivate,forbid,block,deny",
-    "lock unlock",
-    "install uninstall",
-    "increase,raise,increasing decrease,lower,reduce,decreasing",
-    "add,insert,include remove,delete,exclude,drop",
-    "buy,purchase sell",
-    "send,sent receive,received",
-    "push pull",
-    "import export",
-    "upload download",
-    "encrypt decrypt",
-    "encode decode",
-    "compress decompress,uncompress",
-    "connect,attach disconnect,detach",
-    "accept,approve reject,decline",
-    "win,won lose,lost",
-    "borrow,borrowed lend,lent",
-    "deposit withdraw,withdrawal",
-    "debit credit",
-    "arrive,arrival,arriving depart,departure,leave,leaving",
-    "male,man,men,boy,father,husband female,woman,women,girl,mother,wife",
-    "left right",
-    "north south",
-    "east west",
-    "true,correct,valid false,incorrect,invalid,wrong",
-    "always never",
-    "all,every,both none,neither",
-    "safe,legal,possible,likely,happy,able unsafe,illegal,impossible,unlikely,unhappy,unable",
-    "with without",
-    "from,since to,until,till",
-    "public private",
-    "increase decrease",
-    "gain,profit loss",
-    "pass,succeed,success fail,failure",
-    "hire,hired fire,fired",
-    "mute unmute",
-    "show hide",
-    "many,multiple,plural single,singular",
-    "synonym antonym",
-    "ascending descending",
-    "import,imports export,exports",
-    "sunrise sunset",
-    "input output",
-    "read write",
-    "encrypted unencrypted",
-    "paid unpaid",
-    "answer ask",
-    "give take",
-    "forward backward",
-    "like,love dislike,hate",
-)
 _SIDES: Final[Mapping[int, tuple[int, int]]] = {
     crc32(word.encode()): (number, side)
-    for number, pair in enumerate(_OPPOSITES)
+    for number, pair in enumerate(OPPOSITES)
     for side, words in enumerate(pair.split())
     for word in words.split(",")
 }
-_RELATIONS: Final = _hashed("to from than over before after versus vs until till for by into onto")
+_RELATIONS: Final = _hashed(RELATIONS)
 _RELATED_WORDS: Final = 3
 """So far from a relation a word may be to be a side of it."""
-_STOP_HASHES: Final = frozenset(crc32(word.encode()) for word in _STOP_WORDS)
-_DIRECTIONAL: Final = _hashed("from to since until till in out into inside outside on off with without up over")
-"""Opposites that are also the smallest of words; they count only where nothing else of the sentence differs."""
-
-
+_STOP_HASHES: Final = _hashed(STOP_WORDS)
+_DIRECTIONAL: Final = _hashed(DIRECTIONAL)
 _SUFFIXES: Final = ("ing", "ed", "s")
 
 
@@ -209,19 +84,19 @@ def _stem(word: str) -> str:
 def _read(token: str) -> tuple[int, int | None, _More | None]:
     """Give the hash of a word, that of its stem where it is content, and what else it is, where it is anything else."""
     digits = not token.isalpha() and any(map(str.isdigit, token))
-    number = token if digits else _NUMBER_WORDS.get(token)
+    number = token if digits else NUMBER_WORDS.get(token)
     if number is not None:
         hashed = crc32(number.replace(",", "").lstrip("+").encode())
         return hashed, hashed, _NUMBER
     stem = _stem(token)
     hashed = crc32(token.encode())
-    negates = token in _NEGATORS or token.endswith("n't")
-    measure = crc32(stem.encode()) if not negates and (token in _MEASURES or stem in _MEASURES) else None
-    question_word = _WH_CONTRACTED.get(token, token if token in _QUESTION_WORDS else None)
+    negates = token in NEGATORS or token.endswith("n't")
+    measure = crc32(stem.encode()) if not negates and (token in MEASURES or stem in MEASURES) else None
+    question_word = WH_CONTRACTED.get(token, token if token in QUESTION_WORDS else None)
     meant = None
-    if token in _SYMBOLS:
+    if token in SYMBOLS:
         meant = hashed
-    elif token not in _STOP_WORDS and token not in _NEGATORS and question_word is None:
+    elif token not in STOP_WORDS and token not in NEGATORS and question_word is None:
         meant = crc32(stem.encode())
     if not negates and measure is None and question_word is None:
         return hashed, meant, None
@@ -231,7 +106,7 @@ def _read(token: str) -> tuple[int, int | None, _More | None]:
 _NUMBER: Final = _More(number=True)
 _LISTED: Final[Mapping[str, tuple[int, int | None, _More | None]]] = {
     word: _read(word)
-    for word in {*_NUMBER_WORDS, *_NEGATORS, *_MEASURES, *_SYMBOLS, *_STOP_WORDS, *_QUESTION_WORDS, *_WH_CONTRACTED}
+    for word in {*NUMBER_WORDS, *NEGATORS, *MEASURES, *SYMBOLS, *STOP_WORDS, *QUESTION_WORDS, *WH_CONTRACTED}
 }
 """Of every word that stands in a list above."""
 
@@ -245,7 +120,7 @@ def _read_unlisted(token: str) -> tuple[int, int | None, _More | None]:
     if stem == token:
         return hashed, hashed, None
     meant = crc32(stem.encode())
-    return hashed, meant, _More(measure=meant) if stem in _MEASURES else None
+    return hashed, meant, _More(measure=meant) if stem in MEASURES else None
 
 
 class TextSketch(NamedTuple):

@@ -17,11 +17,9 @@ import itertools
 import math
 from array import array
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgpack
-import msgspec
 import trio
 
 from aiorchd.calls.ports import Arrays, NearestVectors, SemanticEntry, SemanticStore
@@ -29,6 +27,7 @@ from aiorchd.config.schema import SemanticCache
 from aiorchd.core.parted_dict import PartedDict
 from aiorchd.core.semantic_model import Neighbourhood, Proof, Row, SemanticModel, features
 from aiorchd.core.text_sketch import TextSketch, difference, sketch
+from aiorchd.runtime.semantic_records import Entry, SemanticStatistics, Thought
 
 NEIGHBOURS: Final = 6
 STATE_VERSION: Final = 2
@@ -40,71 +39,6 @@ _IDLE_LOOKUPS: Final = 500
 _RECENT_SERVED: Final = 10_000
 _SLICE: Final = 25
 """So many entries are taken in or out before others have their turn: some tenths of a millisecond."""
-
-
-class Entry(msgspec.Struct, gc=False, eq=False):
-    """A kept question. It refers to nothing that could refer back, so the search for garbage passes it by."""
-
-    number: int
-    key: bytes
-    scope: bytes
-    sketch: bytes
-    mark: bytes
-    source_id: str
-    uid: int
-    right: int
-    wrong: int
-
-
-class Thought(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """What was found out about a question before the model is asked. ``nearest`` is the entry whose answer might serve,
-    ``row`` what the model looked at (None: vetoed, or there is no entry), ``likeness`` the cosine, ``sureness`` the
-    probability that its answer is right, ``threshold`` what was needed. ``would_hit`` says that it is enough, ``serve`` that
-    it is to be given. ``era`` counts the embedders there were before: `learn` takes nothing from under another one."""
-
-    scope: bytes
-    vector: bytes
-    sketch: TextSketch
-    nearest: Entry | None = None
-    row: Row | None = None
-    likeness: float = 0.0
-    sureness: float | None = None
-    threshold: float = 1.0
-    veto: str | None = None
-    would_hit: bool = False
-    serve: bool = False
-    era: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SemanticStatistics:
-    """``active`` tells whether answers are given, ``why`` not; ``entries`` are kept in ``scopes``. ``labels`` are pairs whose
-    answers were compared. Since the start: ``lookups``, ``hits``, ``would_hits`` (hits among them), ``shadow_checks`` of those
-    that asked the model anyway, ``vetoed`` lookups, ``marked_wrong`` by a caller, ``shut_off``. Of the last ``checked``,
-    ``wrong`` were: ``error_rate``, with 95 % confidence between ``error_low`` and ``error_high``. ``embedder`` is the model
-    that makes the vectors, None for the one that is installed here."""
-
-    enabled: bool
-    active: bool
-    why: str
-    embedder: str | None
-    entries: int
-    scopes: int
-    labels: int
-    target_error_rate: float
-    threshold: float
-    lookups: int
-    would_hits: int
-    hits: int
-    shadow_checks: int
-    vetoed: int
-    marked_wrong: int
-    shut_off: int
-    checked: int
-    wrong: int
-    error_rate: float | None
-    error_low: float | None
-    error_high: float | None
 
 
 class Log(Protocol):

@@ -51,7 +51,7 @@ class Entry(Protocol):
 
 
 class Thought(Protocol):
-    """What is known of a call before the model is asked; see `runtime.semantic_memory.Thought`."""
+    """What is known of a call before the model is asked; see `runtime.semantic_records.Thought`."""
 
     nearest: Any
     row: Any
