@@ -117,7 +117,8 @@ class Nearest:
                 return found
 
     def steps(self, vector: bytes, count: int) -> Generator[None, None, list[tuple[int, float]]]:
-        """Search like `search`, and pause about every millisecond. What is put in or taken out in a pause is found or not."""
+        """Search like `search`, and pause after some tenths of a millisecond each. What is put in or taken out in a pause is
+        found or not."""
         wanted = np.frombuffer(vector, dtype="<f4")
         rows = len(self._numbers)
         if rows < self._many or not self._codes:

@@ -138,7 +138,7 @@ class SemanticMemory:
     async def think(self, scope: bytes, text: str, vector: bytes, *, may_serve: bool = True) -> Thought | None:
         """Look for the nearest kept question and judge it; None when nothing can be said of this text.
 
-        Gives way between steps of about a millisecond, of which only very many questions need more than one."""
+        Gives way between steps of less than a millisecond, of which only very many questions need more than one."""
         words = sketch(text) if self.ready else None
         if words is None:
             return None

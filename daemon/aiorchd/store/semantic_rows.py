@@ -167,7 +167,7 @@ class SemanticRows:
         self._dropped += len(work.entries)
 
     def tidy(self, connection: sqlite3.Connection) -> bool:
-        """Delete the oldest entries beyond the bound, and those whose answers are gone."""
+        """Delete the oldest entries beyond the bound, when they are counted; True while there are more."""
         bound = self._max_entries
         if self._room is not None and self._room >= 0 and bound == self._bound:
             return False

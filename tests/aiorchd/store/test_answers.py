@@ -573,11 +573,12 @@ async def get_while(
     answers: Answers, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], None]
 ) -> StoredAnswer | None:
     """Read answer 1; between its row being read and being looked at, ``meanwhile`` happens."""
-    was_read = threading.Event()
+    was_read, may_return = threading.Event(), threading.Event()
 
     def read_and_tell(connection: sqlite3.Connection, key: bytes) -> Row | None:
         row = read_answer(connection, key)
         was_read.set()
+        assert may_return.wait(10)
         return row
 
     monkeypatch.setattr("aiorchd.store.answers.read_answer", read_and_tell)
@@ -591,19 +592,21 @@ async def get_while(
         await trio.testing.wait_all_tasks_blocked()
         assert was_read.wait(10)
         meanwhile()
+        may_return.set()
     return found[0]
 
 
-def damage(answers: Answers) -> None:
+def keep_damaged(answers: Answers) -> None:
+    """Have one answer, with a row that its checksum does not fit."""
+    answers.put(an_answer(1))
+    carry_out_all(answers)
     answers.file.transact(lambda connection: connection.execute("UPDATE answers SET model = 'another'"))
 
 
 async def test_a_damaged_row_is_counted_once_though_it_was_read_before_it_went(
     answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers.put(an_answer(1))
-    carry_out_all(answers)
-    damage(answers)
+    keep_damaged(answers)
     assert await answers.get(a_key(1)) is None
     assert await get_while(answers, monkeypatch, lambda: carry_out_all(answers)) is None
     assert answers.statistics()["poisoned"] == 1
@@ -613,9 +616,7 @@ async def test_a_damaged_row_is_counted_once_though_it_was_read_before_it_went(
 async def test_an_answer_in_the_place_of_a_damaged_one_is_not_taken_for_it(
     answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers.put(an_answer(1))
-    carry_out_all(answers)
-    damage(answers)
+    keep_damaged(answers)
 
     def renew() -> None:
         answers.put(an_answer(1, body=b"new"))
